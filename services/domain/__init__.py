@@ -1,0 +1,1 @@
+"""What Doorbell is about, in the standard library alone."""

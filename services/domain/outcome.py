@@ -1,0 +1,32 @@
+"""What a handler says about one item of its list."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+Wire = Mapping[str, Any]
+"""A small JSON object: ids and facts, no personal data, since logs, Flower and dead letters show it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """The item's effect is in the transaction (or was there before).
+
+    `result` travels to the next step. `notices` are ids of notices that were
+    recorded for the first time: `services.canvas` starts one delivery for each.
+    """
+
+    result: Wire
+    notices: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The item could not be done: `Unavailable` is tried again, `Refused` is not, anything else is a bug."""
+
+    error: Exception
+
+
+Outcome = Done | Failed

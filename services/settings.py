@@ -1,0 +1,109 @@
+"""The settings of a process: read once from the environment, all mistakes reported together."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from services.domain.errors import ConfigurationError
+
+_SECRETS = ("broker_url", "database_url", "outlier_api_key", "smtp_url")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What differs between environments; the shape of the system stands in routing/topology.yml.
+
+    Each field is read from `DOORBELL_<FIELD>`, and each of the secret ones also
+    from the file named by `DOORBELL_<FIELD>_FILE`; the outlier API's address is
+    `OUTLIER_API_URL`. Nothing secret has a default.
+    """
+
+    broker_url: str
+    database_url: str
+    outlier_api_url: str | None = None
+    outlier_api_key: str | None = None
+    smtp_url: str | None = None
+    mail_from: str = "doorbell@localhost.localdomain"
+    metrics_port: int | None = None
+    metrics_host: str = "127.0.0.1"
+    listen_host: str = "127.0.0.1"
+    listen_port: int = 8000
+    state_directory: Path = Path(".local/state")
+    allowed_private_hosts: tuple[str, ...] = ()
+    host_name: str = socket.gethostname()
+    log_level: str = "INFO"
+    failpoints: str = ""
+
+
+def load(environ: Mapping[str, str] | None = None) -> Settings:
+    """Read the settings.
+
+    Raises:
+        ConfigurationError: with one line for every wrong, missing or unknown variable.
+    """
+    environ = os.environ if environ is None else environ
+    problems: list[str] = []
+    raw = _collect(environ, problems)
+    values: dict[str, object] = {}
+    for name, text in raw.items():
+        try:
+            values[name] = _convert(name, text)
+        except ValueError as error:
+            problems.append(f"{_variable(name)}: {error}")
+    for name in ("broker_url", "database_url"):
+        if name not in raw:
+            problems.append(f"{_variable(name)} (or {_variable(name)}_FILE) is not set")
+    if problems:
+        raise ConfigurationError("\n".join(problems))
+    return Settings(**values)  # type: ignore[arg-type]  # _convert gives each field its type
+
+
+def _variable(name: str) -> str:
+    return "OUTLIER_API_URL" if name == "outlier_api_url" else f"DOORBELL_{name.upper()}"
+
+
+def _collect(environ: Mapping[str, str], problems: list[str]) -> dict[str, str]:
+    raw: dict[str, str] = {}
+    known: set[str] = set()
+    for field in fields(Settings):
+        variable = _variable(field.name)
+        known.add(variable)
+        if variable in environ:
+            raw[field.name] = environ[variable]
+        if field.name not in _SECRETS:
+            continue
+        known.add(variable + "_FILE")
+        if path := environ.get(variable + "_FILE"):
+            if variable in environ:
+                problems.append(f"{variable} and {variable}_FILE are both set: keep one")
+            try:
+                raw[field.name] = Path(path).read_text().strip()
+            except OSError as error:
+                problems.append(f"{variable}_FILE: cannot read {path}: {error.strerror}")
+                raw[field.name] = ""
+    problems.extend(
+        f"{name} is not a setting of Doorbell: check its spelling"
+        for name in sorted(environ)
+        if name.startswith("DOORBELL_") and name not in known
+    )
+    return raw
+
+
+def _convert(name: str, text: str) -> object:
+    if name == "broker_url" and text and urlsplit(text).scheme != "pyamqp":
+        # amqp:// switches silently to librabbitmq where that is importable.
+        raise ValueError("must start with pyamqp://")
+    if name == "database_url" and text and not urlsplit(text).scheme.startswith("postgres"):
+        raise ValueError("must start with postgresql://")
+    if name in ("metrics_port", "listen_port"):
+        if not text.isdigit() or not 0 < int(text) < 65536:
+            raise ValueError(f"{text!r} is not a port")
+        return int(text)
+    if name == "allowed_private_hosts":
+        return tuple(part.strip() for part in text.split(",") if part.strip())
+    return Path(text) if name == "state_directory" else text
