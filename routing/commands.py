@@ -1,0 +1,47 @@
+"""How the processes of a pool are started and what they are called."""
+
+from __future__ import annotations
+
+from routing.topology import Topology
+
+
+def worker_command(
+    topology: Topology, pool: str, python: str = "python", process: int = 1
+) -> tuple[str, ...]:
+    """Return the command line of one worker process of a pool on a host.
+
+    Raises:
+        ConfigurationError: there is no such pool.
+    """
+    topology.pool(pool)
+    more = () if process == 1 else ("--process", str(process))
+    return (python, "-m", "services.worker", pool, *more)
+
+
+def node_name(topology: Topology, pool: str, process: int = 1) -> str:
+    """Return Celery's node name of a pool's n-th process on a host (%h: the host's name).
+
+    Its control queue is exclusive, so that two processes of one host need two names.
+
+    Raises:
+        ConfigurationError: there is no such pool.
+    """
+    number = "" if process == 1 else f".{process}"
+    return f"{topology.pool(pool).name}{number}@%h"
+
+
+def celery_arguments(topology: Topology, pool: str, process: int = 1) -> tuple[str, ...]:
+    """Return the arguments for Celery's own worker program that follow from the topology.
+
+    Raises:
+        ConfigurationError: there is no such pool.
+    """
+    wanted = topology.pool(pool)
+    return (
+        "worker",
+        f"--hostname={node_name(topology, pool, process)}",
+        f"--queues={','.join(topology.queues_of(pool))}",
+        f"--concurrency={wanted.concurrency}",
+        f"--soft-time-limit={wanted.soft_limit_seconds}",
+        f"--time-limit={wanted.hard_limit_seconds}",
+    )
