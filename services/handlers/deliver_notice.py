@@ -1,0 +1,58 @@
+"""Sends one recorded notice over its channel."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from services.domain.errors import Refused, Unavailable
+from services.domain.outcome import Done, Failed, Outcome
+from services.handlers.message import compose_delivery, compose_mail
+from services.handlers.ports import Begin, Mailer, Notice, WebhookSender
+
+LEASE_SECONDS = 20.0
+"""No longer than the senders' own deadlines plus a margin; a redelivery after a kill waits for it."""
+
+
+def deliver_notice(
+    notice_id: UUID, begin: Begin, mailer: Mailer, webhooks: WebhookSender
+) -> Outcome:
+    """Send the notice, unless it is sent already.
+
+    The intent is committed before the call and the outcome after it. Only a
+    process that dies in between can send twice, and then under the same id.
+    """
+    with begin() as tx:
+        is_claimed = tx.claim_notice(notice_id, LEASE_SECONDS)
+        notice = tx.notice(notice_id)
+    if notice is None:
+        return Failed(Refused(f"notice {notice_id} is no longer there"))
+    if not is_claimed:
+        return _without_sending(notice)
+    try:
+        receipt = _send(notice, mailer, webhooks)
+    except (Unavailable, Refused) as error:
+        with begin() as tx:
+            tx.note_not_sent(notice_id, str(error))
+        return Failed(error)
+    with begin() as tx:
+        tx.note_sent(notice_id, receipt)
+    return _done(notice, receipt)
+
+
+def _send(notice: Notice, mailer: Mailer, webhooks: WebhookSender) -> str:
+    if notice.channel == "email":
+        return mailer.send(compose_mail(notice))
+    return webhooks.send(compose_delivery(notice))
+
+
+def _without_sending(notice: Notice) -> Outcome:
+    if notice.state == "sent":
+        return _done(notice, notice.receipt or "")
+    if notice.state == "superseded":
+        # Whoever replays it later must not tell the user a second time.
+        return _done(notice, "superseded by another channel")
+    return Failed(Unavailable(f"notice {notice.id} is being sent elsewhere"))
+
+
+def _done(notice: Notice, receipt: str) -> Done:
+    return Done({"notice_id": str(notice.id), "channel": notice.channel, "receipt": receipt})

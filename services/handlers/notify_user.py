@@ -1,0 +1,70 @@
+"""Decides which notices are due for a new device, and records them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
+from uuid import UUID, uuid5
+
+from services.domain.model import Channel, DeviceCheck
+from services.domain.outcome import Done, Outcome
+from services.handlers.check_device import missing_login
+from services.handlers.ports import Contact, NewNotice, Reason, Transaction
+
+
+def notify_users(checks: Sequence[DeviceCheck], tx: Transaction) -> Sequence[Outcome]:
+    """Record a notice for each new device, but not for a user's first one.
+
+    The result's `notices` counts what is due; the outcome's `notices` are those
+    that this transaction recorded.
+    """
+    due = {check.workflow_id for check in checks if check.is_new and not check.is_first}
+    return _notify([check.workflow_id for check in checks], due, tx)
+
+
+def notify_plainly(workflow_ids: Sequence[UUID], tx: Transaction) -> Sequence[Outcome]:
+    """Record the notice of a new device after `notify_user` failed for good.
+
+    It relies on stored rows alone, not on that step's message. What is recorded
+    already is not recorded again.
+    """
+    return _notify(workflow_ids, tx.brought_second_device(workflow_ids), tx)
+
+
+def channels(contact: Contact) -> tuple[Channel, ...]:
+    """The channels that reach a user, the one to try first in front."""
+    if contact.has_email:
+        return ("email", "webhook") if contact.has_webhook else ("email",)
+    return ("webhook",) if contact.has_webhook else ()
+
+
+def first_notices(contact: Contact, reason: Reason) -> list[NewNotice]:
+    """The notices to start with: one, on the first channel that reaches the user."""
+    return [new_notice(contact.workflow_id, reason, channel) for channel in channels(contact)[:1]]
+
+
+def new_notice(workflow_id: UUID, reason: Reason, channel: Channel) -> NewNotice:
+    """A notice whose id is the same whenever it is made again."""
+    notice_id = uuid5(workflow_id, f"notice:{reason}:{channel}")
+    return NewNotice(notice_id, workflow_id, reason, channel)
+
+
+def _notify(
+    workflow_ids: Sequence[UUID], due: AbstractSet[UUID], tx: Transaction
+) -> Sequence[Outcome]:
+    contacts = tx.contacts(workflow_ids)
+    wanted = {i: first_notices(contacts[i], "new_device") for i in due if i in contacts}
+    recorded = tx.record_notices([notice for notices in wanted.values() for notice in notices])
+    return [
+        _outcome(i, wanted.get(i, []), recorded) if i in contacts else missing_login(i)
+        for i in workflow_ids
+    ]
+
+
+def _outcome(
+    workflow_id: UUID, notices: Sequence[NewNotice], recorded: AbstractSet[UUID]
+) -> Outcome:
+    return Done(
+        {"workflow_id": str(workflow_id), "notices": len(notices)},
+        notices=tuple(str(notice.id) for notice in notices if notice.id in recorded),
+    )

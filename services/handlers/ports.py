@@ -1,0 +1,273 @@
+"""What handlers need from outside, in the words of the domain; adapters implement it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal, Protocol
+from uuid import UUID
+
+from services.domain.model import Channel, DeviceCheck, Level, Login, SwitchName, Verdict
+
+Reason = Literal["new_device", "verdict"]
+NoticeState = Literal["recorded", "sending", "sent", "failed", "superseded"]
+FailureLevel = Literal["task", "member", "group", "chain"]
+DeviceKey = tuple[str, str, str]
+"""tenant, user, fingerprint"""
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """One device seen in a list of logins; `id` and `workflow_id` count only if it is new."""
+
+    key: DeviceKey
+    id: UUID
+    workflow_id: UUID
+    description: str
+    first_seen_at: datetime
+    last_seen_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class KnownDevice:
+    """A device row: who brought it, and whether the user had none before."""
+
+    id: UUID
+    first_workflow_id: UUID
+    is_first_of_user: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Contact:
+    """Whose login a workflow is about and how the user can be told; no address in it."""
+
+    workflow_id: UUID
+    tenant_id: str
+    user_id: str
+    has_email: bool
+    has_webhook: bool
+
+
+@dataclass(frozen=True, slots=True)
+class NewNotice:
+    id: UUID
+    workflow_id: UUID
+    reason: Reason
+    channel: Channel
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """A recorded notice with all that its message says."""
+
+    id: UUID
+    workflow_id: UUID
+    tenant_id: str
+    tenant_name: str
+    user_id: str
+    reason: Reason
+    channel: Channel
+    state: NoticeState
+    receipt: str | None
+    email: str | None
+    webhook_url: str | None
+    webhook_secret: str | None
+    occurred_at: datetime
+    ip: str
+    user_agent: str
+    level: Level | None
+    is_locked: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SavedLogin:
+    """A stored login, as the outlier API is asked about it."""
+
+    workflow_id: UUID
+    tenant_id: str
+    user_id: str
+    occurred_at: datetime
+    ip: str
+    user_agent: str
+    auth_method: str | None
+    is_device_known: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Flip:
+    """A switch to turn on, and for which workflow and reason."""
+
+    tenant_id: str
+    user_id: str
+    name: SwitchName
+    workflow_id: UUID
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class FailedStep:
+    """A failure as one error callback saw it."""
+
+    workflow_id: UUID
+    level: FailureLevel
+    step_id: str
+    generation: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Mail:
+    message_id: str
+    recipient: str
+    subject: str
+    text: str
+    html: str
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """A webhook call; `id` stays the same however often it is repeated."""
+
+    id: str
+    url: str
+    secret: str
+    body: bytes
+
+
+class Transaction(Protocol):
+    """The product's reads and writes inside one PostgreSQL transaction.
+
+    Lists are handled as sets, in one round trip each, and rows are locked in one
+    order everywhere, so that lists in any order cannot deadlock. Errors that
+    mean "PostgreSQL is away" pass through as the driver raises them.
+    """
+
+    def logins(self, workflow_ids: Sequence[UUID]) -> Mapping[UUID, Login]:
+        """The reported logins that are there."""
+        ...
+
+    def see_devices(self, sightings: Sequence[Sighting]) -> Mapping[DeviceKey, KnownDevice]:
+        """Insert or touch each device; one sighting a key.
+
+        The users' devices stay locked until the transaction ends: of two
+        transactions that see the same new device, one inserts it and the other
+        finds it.
+        """
+        ...
+
+    def brought_second_device(self, workflow_ids: Sequence[UUID]) -> AbstractSet[UUID]:
+        """Those whose login was the first on a device, and not on the user's first device."""
+        ...
+
+    def contacts(self, workflow_ids: Sequence[UUID]) -> Mapping[UUID, Contact]:
+        """How the users of these logins can be told."""
+        ...
+
+    def record_notices(self, notices: Sequence[NewNotice]) -> AbstractSet[UUID]:
+        """Record what is not recorded yet; the ids that were."""
+        ...
+
+    def notice(self, notice_id: UUID) -> Notice | None: ...
+
+    def siblings(self, notice_id: UUID) -> AbstractSet[Channel]:
+        """The channels on which the same thing was to be told, the notice's own included."""
+        ...
+
+    def claim_notice(self, notice_id: UUID, lease_seconds: float) -> bool:
+        """State the intent to send; false if it is sent, given up, or being sent elsewhere."""
+        ...
+
+    def note_sent(self, notice_id: UUID, receipt: str) -> None:
+        """The receiver took it."""
+        ...
+
+    def note_not_sent(self, notice_id: UUID, error: str) -> None:
+        """This attempt failed; the next need not wait for the lease to run out."""
+        ...
+
+    def give_up_notice(self, notice_id: UUID, state: Literal["failed", "superseded"]) -> bool:
+        """Try it no more; false if it is sent, or given up already. Locks the notice."""
+        ...
+
+    def record_receipts(self, notice_ids: Sequence[UUID]) -> AbstractSet[UUID]:
+        """Enter sent notices into the list of receipts once; the ids that are in it."""
+        ...
+
+    def save_logins(self, checks: Sequence[DeviceCheck]) -> AbstractSet[UUID]:
+        """Store the logins with their checks once; the workflow ids that are stored."""
+        ...
+
+    def saved_login(self, workflow_id: UUID) -> SavedLogin | None: ...
+
+    def store_verdicts(self, verdicts: Sequence[Verdict]) -> AbstractSet[UUID]:
+        """Store each verdict once, a real one over `unscored`; the workflow ids that changed."""
+        ...
+
+    def turn_on(self, flips: Sequence[Flip]) -> AbstractSet[tuple[UUID, SwitchName]]:
+        """Turn on what is off, each flip with its row in the audit trail; what was turned on."""
+        ...
+
+    def note_failed(self, failures: Sequence[FailedStep]) -> None:
+        """Keep each failure once."""
+        ...
+
+
+Begin = Callable[[], AbstractContextManager[Transaction]]
+"""Opens a short transaction: commits at the end of the block, rolls back on an error."""
+
+
+class Mailer(Protocol):
+    def send(self, mail: Mail) -> str:
+        """Hand the mail to the mail server and return its answer.
+
+        Raises:
+            Unavailable: the server is away or asks to try later.
+            Refused: the server or the address will never take it.
+        """
+        ...
+
+
+class WebhookSender(Protocol):
+    def send(self, delivery: Delivery) -> str:
+        """Post the body, signed, and return the receiver's answer in one line.
+
+        Raises:
+            Unavailable: no answer in time, 5xx, 408, 425 or 429.
+            Refused: another answer than 2xx, or a target that is not allowed.
+        """
+        ...
+
+
+class OutlierApi(Protocol):
+    def score(self, login: SavedLogin) -> Verdict:
+        """Ask for a verdict; the workflow's id is the request's and the idempotency key.
+
+        Raises:
+            Unavailable: no usable answer within the deadline.
+            Refused: the API says that the request is wrong.
+        """
+        ...
+
+
+class Breaker(Protocol):
+    """Stops calls of the whole fleet to something that is down."""
+
+    def check(self) -> None:
+        """Let the call through.
+
+        Raises:
+            Unavailable: the breaker is open, or another call is the probe.
+        """
+        ...
+
+    def record_success(self) -> None: ...
+
+    def record_failure(self) -> None: ...
+
+
+class Clock(Protocol):
+    def now(self) -> datetime:
+        """The time, with its zone."""
+        ...

@@ -1,0 +1,58 @@
+"""What follows a delivery: the receipt is recorded, or the next channel is tried."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from services.domain.errors import Refused
+from services.domain.outcome import Done, Failed, Outcome
+from services.handlers.notify_user import channels, new_notice
+from services.handlers.ports import NewNotice, Notice, Transaction
+
+
+def record_receipts(notice_ids: Sequence[UUID], tx: Transaction) -> Sequence[Outcome]:
+    """Enter each delivered notice into the list of receipts, once."""
+    recorded = tx.record_receipts(notice_ids)
+    return [
+        Done({"notice_id": str(notice_id), "recorded": notice_id in recorded})
+        for notice_id in notice_ids
+    ]
+
+
+def try_next_channels(notice_ids: Sequence[UUID], tx: Transaction) -> Sequence[Outcome]:
+    """Give these notices up, and record each on the next channel that was not tried yet.
+
+    A notice with a next channel becomes `superseded`, one without `failed`. One
+    that was sent, or given up before, stays as it is.
+    """
+    return [_try_next_channel(notice_id, tx) for notice_id in notice_ids]
+
+
+def _try_next_channel(notice_id: UUID, tx: Transaction) -> Outcome:
+    notice = tx.notice(notice_id)
+    if notice is None:
+        return Failed(Refused(f"notice {notice_id} is no longer there"))
+    following = _next(notice, tx)
+    if not tx.give_up_notice(notice_id, "superseded" if following else "failed"):
+        return _done(notice_id, None, ())
+    if following is None:
+        return _done(notice_id, None, ())
+    recorded = tx.record_notices([following])
+    return _done(notice_id, following.id, tuple(str(i) for i in recorded))
+
+
+def _next(notice: Notice, tx: Transaction) -> NewNotice | None:
+    contact = tx.contacts([notice.workflow_id])[notice.workflow_id]
+    tried = tx.siblings(notice.id)
+    for channel in channels(contact):
+        if channel not in tried:
+            return new_notice(notice.workflow_id, notice.reason, channel)
+    return None
+
+
+def _done(notice_id: UUID, following: UUID | None, recorded: tuple[str, ...]) -> Done:
+    return Done(
+        {"notice_id": str(notice_id), "next": str(following) if following else None},
+        notices=recorded,
+    )
