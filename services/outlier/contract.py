@@ -1,11 +1,19 @@
-"""What the outlier API takes and answers: the contract that a replacement behind OUTLIER_API_URL keeps."""
+"""What the outlier API takes and answers; a replacement behind OUTLIER_API_URL keeps to it."""
 
 from __future__ import annotations
 
+from datetime import datetime
 from ipaddress import ip_network
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+)
 
 BATCH_LIMIT = 100
 """Requests in one batch; the model is busy for under half a second with them."""
@@ -24,11 +32,21 @@ def _without_nul(value: str) -> str:
     return value
 
 
+def _written_as_time(value: object) -> object:
+    """Refuse numbers, which pydantic would take for seconds since 1970."""
+    if isinstance(value, datetime) or (isinstance(value, str) and value[10:11] in ("T", "t")):
+        return value
+    raise ValueError("must be a time such as 2026-03-01T09:30:00Z")
+
+
 Token = Annotated[str, Field(min_length=1, max_length=255), AfterValidator(_without_nul)]
 """An opaque id: compared, stored, never interpreted."""
 
 Fact = Annotated[str, Field(min_length=1, max_length=512), AfterValidator(_without_nul)]
 """One observed value; two logins share it when the texts are equal."""
+
+
+Time = Annotated[AwareDatetime, Field(strict=False), BeforeValidator(_written_as_time)]
 
 
 class _Strict(BaseModel):
@@ -59,7 +77,7 @@ class ScoreRequest(_Strict):
     request_id: Token = Field(examples=["0a3f7e52-6a52-4a37-9c43-35c0f1a0c001"])
     tenant_id: Token = Field(default="default", examples=["shop"])
     user_id: Token = Field(examples=["u-1001"])
-    occurred_at: Annotated[AwareDatetime, Field(strict=False)] = Field(
+    occurred_at: Time = Field(
         description="RFC 3339 with an offset.", examples=["2026-03-01T09:30:00Z"]
     )
     ip_network: Annotated[str, AfterValidator(_canonical_network)] | None = Field(
@@ -75,7 +93,9 @@ class ScoreRequest(_Strict):
     )
     user_agent: UserAgent = Field(default_factory=UserAgent)
     device_known: bool = Field(description="The user signed in from this device before.")
-    auth_method: Fact | None = Field(default=None, examples=["password"])
+    auth_method: Fact | None = Field(
+        default=None, description="The reference does not score it.", examples=["password"]
+    )
 
 
 class ScoreAnswer(_Strict):

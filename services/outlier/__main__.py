@@ -1,0 +1,42 @@
+"""Serves the reference outlier API: `python -m services.outlier --database FILE`."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import uvicorn
+
+from services.outlier.app import create_app
+from services.outlier.model import Thresholds
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m services.outlier", description=__doc__)
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=8010)
+    parser.add_argument("--database", type=Path, required=True, help="SQLite file; made if missing")
+    parser.add_argument("--api-key-file", type=Path, help="require this file's content as key")
+    usual = Thresholds()
+    parser.add_argument("--medium", type=float, default=usual.medium, metavar="SCORE")
+    parser.add_argument("--high", type=float, default=usual.high, metavar="SCORE")
+    options = parser.parse_args()
+    try:
+        thresholds = Thresholds(options.medium, options.high)
+        api_key = options.api_key_file and _key(options.api_key_file)
+        options.database.parent.mkdir(parents=True, exist_ok=True)
+    except (ValueError, OSError) as error:
+        parser.error(str(error))
+    app = create_app(options.database, thresholds, api_key)
+    uvicorn.run(app, host=options.host, port=options.port, access_log=False)
+
+
+def _key(path: Path) -> str:
+    key = path.read_text().strip()
+    if not key:
+        raise ValueError(f"{path} is empty: put the API key into it")
+    return key
+
+
+if __name__ == "__main__":
+    main()

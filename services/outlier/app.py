@@ -1,0 +1,125 @@
+"""The reference outlier API over HTTP."""
+
+from __future__ import annotations
+
+import hmac
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+from fastapi import Depends, FastAPI, Header, HTTPException, Request, Response
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from services.outlier import problems
+from services.outlier.body_limit import BodyLimit
+from services.outlier.contract import (
+    Problem,
+    ScoreAnswer,
+    ScoreBatch,
+    ScoreBatchAnswer,
+    ScoreRequest,
+)
+from services.outlier.judge import Judge
+from services.outlier.metrics import Metrics
+from services.outlier.model import VERSION, Thresholds
+from services.outlier.store import Store
+
+_PROBLEM_CONTENT = {"application/problem+json": {"schema": Problem.model_json_schema()}}
+_PROBLEMS: dict[int | str, dict[str, Any]] = {
+    400: {"description": "The body is not JSON", "content": _PROBLEM_CONTENT},
+    401: {"description": "The key is missing or wrong", "content": _PROBLEM_CONTENT},
+    409: {"description": "The key was used for another request", "content": _PROBLEM_CONTENT},
+    413: {"description": "The body is too large", "content": _PROBLEM_CONTENT},
+    422: {"description": "A field is wrong", "content": _PROBLEM_CONTENT},
+    503: {"description": "The storage does not answer", "content": _PROBLEM_CONTENT},
+}
+
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        min_length=1,
+        max_length=255,
+        description="Same key, same body: the same answer. Without it, request_id is the key.",
+    ),
+]
+
+
+def create_app(
+    database: Path, thresholds: Thresholds | None = None, api_key: str | None = None
+) -> FastAPI:
+    """The application; its storage is opened when it starts and closed when it stops.
+
+    api_key: when given, requests must carry `Authorization: Bearer <api_key>`.
+    """
+    metrics = Metrics()
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        store = Store(database)
+        app.state.store = store
+        app.state.judge = Judge(store, thresholds, metrics.count)
+        yield
+        store.close()
+
+    app = FastAPI(
+        title="Outlier-analysis API (Doorbell's reference)",
+        version=VERSION,
+        description="Risk of a login by Freeman et al. (2016). Yours goes behind OUTLIER_API_URL.",
+        lifespan=lifespan,
+    )
+    app.add_middleware(BodyLimit)
+    problems.install(app)
+    _add_scoring(app, metrics, _require(api_key))
+    _add_operation(app, metrics)
+    return app
+
+
+def _add_scoring(app: FastAPI, metrics: Metrics, authorized: Any) -> None:
+    """Coroutines on purpose: the storage is used from the loop's thread alone, under 1 ms each."""
+
+    @app.post("/v1/score", responses=_PROBLEMS, dependencies=[authorized])
+    async def score(
+        request: Request, body: ScoreRequest, idempotency_key: IdempotencyKey = None
+    ) -> ScoreAnswer:
+        """Judge one login, and learn it unless the answer is `deny`."""
+        with metrics.timed():
+            judge: Judge = request.app.state.judge
+            return judge.answer(body, idempotency_key)
+
+    @app.post("/v1/score:batch", responses=_PROBLEMS, dependencies=[authorized])
+    async def score_batch(request: Request, body: ScoreBatch) -> ScoreBatchAnswer:
+        """Judge several logins in order, all or none; the idempotency keys are their request_ids."""
+        with metrics.timed():
+            judge: Judge = request.app.state.judge
+            return ScoreBatchAnswer(answers=tuple(judge.answer_batch(body.requests)))
+
+
+def _add_operation(app: FastAPI, metrics: Metrics) -> None:
+    @app.get("/healthz")
+    async def healthz(request: Request) -> dict[str, str]:
+        """Whether the process and its storage answer."""
+        store: Store = request.app.state.store
+        store.ping()
+        return {"state": "ok", "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
+
+    @app.get("/metrics", include_in_schema=False)
+    async def expose() -> Response:
+        return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)
+
+
+def _require(api_key: str | None) -> Any:
+    async def check(authorization: Annotated[str | None, Header()] = None) -> None:
+        expected = f"Bearer {api_key}"
+        if api_key is None or hmac.compare_digest(
+            (authorization or "").encode(), expected.encode()
+        ):
+            return
+        raise HTTPException(
+            401,
+            "the Authorization header must be 'Bearer ' and this API's key",
+            headers={"WWW-Authenticate": "Bearer"},
+        )
+
+    return Depends(check)

@@ -1,0 +1,106 @@
+"""Judges logins: looks the facts up, scores, learns and keeps the answer, all in one transaction."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+
+from services.outlier.contract import ScoreAnswer, ScoreRequest
+from services.outlier.model import (
+    ACTIONS,
+    VERSION,
+    Thresholds,
+    level_of,
+    reasons_of,
+    risk_score,
+)
+from services.outlier.store import Store
+
+
+class KeyReused(Exception):
+    """An idempotency key came back with another request."""
+
+
+class Judge:
+    """Answers each request once: the same key and request get the stored answer again.
+
+    Learned are all logins except those answered with `deny`, which would otherwise
+    teach the model that the attacker is the user.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        thresholds: Thresholds | None = None,
+        on_answer: Callable[[str], None] = lambda outcome: None,
+    ) -> None:
+        """`on_answer` is told of each answer: its level, or `repeated` for a stored one."""
+        self._store = store
+        self._thresholds = thresholds or Thresholds()
+        self._on_answer = on_answer
+
+    def answer(self, request: ScoreRequest, key: str | None = None) -> ScoreAnswer:
+        """Answer one request under `key`, by default its request_id.
+
+        Raises:
+            KeyReused: the key was used for another request.
+        """
+        with self._store.transaction():
+            return self._answer(request, key or request.request_id)
+
+    def answer_batch(self, requests: Sequence[ScoreRequest]) -> list[ScoreAnswer]:
+        """Answer several requests in order, each under its request_id; all or none.
+
+        Raises:
+            KeyReused: one of the request_ids was used for another request.
+        """
+        with self._store.transaction():
+            return [self._answer(request, request.request_id) for request in requests]
+
+    def _answer(self, request: ScoreRequest, key: str) -> ScoreAnswer:
+        digest = hashlib.sha256(request.model_dump_json().encode()).hexdigest()
+        stored = self._store.find_answer(request.tenant_id, key)
+        if stored is not None:
+            if stored[0] != digest:
+                raise KeyReused(
+                    f"the idempotency key {key!r} was used for another request: "
+                    "send the same body again, or a new key"
+                )
+            self._on_answer("repeated")
+            return ScoreAnswer.model_validate_json(stored[1])
+        answer = self._judge(request)
+        self._store.keep_answer(request.tenant_id, key, digest, answer.model_dump_json())
+        self._on_answer(answer.level)
+        return answer
+
+    def _judge(self, request: ScoreRequest) -> ScoreAnswer:
+        facts = facts_of(request)
+        totals = self._store.totals(request.tenant_id, request.user_id)
+        seen = self._store.seen(request.tenant_id, request.user_id, facts)
+        score = risk_score(seen, totals)
+        level = level_of(score, request.device_known, self._thresholds)
+        if ACTIONS[level] != "deny":
+            self._store.learn(request.tenant_id, request.request_id, request.user_id, facts)
+        return ScoreAnswer(
+            request_id=request.request_id,
+            score=score,
+            level=level,
+            action=ACTIONS[level],
+            reasons=reasons_of(seen, totals, request.device_known),
+            model_version=VERSION,
+        )
+
+
+def facts_of(request: ScoreRequest) -> dict[str, str]:
+    """The request's facts by the model's level names, without those that are not known."""
+    agent = request.user_agent
+    facts = {
+        "ip_network": request.ip_network,
+        "asn": None if request.asn is None else str(request.asn),
+        "country": request.country,
+        "user_agent": agent.digest,
+        "browser": agent.browser,
+        "os": agent.os,
+        "device_type": agent.device,
+    }
+    return {level: value for level, value in facts.items() if value is not None}
