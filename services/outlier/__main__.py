@@ -15,7 +15,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m services.outlier", description=__doc__)
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8010)
-    parser.add_argument("--database", type=Path, required=True, help="SQLite file; made if missing")
+    parser.add_argument("--database", type=Path, required=True, help="SQLite file")
     parser.add_argument("--api-key-file", type=Path, help="require this file's content as key")
     usual = Thresholds()
     parser.add_argument("--medium", type=float, default=usual.medium, metavar="SCORE")

@@ -90,7 +90,7 @@ def _add_scoring(app: FastAPI, metrics: Metrics, authorized: Any) -> None:
 
     @app.post("/v1/score:batch", responses=_PROBLEMS, dependencies=[authorized])
     async def score_batch(request: Request, body: ScoreBatch) -> ScoreBatchAnswer:
-        """Judge several logins in order, all or none; the idempotency keys are their request_ids."""
+        """Judge several logins in order, all or none; each one's key is its request_id."""
         with metrics.timed():
             judge: Judge = request.app.state.judge
             return ScoreBatchAnswer(answers=tuple(judge.answer_batch(body.requests)))

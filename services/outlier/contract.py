@@ -50,7 +50,7 @@ Time = Annotated[AwareDatetime, Field(strict=False), BeforeValidator(_written_as
 
 
 class _Strict(BaseModel):
-    """Unknown fields and values of another type are refused, so that a client's typing error is seen."""
+    """Unknown fields and values of another type are refused, so that a typing error is seen."""
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
@@ -68,7 +68,7 @@ class UserAgent(_Strict):
 
 
 class ScoreRequest(_Strict):
-    """One successful login, in facts. What is not known is left out, and then has no say in the score.
+    """One successful login, in facts. What is left out has no say in the score.
 
     `request_id` names the login: it is learned once, however often it is sent.
     `user_id` must mean the same person each time; it may be a pseudonym.

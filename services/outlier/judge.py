@@ -1,4 +1,4 @@
-"""Judges logins: looks the facts up, scores, learns and keeps the answer, all in one transaction."""
+"""Judges logins: looks facts up, scores, learns and keeps the answer, in one transaction."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Judge:
         self,
         store: Store,
         thresholds: Thresholds | None = None,
-        on_answer: Callable[[str], None] = lambda outcome: None,
+        on_answer: Callable[[str], object] = str,
     ) -> None:
         """`on_answer` is told of each answer: its level, or `repeated` for a stored one."""
         self._store = store

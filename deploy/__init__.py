@@ -1,0 +1,1 @@
+"""How Doorbell runs."""
