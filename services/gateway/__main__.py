@@ -1,0 +1,65 @@
+"""Starts the gateway: `python -m services.gateway`."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from uuid import UUID
+
+import uvicorn
+from prometheus_client import start_http_server
+
+import routing
+from services.canvas.login import login_workflow
+from services.celery_app import make_app as make_celery_app
+from services.domain.errors import ConfigurationError
+from services.gateway.app import make_app
+from services.gateway.parts import Parts
+from services.ledger.planning import Plan, plan
+from services.ledger.publisher import Publisher
+from services.settings import Settings, load
+
+CONFIRM_SECONDS = 5.0
+_SHUTDOWN_SECONDS = 20
+
+
+def serve(settings: Settings) -> None:
+    """Serve until told to stop; what was answered with 202 by then is committed."""
+    celery_app = make_celery_app(settings, routing.load())
+
+    def plan_login(workflow_id: UUID) -> Plan:
+        return plan(celery_app, login_workflow(celery_app, workflow_id))
+
+    app = make_app(
+        settings.database_url, plan_login, lambda: Publisher(celery_app, CONFIRM_SECONDS)
+    )
+    if settings.metrics_port is not None:
+        parts: Parts = app.state.parts
+        start_http_server(settings.metrics_port, settings.metrics_host, parts.metrics.registry)
+    uvicorn.run(
+        app,
+        host=settings.listen_host,
+        port=settings.listen_port,
+        log_level=settings.log_level.lower(),
+        # An access log would hold users' ids and be the largest file of the host.
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=_SHUTDOWN_SECONDS,
+        h11_max_incomplete_event_size=64 * 1024,
+    )
+
+
+def main() -> int:
+    """Exit code 2: the settings or the topology are wrong."""
+    try:
+        settings = load()
+        logging.basicConfig(level=settings.log_level)
+        serve(settings)
+    except ConfigurationError as error:
+        print(error, file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

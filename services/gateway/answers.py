@@ -1,0 +1,204 @@
+"""What the gateway answers: the shapes of its JSON."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Literal
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from services.gateway.problems import ProblemDocument
+
+WorkflowState = Literal["accepted", "running", "done", "failed", "dead"]
+_WORKFLOW_ID = "0c6f1c3e-6f0f-4c53-9a1e-2f5a4f0e7b11"
+_STEP: dict[str, Any] = {
+    "id": "3d1f9a0e-0b62-4f0b-8f0c-6a8a1b1d2c3e",
+    "task": "device_checks.check_device",
+    "queue": "device_checks",
+    "state": "done",
+    "attempts": 1,
+    "retries": 0,
+    "started_at": "2030-01-31T08:15:00.104Z",
+    "finished_at": "2030-01-31T08:15:00.109Z",
+    "host": "worker-1",
+}
+
+
+class Accepted(BaseModel):
+    """The login is kept, and its workflow runs; asked again, the state is how far it is."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "event_id": "5b2c7e1a-login",
+                "workflow_id": _WORKFLOW_ID,
+                "state": "accepted",
+            }
+        }
+    )
+
+    event_id: str
+    workflow_id: UUID
+    state: WorkflowState
+
+
+class BatchResult(BaseModel):
+    """The answer to one login of a batch: what it would have been answered alone."""
+
+    status: int = Field(description="202, or the status of the problem.")
+    event_id: str | None = None
+    workflow_id: UUID | None = None
+    state: WorkflowState | None = None
+    problem: ProblemDocument | None = None
+
+
+class BatchAnswer(BaseModel):
+    """One result for each login, in the order of the request."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "results": [
+                    {
+                        "status": 202,
+                        "event_id": "5b2c7e1a-login",
+                        "workflow_id": _WORKFLOW_ID,
+                        "state": "accepted",
+                    },
+                    {
+                        "status": 422,
+                        "event_id": "5b2c7e1b-login",
+                        "problem": {
+                            "type": "about:blank",
+                            "title": "Unprocessable Entity",
+                            "status": 422,
+                            "detail": "the login is not valid",
+                            "errors": [
+                                {"field": "ip", "message": "is not an IPv4 or IPv6 address"}
+                            ],
+                        },
+                    },
+                ]
+            }
+        }
+    )
+
+    results: list[BatchResult]
+
+
+class Step(BaseModel):
+    """One task of a workflow."""
+
+    id: str = Field(description="Also its Celery task id.")
+    task: str | None
+    queue: str | None
+    state: Literal["planned", "ready", "retrying", "done", "failed", "dead", "blocked"]
+    attempts: int = Field(description="How often a worker has begun it.")
+    retries: int
+    started_at: datetime | None
+    finished_at: datetime | None
+    host: str | None
+
+
+class VerdictAnswer(BaseModel):
+    """What the outlier API said; level unscored when it gave no usable answer."""
+
+    level: Literal["low", "medium", "high", "unscored"]
+    action: Literal["allow", "challenge", "deny"]
+    score: float | None
+    reasons: list[str]
+    model_version: str | None
+    request_id: str
+    stored_at: datetime
+
+
+class Workflow(BaseModel):
+    """All the work that one login causes, and how far it is."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "workflow_id": _WORKFLOW_ID,
+                "name": "login",
+                "state": "running",
+                "user_id": "u-1042",
+                "event_id": "5b2c7e1a-login",
+                "accepted_at": "2030-01-31T08:15:00.098Z",
+                "finished_at": None,
+                "steps": [_STEP],
+                "verdict": None,
+            }
+        }
+    )
+
+    workflow_id: UUID
+    name: str
+    state: WorkflowState
+    user_id: str | None
+    event_id: str | None
+    accepted_at: datetime
+    finished_at: datetime | None
+    steps: list[Step]
+    verdict: VerdictAnswer | None
+
+
+class WorkflowPage(BaseModel):
+    """Workflows, the youngest first."""
+
+    workflows: list[Workflow]
+    next_cursor: str | None = Field(description="Send it as `cursor`; null: the last page.")
+
+
+class Device(BaseModel):
+    """One device that the user signed in from."""
+
+    device_id: UUID
+    description: str
+    first_seen_at: datetime
+    last_seen_at: datetime
+
+
+class DeviceList(BaseModel):
+    """The user's devices, the last seen first; at most 1,000. Empty for a user never reported."""
+
+    user_id: str
+    devices: list[Device]
+
+
+class Switch(BaseModel):
+    """A flag that the application obeys. changed_at is null while it was never flipped."""
+
+    is_on: bool
+    changed_at: datetime | None
+
+
+class Switches(BaseModel):
+    """Both switches; off for a user never reported."""
+
+    require_step_up: Switch = Field(description="Ask for a second factor at the next sign-in.")
+    locked: Switch = Field(description="Refuse sign-ins until somebody has looked at it.")
+
+
+class SwitchList(BaseModel):
+    """The user's switches."""
+
+    user_id: str
+    switches: Switches
+
+
+class Health(BaseModel):
+    """The process is alive."""
+
+    status: Literal["alive"]
+
+
+class Readiness(BaseModel):
+    """Logins can be accepted. The broker is not needed for that: they wait in the ledger."""
+
+    status: Literal["ready"]
+    database: Literal["reachable"]
+    broker: Literal["unknown", "reachable", "unreachable"] = Field(
+        description="As of the last message published."
+    )
+    outbox_messages: int

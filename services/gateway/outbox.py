@@ -1,0 +1,153 @@
+"""Publishes the first messages right after their commit, and watches what has not gone out."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Literal, Protocol
+
+from services.domain.errors import Unavailable
+from services.gateway.metrics import Metrics
+from services.gateway.problems import DATABASE_ERRORS
+from services.ledger.message import Message
+
+MAX_UNPUBLISHED = 100_000
+"""Above so many messages without a confirm, no login is accepted until the broker has caught up."""
+WATCH_SECONDS = 1.0
+BROKER_PAUSE_SECONDS = 1.0
+LIST_SIZE = 200
+MAX_WAITING = 20_000
+
+BrokerState = Literal["unknown", "reachable", "unreachable"]
+_log = logging.getLogger(__name__)
+
+
+class PublishesMessages(Protocol):
+    """The part of the ledger's publisher that is used here."""
+
+    def publish(self, messages: Sequence[Message]) -> list[str]: ...
+
+
+class Outbox:
+    """A thread that publishes what it is offered, and marks what the broker confirmed.
+
+    It promises nothing: whatever it drops, because the broker is away or too much
+    waits, has no `published_at` in the ledger and is published by the relay.
+    """
+
+    def __init__(
+        self,
+        new_publisher: Callable[[], PublishesMessages],
+        mark_published: Callable[[Sequence[str]], None],
+        metrics: Metrics,
+    ) -> None:
+        self._new_publisher = new_publisher
+        self._mark_published = mark_published
+        self._metrics = metrics
+        self._waiting: deque[Message] = deque()
+        self._changed = threading.Condition()
+        self._is_open = False
+        self._paused_until = 0.0
+        self._thread = threading.Thread(target=self._run, name="outbox")
+        self.broker: BrokerState = "unknown"
+
+    def start(self) -> None:
+        self._is_open = True
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Publish what waits, then end the thread."""
+        with self._changed:
+            self._is_open = False
+            self._changed.notify_all()
+        self._thread.join()
+
+    def offer(self, messages: Sequence[Message]) -> None:
+        """Hand over messages whose rows are committed. Never blocks."""
+        with self._changed:
+            if len(self._waiting) + len(messages) > MAX_WAITING:
+                self._count("left_to_relay", len(messages))
+                return
+            self._waiting.extend(messages)
+            self._changed.notify()
+
+    def _run(self) -> None:
+        publisher = self._new_publisher()
+        while messages := self._take():
+            if time.monotonic() < self._paused_until:
+                self._count("left_to_relay", len(messages))
+                continue
+            self._publish(publisher, messages)
+
+    def _take(self) -> list[Message]:
+        with self._changed:
+            self._changed.wait_for(lambda: self._waiting or not self._is_open)
+            count = min(LIST_SIZE, len(self._waiting))
+            return [self._waiting.popleft() for _ in range(count)]
+
+    def _publish(self, publisher: PublishesMessages, messages: Sequence[Message]) -> None:
+        confirmed: list[str] = []
+        try:
+            confirmed = publisher.publish(messages)
+            self.broker = "reachable"
+            self._mark_published(confirmed)
+        except Unavailable as error:
+            self._pause(f"the broker does not answer: {error}")
+        except DATABASE_ERRORS as error:
+            # Published, but not marked: the relay publishes the same ids again, which is harmless.
+            _log.warning("cannot mark %d steps as published: %s", len(confirmed), error)
+        except Exception:
+            _log.exception("cannot publish; the relay will")
+            self._paused_until = time.monotonic() + BROKER_PAUSE_SECONDS
+        self._count("confirmed", len(confirmed))
+        self._count("left_to_relay", len(messages) - len(confirmed))
+
+    def _pause(self, reason: str) -> None:
+        if self.broker != "unreachable":
+            _log.warning("%s; logins are accepted and published later", reason)
+        self.broker = "unreachable"
+        self._paused_until = time.monotonic() + BROKER_PAUSE_SECONDS
+
+    def _count(self, outcome: str, count: int) -> None:
+        self._metrics.published.labels(outcome).inc(count)
+
+
+class Backlog:
+    """Counts the ledger's unpublished messages once a second.
+
+    While the database is away, the last count stands.
+    """
+
+    def __init__(self, measure: Callable[[int], tuple[int, float]], metrics: Metrics) -> None:
+        self._measure = measure
+        self._metrics = metrics
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="backlog")
+        self.messages = 0
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stopping.set()
+        self._thread.join()
+
+    @property
+    def is_full(self) -> bool:
+        return self.messages > MAX_UNPUBLISHED
+
+    def _run(self) -> None:
+        while True:
+            try:
+                self.messages, lag_seconds = self._measure(MAX_UNPUBLISHED + 1)
+                self._metrics.outbox_messages.set(self.messages)
+                self._metrics.outbox_lag.set(lag_seconds)
+            except DATABASE_ERRORS as error:
+                _log.debug("cannot measure the outbox: %s", error)
+            except Exception:
+                _log.exception("cannot measure the outbox")
+            if self._stopping.wait(WATCH_SECONDS):
+                return

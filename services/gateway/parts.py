@@ -1,0 +1,121 @@
+"""The gateway's long-lived parts: made without connecting, started and stopped with the process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar, cast
+from uuid import UUID
+
+import anyio
+import anyio.to_thread
+import psycopg
+from fastapi import Request
+from psycopg_pool import ConnectionPool
+
+from services.gateway.acceptance import Answer, Submission, accept
+from services.gateway.authentication import KeyRing
+from services.gateway.intake import Intake
+from services.gateway.metrics import Metrics
+from services.gateway.outbox import Backlog, Outbox, PublishesMessages
+from services.gateway.problems import unavailable
+from services.ledger.planning import Plan
+from services.ledger.store import mark_published
+from services.queries import load_queries
+
+T = TypeVar("T")
+Connection = psycopg.Connection[Any]
+
+READ_SECONDS = 5.0
+_SQL = {name: text.encode() for name, text in load_queries(__package__, "intake.sql").items()}
+_CONNECTION_OPTIONS = {
+    "application_name": "doorbell-gateway",
+    "connect_timeout": 2,
+    # A database that hangs must end in a 503, not in a request that hangs as well.
+    "options": "-c statement_timeout=5000 -c lock_timeout=3000"
+    " -c idle_in_transaction_session_timeout=10000",
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 10_000,
+}
+
+
+class Parts:
+    """Everything that outlives a request."""
+
+    def __init__(
+        self,
+        database_url: str,
+        plan_login: Callable[[UUID], Plan],
+        new_publisher: Callable[[], PublishesMessages],
+    ) -> None:
+        self.metrics = Metrics()
+        self.pool: ConnectionPool[Connection] = ConnectionPool(
+            database_url,
+            kwargs=_CONNECTION_OPTIONS,
+            min_size=1,
+            max_size=12,
+            timeout=2.0,
+            # Short: a pool that waits longer between its attempts is still away
+            # when the database has long been back.
+            reconnect_timeout=1.0,
+            check=ConnectionPool.check_connection,
+            open=False,
+        )
+        self.keys = KeyRing()
+        self.outbox = Outbox(new_publisher, self._mark_published, self.metrics)
+        self.backlog = Backlog(self._measure_outbox, self.metrics)
+        self.intake = Intake(self._accept)
+        self._plan_login = plan_login
+
+    def start(self) -> None:
+        self.pool.open()
+        self.outbox.start()
+        self.backlog.start()
+        self.intake.start()
+
+    def stop(self) -> None:
+        """Answer and publish what waits, then close."""
+        self.intake.stop()
+        self.outbox.stop()
+        self.backlog.stop()
+        self.pool.close()
+
+    async def read(self, query: Callable[[Connection], T]) -> T:
+        """Run `query` on a connection in a thread; 503 when it takes more than five seconds."""
+
+        def run() -> T:
+            with self.pool.connection() as connection:
+                return query(connection)
+
+        try:
+            with anyio.fail_after(READ_SECONDS):
+                return await anyio.to_thread.run_sync(run, abandon_on_cancel=True)
+        except TimeoutError:
+            raise unavailable("the database does not answer in time") from None
+
+    def is_read_only(self, connection: Connection) -> bool:
+        """Whether logins cannot be written; raises when there is no schema."""
+        row = connection.execute(_SQL["readiness"]).fetchone()
+        return bool(row and row[0])
+
+    def _accept(self, submissions: Sequence[Submission]) -> Sequence[Answer]:
+        with self.pool.connection() as connection:
+            answers, messages = accept(connection, submissions, self._plan_login)
+        self.outbox.offer(messages)
+        return answers
+
+    def _mark_published(self, step_ids: Sequence[str]) -> None:
+        with self.pool.connection() as connection:
+            mark_published(connection, step_ids)
+
+    def _measure_outbox(self, limit: int) -> tuple[int, float]:
+        with self.pool.connection() as connection:
+            row = connection.execute(_SQL["outbox"], {"limit": limit}).fetchone()
+        assert row is not None
+        return row[0], row[1]
+
+
+def parts_of(request: Request) -> Parts:
+    """The parts of the application that serves `request`."""
+    return cast(Parts, request.app.state.parts)

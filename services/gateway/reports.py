@@ -1,0 +1,196 @@
+"""What an application may report: a login's fields, their limits, and why each is refused."""
+
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+import json
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any
+from uuid import UUID
+
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+)
+from pydantic_core import ErrorDetails
+
+from services.domain.model import Login
+
+MAX_KEY_LENGTH = 200
+MAX_BATCH = 1_000
+MAX_AHEAD = timedelta(minutes=5)
+"""How far an application's clock may run ahead of ours."""
+MAX_AGE = timedelta(days=90)
+"""Older logins are history, not news: nobody is to be warned about them."""
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_EMAIL = re.compile(r"[^@\s,;<>\"\\]+@[^@\s,;<>\"\\]+\.[^@\s,;<>\"\\.]+")
+_LOCALE = r"^[A-Za-z]{2,8}([-_][A-Za-z0-9]{1,8})*$"
+_REPORTED_ERRORS = 20
+_EXAMPLE: dict[str, Any] = {
+    "event_id": "5b2c7e1a-login",
+    "user_id": "u-1042",
+    "occurred_at": "2030-01-31T08:15:00Z",
+    "ip": "2001:db8::17",
+    "user_agent": "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0",
+    "auth_method": "password",
+    "email": "ada@example.org",
+    "locale": "en-GB",
+}
+
+
+def refuse_control_characters(text: str) -> str:
+    """PostgreSQL cannot store NUL, and a line break must never reach a mail's header."""
+    if found := _CONTROL.search(text):
+        raise ValueError(f"must not contain the control character U+{ord(found[0]):04X}")
+    return text
+
+
+def _as_time(value: object) -> datetime:
+    if not isinstance(value, str):
+        raise ValueError("must be a string like 2030-01-31T08:15:00Z")  # noqa: TRY004  pydantic reports ValueError only
+    try:
+        return datetime.fromisoformat(value)
+    except ValueError:
+        raise ValueError("is not an ISO 8601 time like 2030-01-31T08:15:00Z") from None
+
+
+def _is_plausible(value: datetime, info: ValidationInfo) -> datetime:
+    now = (info.context or {}).get("now") or datetime.now(UTC)
+    try:
+        value = value.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("lies outside the calendar") from None
+    if value > now + MAX_AHEAD:
+        raise ValueError("lies more than 5 minutes in the future: check the clock of the sender")
+    if value < now - MAX_AGE:
+        raise ValueError("is more than 90 days old")
+    return value
+
+
+def _as_address(value: str) -> str:
+    try:
+        address = ipaddress.ip_address(value)
+    except ValueError:
+        raise ValueError("is not an IPv4 or IPv6 address") from None
+    if isinstance(address, ipaddress.IPv6Address):
+        if address.scope_id is not None:
+            raise ValueError("must not carry a zone (the part from the % on)")
+        # A dual-stack server reports IPv4 peers so; one user must not look like two.
+        return str(address.ipv4_mapped or address)
+    return str(address)
+
+
+def _as_mail_address(value: str) -> str:
+    if not _EMAIL.fullmatch(value):
+        raise ValueError("is not a mail address")
+    return value
+
+
+Text = Annotated[str, Field(strict=True), AfterValidator(refuse_control_characters)]
+Identifier = Annotated[Text, Field(min_length=1, max_length=MAX_KEY_LENGTH)]
+
+
+class LoginReport(BaseModel):
+    """One successful sign-in."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, title="Login", json_schema_extra={"example": _EXAMPLE}
+    )
+
+    event_id: Identifier | None = Field(
+        None,
+        description="The application's id of this login. Reported again with the same body, it"
+        " gives the same workflow back. May be left out when Idempotency-Key is sent.",
+    )
+    user_id: Identifier = Field(description="The application's id of the user.")
+    occurred_at: Annotated[
+        AwareDatetime, BeforeValidator(_as_time), AfterValidator(_is_plausible)
+    ] = Field(
+        description="ISO 8601 with a time zone; at most 5 minutes ahead and 90 days old.",
+        json_schema_extra={"format": "date-time"},
+    )
+    ip: Annotated[Text, Field(max_length=100), AfterValidator(_as_address)] = Field(
+        description="The IPv4 or IPv6 address that the user signed in from."
+    )
+    user_agent: Annotated[Text, Field(max_length=2048)] = Field(
+        description="The User-Agent header as received; empty when there was none."
+    )
+    device_cookie: Annotated[Text, Field(min_length=1, max_length=512)] | None = Field(
+        None, description="A long-lived random value that the application keeps on the device."
+    )
+    auth_method: Annotated[Text, Field(min_length=1, max_length=50)] | None = Field(
+        None, description="How the user proved who they are, such as password or passkey."
+    )
+    email: Annotated[Text, Field(max_length=254), AfterValidator(_as_mail_address)] | None = Field(
+        None, description="Where the user is told about a new device."
+    )
+    locale: Annotated[Text, Field(max_length=35, pattern=_LOCALE)] | None = Field(
+        None, description="The language to write in, such as de or en-GB."
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class FieldError:
+    """One thing wrong with a request. `field` is a path such as `logins.3.ip`; empty: the whole."""
+
+    field: str
+    message: str
+
+
+def read_report(
+    value: object, key: str | None = None, now: datetime | None = None
+) -> tuple[LoginReport | None, list[FieldError]]:
+    """A report from decoded JSON, or everything that is wrong with it.
+
+    key: the Idempotency-Key that came with it, in place of an event_id.
+    """
+    if not isinstance(value, dict):
+        return None, [FieldError("", "must be a JSON object with a login's fields")]
+    try:
+        report = LoginReport.model_validate(value, context={"now": now})
+    except ValidationError as error:
+        return None, field_errors(error)
+    if key is None and report.event_id is None:
+        message = "is required, or else the header Idempotency-Key: without it a login whose"
+        return None, [FieldError("event_id", f"{message} answer got lost would count twice")]
+    return report, []
+
+
+def field_errors(error: ValidationError) -> list[FieldError]:
+    """What pydantic found, in this gateway's words; the first twenty."""
+    details = error.errors(include_url=False, include_context=False)
+    return [_field_error(detail) for detail in details[:_REPORTED_ERRORS]]
+
+
+def _field_error(detail: ErrorDetails) -> FieldError:
+    message = detail["msg"].removeprefix("Value error, ")
+    if detail["type"] == "extra_forbidden":
+        message = "is not a field of a login: check its spelling"
+    elif detail["type"] == "missing":
+        message = "is required"
+    elif detail["type"] == "string_unicode":
+        message = "contains half of a surrogate pair"
+    return FieldError(".".join(str(part)[:100] for part in detail["loc"]), message)
+
+
+def body_sha256(report: LoginReport) -> bytes:
+    """Equal for reports that mean the same, however their JSON was written."""
+    value = report.model_dump(mode="json", exclude_none=True)
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).digest()
+
+
+def as_login(report: LoginReport, workflow_id: UUID, tenant_id: str, key: str) -> Login:
+    """The report as the ledger keeps it; `key` stands in for a missing event_id."""
+    values: dict[str, Any] = {name: getattr(report, name) for name in LoginReport.model_fields}
+    values["event_id"] = report.event_id or key
+    return Login(workflow_id=workflow_id, tenant_id=tenant_id, **values)

@@ -1,0 +1,53 @@
+-- name: claim_keys
+-- Claims each key for its workflow and returns the workflows whose key was free. Sorted, so that two lists that share keys cannot deadlock.
+INSERT INTO idempotency_key (tenant_id, key, body_sha256, workflow_id)
+SELECT tenant_id, key, body_sha256, workflow_id
+FROM unnest(%(tenants)s::text[], %(keys)s::text[], %(bodies)s::bytea[], %(workflows)s::uuid[])
+    AS claim (tenant_id, key, body_sha256, workflow_id)
+ORDER BY tenant_id, key
+ON CONFLICT DO NOTHING
+RETURNING workflow_id
+
+-- name: holders_of_keys
+-- Who holds keys that were taken, and how far that workflow is (null: removed by retention).
+SELECT held.tenant_id, held.key, held.body_sha256, held.workflow_id, reported.event_id,
+    CASE WHEN workflow.state = 'accepted' AND EXISTS (
+        SELECT FROM step WHERE step.workflow_id = workflow.id AND step.state = 'done'
+    ) THEN 'running' ELSE workflow.state END AS state
+FROM unnest(%(tenants)s::text[], %(keys)s::text[]) AS wanted (tenant_id, key)
+JOIN idempotency_key AS held USING (tenant_id, key)
+LEFT JOIN workflow ON workflow.id = held.workflow_id
+LEFT JOIN reported_login AS reported ON reported.workflow_id = held.workflow_id
+
+-- name: insert_workflow_rows
+-- One workflow for each login.
+INSERT INTO workflow (id, tenant_id, name, user_id, event_id)
+SELECT id, tenant_id, 'login', user_id, event_id
+FROM unnest(%(workflows)s::uuid[], %(tenants)s::text[], %(users)s::text[], %(events)s::text[])
+    AS accepted (id, tenant_id, user_id, event_id)
+
+-- name: insert_reported_logins
+-- The logins as reported; the steps read them by the workflow's id.
+INSERT INTO reported_login (workflow_id, tenant_id, event_id, user_id, occurred_at, ip, user_agent,
+    device_cookie, auth_method, email, locale)
+SELECT * FROM unnest(%(workflows)s::uuid[], %(tenants)s::text[], %(events)s::text[],
+    %(users)s::text[], %(times)s::timestamptz[], %(addresses)s::inet[], %(agents)s::text[],
+    %(cookies)s::text[], %(methods)s::text[], %(emails)s::text[], %(locales)s::text[])
+
+-- name: tenant_of_key
+-- The tenant that an API key belongs to.
+SELECT tenant_id FROM api_key WHERE key_sha256 = %(digest)s AND revoked_at IS NULL
+
+-- name: outbox
+-- How many messages wait for their first confirm (counted up to a limit) and the age of the oldest in seconds.
+SELECT count(*) AS messages,
+    coalesce(extract(epoch FROM now() - min(ready_at)), 0)::float8 AS lag_seconds
+FROM (
+    SELECT ready_at FROM step
+    WHERE published_at IS NULL AND state IN ('ready', 'retrying')
+    ORDER BY ready_at LIMIT %(limit)s
+) AS waiting
+
+-- name: readiness
+-- Fails when the database has no schema; answers whether it can be written.
+SELECT pg_is_in_recovery() AS is_read_only, EXISTS (SELECT FROM workflow) AS has_workflows

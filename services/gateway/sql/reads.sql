@@ -1,0 +1,36 @@
+-- name: find_workflows
+-- A tenant's workflows by id.
+SELECT id, name, state, user_id, event_id, accepted_at, finished_at
+FROM workflow WHERE tenant_id = %(tenant)s AND id = %(workflow)s
+
+-- name: page_of_workflows
+-- A user's workflows, youngest first, from after a given one.
+SELECT id, name, state, user_id, event_id, accepted_at, finished_at
+FROM workflow
+WHERE tenant_id = %(tenant)s AND user_id = %(user)s
+    AND (%(before)s::timestamptz IS NULL OR (accepted_at, id) < (%(before)s, %(before_id)s::uuid))
+ORDER BY accepted_at DESC, id DESC
+LIMIT %(limit)s
+
+-- name: steps_of_workflows
+-- The steps of some workflows in the order in which they were planned.
+SELECT workflow_id, id, task, queue, state, attempts, retries, started_at, finished_at, host
+FROM step WHERE workflow_id = ANY (%(workflows)s)
+ORDER BY workflow_id, position NULLS LAST, planned_at, id
+
+-- name: verdicts_of_workflows
+-- The verdicts of some workflows.
+SELECT workflow_id, level, action, score, reasons, model_version, request_id, stored_at
+FROM verdict WHERE workflow_id = ANY (%(workflows)s)
+
+-- name: devices_of_user
+-- A user's devices, the last seen first.
+SELECT id AS device_id, description, first_seen_at, last_seen_at
+FROM device
+WHERE tenant_id = %(tenant)s AND user_id = %(user)s
+ORDER BY last_seen_at DESC, id
+LIMIT %(limit)s
+
+-- name: switches_of_user
+-- A user's switches, as far as they were ever changed.
+SELECT name, is_on, changed_at FROM switch WHERE tenant_id = %(tenant)s AND user_id = %(user)s
