@@ -22,10 +22,12 @@ CREATE TABLE device (
     fingerprint text NOT NULL,
     description text NOT NULL,     -- browser and system, for people
     first_workflow_id uuid NOT NULL,
+    first_of_user boolean NOT NULL,  -- the user had no device before
     first_seen_at timestamptz NOT NULL,
     last_seen_at timestamptz NOT NULL,
     UNIQUE (tenant_id, user_id, fingerprint)
 );
+CREATE UNIQUE INDEX device_first_of_user ON device (tenant_id, user_id) WHERE first_of_user;
 
 CREATE TABLE login (               -- the stored event: one row a login, with the check's result
     workflow_id uuid PRIMARY KEY REFERENCES workflow ON DELETE CASCADE,
@@ -50,11 +52,21 @@ CREATE TABLE notice (
     state text NOT NULL DEFAULT 'recorded'
         CHECK (state IN ('recorded', 'sending', 'sent', 'failed', 'superseded')),
     attempts integer NOT NULL DEFAULT 0,
+    lease_until timestamptz,       -- until then one sender is at it
     recorded_at timestamptz NOT NULL DEFAULT now(),
     sent_at timestamptz,
     receipt text,                  -- what the receiver answered
     error text,
     UNIQUE (workflow_id, reason, channel)
+);
+
+CREATE TABLE receipt (             -- what users were told: one row a delivered notice
+    notice_id uuid PRIMARY KEY REFERENCES notice ON DELETE CASCADE,
+    workflow_id uuid NOT NULL,
+    channel text NOT NULL,
+    receipt text NOT NULL,
+    sent_at timestamptz NOT NULL,
+    recorded_at timestamptz NOT NULL DEFAULT now()
 );
 
 CREATE TABLE verdict (
@@ -69,6 +81,8 @@ CREATE TABLE verdict (
     request_id text NOT NULL,
     stored_at timestamptz NOT NULL DEFAULT now()
 );
+
+CREATE INDEX verdict_unscored ON verdict (stored_at) WHERE level = 'unscored';
 
 CREATE TABLE switch (
     tenant_id text NOT NULL REFERENCES tenant,

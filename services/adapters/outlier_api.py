@@ -1,0 +1,137 @@
+"""Asks the outlier API for verdicts, and believes only answers that keep its contract."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import socket
+from functools import lru_cache
+from ipaddress import IPv6Address, ip_address, ip_network
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from ua_parser import parse
+
+from services.adapters.http_client import TRY_AGAIN, Answer, HttpClient
+from services.domain.errors import ConfigurationError, Refused, Unavailable
+from services.domain.model import Verdict
+from services.handlers.ports import SavedLogin
+
+OVERALL_SECONDS = 8.0
+"""A little above connecting (2 s) and the longest silence (5 s): a drip of bytes ends here."""
+
+_LONGEST_ANSWER = 16 * 1024
+_LONGEST_USER_AGENT = 512
+
+_Text = Annotated[str, Field(min_length=1, max_length=255, pattern=r"^[^\x00]*$")]
+
+
+class _Answer(BaseModel):
+    """The contract's answer; fields that a later version of it adds are left alone."""
+
+    model_config = ConfigDict(strict=True, extra="ignore", frozen=True)
+
+    request_id: _Text
+    score: float | None = Field(ge=0, allow_inf_nan=False)
+    level: Literal["low", "medium", "high"]
+    action: Literal["allow", "challenge", "deny"]
+    reasons: list[_Text] = Field(max_length=32)
+    model_version: _Text
+
+
+class HttpOutlierApi:
+    """Implements `services.handlers.ports.OutlierApi` over `POST /v1/score`."""
+
+    def __init__(self, base_url: str, api_key: str | None = None) -> None:
+        """Connect to nothing yet.
+
+        Raises:
+            ConfigurationError: `base_url` is not one.
+        """
+        if not base_url.startswith(("http://", "https://")):
+            raise ConfigurationError("OUTLIER_API_URL must start with http:// or https://")
+        self._url = f"{base_url.rstrip('/')}/v1/score"
+        self._authorization = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+        self._client = HttpClient(OVERALL_SECONDS, _resolve)
+
+    def score(self, login: SavedLogin) -> Verdict:
+        headers = {"Idempotency-Key": str(login.workflow_id), **self._authorization}
+        body = json.dumps(request_body(login)).encode()
+        answer = self._client.post(self._url, body, headers, _LONGEST_ANSWER)
+        if answer.status == 200:
+            return _verdict(login, answer)
+        if 400 <= answer.status < 500 and answer.status not in TRY_AGAIN:
+            raise Refused(f"the outlier API answered {answer.status}")
+        raise Unavailable(f"the outlier API answered {answer.status}")
+
+    def close(self) -> None:
+        """Close the kept connections."""
+        self._client.close()
+
+
+def request_body(login: SavedLogin) -> dict[str, Any]:
+    """What the API is told: facts and ids, no address, no whole user agent."""
+    body: dict[str, Any] = {
+        "request_id": str(login.workflow_id),
+        "tenant_id": login.tenant_id,
+        "user_id": login.user_id,
+        "occurred_at": login.occurred_at.isoformat(),
+        "ip_network": network(login.ip),
+        "user_agent": user_agent_facts(login.user_agent),
+        "device_known": login.is_device_known,
+    }
+    if login.auth_method:
+        body["auth_method"] = login.auth_method
+    return body
+
+
+def network(ip: str) -> str:
+    """The /24 or /48 that an address lies in."""
+    address = ip_address(ip)
+    if isinstance(address, IPv6Address):
+        if address.ipv4_mapped is None:
+            return str(ip_network(f"{address}/48", strict=False))
+        address = address.ipv4_mapped
+    return str(ip_network(f"{address}/24", strict=False))
+
+
+@lru_cache(maxsize=4096)
+def user_agent_facts(user_agent: str) -> dict[str, str]:
+    """A user agent from fine to coarse; what is not recognised is left out."""
+    found = parse(user_agent[:_LONGEST_USER_AGENT])
+    facts = {
+        "digest": hashlib.sha256(user_agent.encode(errors="surrogatepass")).hexdigest()[:16],
+        "browser": _versioned(found.user_agent),
+        "os": _versioned(found.os),
+        "device": found.device.family if found.device else "",
+    }
+    return {name: fact for name, fact in facts.items() if fact}
+
+
+def _versioned(part: Any) -> str:
+    return " ".join(filter(None, (part.family, part.major))) if part else ""
+
+
+def _verdict(login: SavedLogin, answer: Answer) -> Verdict:
+    try:
+        found = _Answer.model_validate_json(answer.body)
+    except ValidationError as error:
+        where = ", ".join(".".join(map(str, e["loc"])) or "body" for e in error.errors()[:3])
+        raise Unavailable(f"the outlier API's answer breaks its contract: {where}") from error
+    if found.request_id != str(login.workflow_id):
+        raise Unavailable("the outlier API answered another request: request_id differs")
+    return Verdict(
+        workflow_id=login.workflow_id,
+        level=found.level,
+        action=found.action,
+        score=found.score,
+        reasons=tuple(found.reasons),
+        model_version=found.model_version,
+        request_id=found.request_id,
+    )
+
+
+def _resolve(host: str, port: int) -> list[str]:
+    # The operator chose this target: it may well be in a private network.
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return list(dict.fromkeys(str(entry[4][0]) for entry in found))

@@ -1,0 +1,215 @@
+"""The product's reads and writes on a PostgreSQL connection."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any, Literal
+from uuid import UUID
+
+from psycopg import Connection
+from psycopg.rows import dict_row
+from psycopg_pool import ConnectionPool
+
+from services.domain.model import Channel, DeviceCheck, Login, SwitchName, Verdict
+from services.handlers.ports import (
+    Begin,
+    Contact,
+    DeviceKey,
+    FailedStep,
+    Flip,
+    KnownDevice,
+    NewNotice,
+    Notice,
+    SavedLogin,
+    Sighting,
+    Transaction,
+)
+from services.queries import load_queries
+
+_SQL = (
+    load_queries("services.adapters", "sign_ins.sql")
+    | load_queries("services.adapters", "notices.sql")
+    | load_queries("services.adapters", "verdicts.sql")
+)
+_KEEPALIVES = {
+    # The server is noticed as gone within half a minute, also while a thread waits for it.
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 25_000,  # milliseconds
+}
+
+Row = dict[str, Any]
+
+
+def open_pool(
+    database_url: str, application_name: str, max_size: int = 8, timeout_seconds: float = 10.0
+) -> ConnectionPool[Connection[Any]]:
+    """A pool of checked connections; it connects in the background.
+
+    Taking a connection raises `psycopg.OperationalError` when PostgreSQL is away
+    for longer than `timeout_seconds`. The caller closes the pool.
+    """
+    return ConnectionPool(
+        database_url,
+        kwargs={"application_name": application_name, "connect_timeout": 5, **_KEEPALIVES},
+        min_size=1,
+        max_size=max_size,
+        timeout=timeout_seconds,
+        check=ConnectionPool.check_connection,
+        open=True,
+    )
+
+
+def transactions(
+    connect: Callable[[], AbstractContextManager[Connection[Any]]],
+) -> Begin:
+    """Short transactions, each on a connection that `connect` lends and commits or rolls back."""
+
+    @contextmanager
+    def begin() -> Iterator[Transaction]:
+        with connect() as connection:
+            yield PostgresTransaction(connection)
+
+    return begin
+
+
+class PostgresTransaction:
+    """Implements `services.handlers.ports.Transaction`; whoever owns the connection commits."""
+
+    def __init__(self, connection: Connection[Any]) -> None:
+        self._connection = connection
+
+    def logins(self, workflow_ids: Sequence[UUID]) -> Mapping[UUID, Login]:
+        rows = self._run("logins", workflow_ids=list(workflow_ids))
+        return {row["workflow_id"]: Login(**row) for row in rows}
+
+    def see_devices(self, sightings: Sequence[Sighting]) -> Mapping[DeviceKey, KnownDevice]:
+        if not sightings:
+            return {}
+        tenants, users, fingerprints = (
+            list(column) for column in zip(*(s.key for s in sightings), strict=True)
+        )
+        self._run("lock_users", tenant_ids=tenants, user_ids=users)
+        # A statement of its own: its snapshot sees what the lock was waited for.
+        rows = self._run(
+            "see_devices",
+            ids=[s.id for s in sightings],
+            tenant_ids=tenants,
+            user_ids=users,
+            fingerprints=fingerprints,
+            descriptions=[s.description for s in sightings],
+            workflow_ids=[s.workflow_id for s in sightings],
+            first_seen=[s.first_seen_at for s in sightings],
+            last_seen=[s.last_seen_at for s in sightings],
+        )
+        return {
+            (row["tenant_id"], row["user_id"], row["fingerprint"]): KnownDevice(
+                row["id"], row["first_workflow_id"], row["first_of_user"]
+            )
+            for row in rows
+        }
+
+    def brought_second_device(self, workflow_ids: Sequence[UUID]) -> AbstractSet[UUID]:
+        rows = self._run("brought_second_device", workflow_ids=list(workflow_ids))
+        return {row["workflow_id"] for row in rows}
+
+    def contacts(self, workflow_ids: Sequence[UUID]) -> Mapping[UUID, Contact]:
+        rows = self._run("contacts", workflow_ids=list(workflow_ids))
+        return {row["workflow_id"]: Contact(**row) for row in rows}
+
+    def record_notices(self, notices: Sequence[NewNotice]) -> AbstractSet[UUID]:
+        if not notices:
+            return set()
+        rows = self._run(
+            "record_notices",
+            ids=[n.id for n in notices],
+            workflow_ids=[n.workflow_id for n in notices],
+            reasons=[n.reason for n in notices],
+            channels=[n.channel for n in notices],
+        )
+        return {row["id"] for row in rows}
+
+    def notice(self, notice_id: UUID) -> Notice | None:
+        rows = self._run("notice", notice_id=notice_id)
+        return Notice(**rows[0]) if rows else None
+
+    def siblings(self, notice_id: UUID) -> AbstractSet[Channel]:
+        return {row["channel"] for row in self._run("siblings", notice_id=notice_id)}
+
+    def claim_notice(self, notice_id: UUID, lease_seconds: float) -> bool:
+        return bool(self._run("claim_notice", notice_id=notice_id, lease_seconds=lease_seconds))
+
+    def note_sent(self, notice_id: UUID, receipt: str) -> None:
+        self._run("note_sent", notice_id=notice_id, receipt=receipt)
+
+    def note_not_sent(self, notice_id: UUID, error: str) -> None:
+        self._run("note_not_sent", notice_id=notice_id, error=error)
+
+    def give_up_notice(self, notice_id: UUID, state: Literal["failed", "superseded"]) -> bool:
+        return bool(self._run("give_up_notice", notice_id=notice_id, state=state))
+
+    def record_receipts(self, notice_ids: Sequence[UUID]) -> AbstractSet[UUID]:
+        rows = self._run("record_receipts", notice_ids=list(notice_ids))
+        return {row["notice_id"] for row in rows}
+
+    def save_logins(self, checks: Sequence[DeviceCheck]) -> AbstractSet[UUID]:
+        by_workflow = {check.workflow_id: check for check in checks}
+        rows = self._run(
+            "save_logins",
+            workflow_ids=list(by_workflow),
+            device_ids=[check.device_id for check in by_workflow.values()],
+            new_device=[check.is_new for check in by_workflow.values()],
+        )
+        return {row["workflow_id"] for row in rows}
+
+    def saved_login(self, workflow_id: UUID) -> SavedLogin | None:
+        rows = self._run("saved_login", workflow_id=workflow_id)
+        return SavedLogin(**rows[0]) if rows else None
+
+    def store_verdicts(self, verdicts: Sequence[Verdict]) -> AbstractSet[UUID]:
+        if not verdicts:
+            return set()
+        by_workflow = {verdict.workflow_id: verdict for verdict in reversed(verdicts)}
+        given = list(by_workflow.values())
+        rows = self._run(
+            "store_verdicts",
+            workflow_ids=[v.workflow_id for v in given],
+            levels=[v.level for v in given],
+            actions=[v.action for v in given],
+            scores=[v.score for v in given],
+            reasons=[json.dumps(v.reasons) for v in given],
+            model_versions=[v.model_version for v in given],
+            request_ids=[v.request_id for v in given],
+        )
+        return {row["workflow_id"] for row in rows}
+
+    def turn_on(self, flips: Sequence[Flip]) -> AbstractSet[tuple[UUID, SwitchName]]:
+        if not flips:
+            return set()
+        rows = self._run(
+            "turn_on",
+            tenant_ids=[f.tenant_id for f in flips],
+            user_ids=[f.user_id for f in flips],
+            names=[f.name for f in flips],
+            workflow_ids=[f.workflow_id for f in flips],
+            reasons=[f.reason for f in flips],
+        )
+        return {(row["workflow_id"], row["name"]) for row in rows}
+
+    def note_failed(self, failures: Sequence[FailedStep]) -> None:
+        self._run(
+            "note_failed",
+            workflow_ids=[f.workflow_id for f in failures],
+            levels=[f.level for f in failures],
+            step_ids=[f.step_id for f in failures],
+            generations=[f.generation for f in failures],
+        )
+
+    def _run(self, name: str, **values: Any) -> list[Row]:
+        with self._connection.cursor(row_factory=dict_row) as cursor:
+            cursor.execute(_SQL[name], values)
+            return cursor.fetchall()

@@ -1,0 +1,88 @@
+-- name: contacts
+-- Whose logins these are, and how the users can be told.
+SELECT
+    reported.workflow_id, reported.tenant_id, reported.user_id,
+    reported.email IS NOT NULL AS has_email, tenant.webhook_url IS NOT NULL AS has_webhook
+FROM reported_login AS reported
+JOIN tenant ON tenant.id = reported.tenant_id
+WHERE reported.workflow_id = ANY (%(workflow_ids)s);
+
+-- name: record_notices
+-- Record notices once a workflow, reason and channel; returns the new ones.
+INSERT INTO notice (id, workflow_id, tenant_id, user_id, reason, channel)
+SELECT due.id, due.workflow_id, reported.tenant_id, reported.user_id, due.reason, due.channel
+FROM unnest(%(ids)s::uuid[], %(workflow_ids)s::uuid[], %(reasons)s::text[], %(channels)s::text[])
+    AS due (id, workflow_id, reason, channel)
+JOIN reported_login AS reported USING (workflow_id)
+ORDER BY due.workflow_id, due.reason, due.channel
+ON CONFLICT DO NOTHING
+RETURNING id;
+
+-- name: notice
+-- One notice with all that its message says.
+SELECT
+    notice.id, notice.workflow_id, notice.tenant_id, tenant.name AS tenant_name, notice.user_id,
+    notice.reason, notice.channel, notice.state, notice.receipt, reported.email,
+    tenant.webhook_url, tenant.webhook_secret, reported.occurred_at, host(reported.ip) AS ip,
+    reported.user_agent, verdict.level, coalesce(switch.is_on, false) AS is_locked
+FROM notice
+JOIN tenant ON tenant.id = notice.tenant_id
+JOIN reported_login AS reported ON reported.workflow_id = notice.workflow_id
+LEFT JOIN verdict ON verdict.workflow_id = notice.workflow_id
+LEFT JOIN switch
+    ON switch.tenant_id = notice.tenant_id
+    AND switch.user_id = notice.user_id
+    AND switch.name = 'locked'
+WHERE notice.id = %(notice_id)s;
+
+-- name: siblings
+-- The channels on which a notice's workflow was to tell the same thing.
+SELECT other.channel
+FROM notice
+JOIN notice AS other USING (workflow_id, reason)
+WHERE notice.id = %(notice_id)s;
+
+-- name: claim_notice
+-- State the intent to send, unless it is sent, superseded, or under another sender's lease.
+UPDATE notice
+SET
+    state = 'sending', attempts = attempts + 1,
+    lease_until = clock_timestamp() + make_interval(secs => %(lease_seconds)s)
+WHERE
+    id = %(notice_id)s
+    AND state IN ('recorded', 'sending', 'failed')
+    AND (lease_until IS NULL OR lease_until < clock_timestamp())
+RETURNING id;
+
+-- name: note_sent
+-- The receiver took the notice.
+UPDATE notice
+SET
+    state = 'sent', sent_at = clock_timestamp(), receipt = %(receipt)s, error = NULL,
+    lease_until = NULL
+WHERE id = %(notice_id)s AND state <> 'sent'
+RETURNING id;
+
+-- name: note_not_sent
+-- One attempt failed; the next sender need not wait for the lease.
+UPDATE notice
+SET state = 'recorded', error = %(error)s, lease_until = NULL
+WHERE id = %(notice_id)s AND state = 'sending'
+RETURNING id;
+
+-- name: give_up_notice
+-- Try a notice no more, unless it is sent or given up already.
+UPDATE notice
+SET state = %(state)s, lease_until = NULL
+WHERE id = %(notice_id)s AND state IN ('recorded', 'sending')
+RETURNING id;
+
+-- name: record_receipts
+-- Enter sent notices into the list of receipts; one that is in it only returns its id.
+INSERT INTO receipt (notice_id, workflow_id, channel, receipt, sent_at)
+SELECT id, workflow_id, channel, receipt, sent_at
+FROM notice
+WHERE id = ANY (%(notice_ids)s) AND state = 'sent'
+ORDER BY id
+ON CONFLICT (notice_id) DO UPDATE SET recorded_at = receipt.recorded_at
+RETURNING notice_id;
