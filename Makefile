@@ -1,0 +1,40 @@
+# What people do with Doorbell on one machine. Each target calls one script; the work is done there.
+.DEFAULT_GOAL := help
+.PHONY: help demo up down status test bench lint lock
+
+# Processes of a pool, where not one: make up PROCESSES="device_checks=2 db_writes=2"
+PROCESSES ?=
+LOCAL = .venv/bin/python -m deploy.local
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: ## set everything up, start the cluster, replay the sample logins, say what happened
+	@deploy/local/setup
+	@$(LOCAL) demo --processes "$(PROCESSES)"
+
+up: ## start the whole cluster with private data under .local/
+	@deploy/local/setup
+	@$(LOCAL) up --processes "$(PROCESSES)"
+
+down: ## stop the cluster, keep its data
+	@deploy/local/setup
+	@$(LOCAL) down
+
+status: ## how each process is
+	@deploy/local/setup
+	@$(LOCAL) status
+
+test: ## linters, types, and all tests that take minutes, on services of their own
+	@deploy/local/test
+
+lint: ## linters and types alone
+	@deploy/local/setup --dev
+	@deploy/local/lint
+
+bench: ## measure throughput and latency, beside the same workflow as in Celery's documentation
+	@deploy/local/setup --dev --redis
+	@.venv/bin/python -m tests.bench
+
+lock: ## renew the locked requirements from pyproject.toml (needs uv)
+	@deploy/local/lock

@@ -1,0 +1,92 @@
+"""The local cluster's commands: `python -m deploy.local up | down | status | demo`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from deploy.local import cluster, replay, status
+from deploy.local.layout import REPOSITORY, Layout
+from deploy.local.process import ClusterError
+from services.domain.errors import DoorbellError
+
+_DEFAULT_ROOT = REPOSITORY / ".local"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns 0, or 1 with the reason on standard error."""
+    options = _parser().parse_args(arguments)
+    layout = Layout(options.root.resolve())
+    try:
+        code: int = options.run(layout, options)
+    except (ClusterError, DoorbellError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted; what was started keeps running: see `make status`", file=sys.stderr)
+        return 130
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m deploy.local", description=__doc__)
+    parser.add_argument(
+        "--root",
+        type=Path,
+        default=_DEFAULT_ROOT,
+        metavar="DIR",
+        help="the cluster's directory (default: .local); another one gets ports that nobody expects",
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for name, run, text in (
+        ("up", _up, "start what does not run, and wait until all is well"),
+        ("demo", _demo, "up, then replay the sample logins and say what happened"),
+    ):
+        command = commands.add_parser(name, help=text)
+        command.add_argument(
+            "--processes",
+            type=_counts,
+            default={},
+            metavar="POOL=NUMBER,...",
+            help="processes of a pool, where not one",
+        )
+        command.set_defaults(run=run)
+    commands.add_parser("down", help="stop everything, keep the data").set_defaults(run=_down)
+    commands.add_parser("status", help="say how each process is").set_defaults(run=_status)
+    return parser
+
+
+def _up(layout: Layout, options: argparse.Namespace) -> int:
+    cluster.up(layout, options.processes, print, usual_ports=layout.root == _DEFAULT_ROOT)
+    print(f"everything is up; addresses and credentials: {layout.endpoints}")
+    return 0
+
+
+def _demo(layout: Layout, options: argparse.Namespace) -> int:
+    cluster.up(layout, options.processes, print, usual_ports=layout.root == _DEFAULT_ROOT)
+    return replay.run(layout)
+
+
+def _down(layout: Layout, options: argparse.Namespace) -> int:
+    print("stopped; the data stays" if cluster.down(layout) else "nothing runs")
+    return 0
+
+
+def _status(layout: Layout, options: argparse.Namespace) -> int:
+    return status.show(layout)
+
+
+def _counts(text: str) -> dict[str, int]:
+    counts = {}
+    for part in text.replace(",", " ").split():
+        pool, _, number = part.partition("=")
+        if not number.isdigit() or not 1 <= int(number) <= 32:
+            raise argparse.ArgumentTypeError(f"{part!r} is not like device_checks=2 (1 to 32)")
+        counts[pool] = int(number)
+    return counts
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,233 @@
+"""The local cluster as a whole: what belongs to it, in which order it starts, and how it ends."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from deploy.local import monitoring, passwords, postgres, product, rabbitmq, tenant
+from deploy.local import ports as port_choice
+from deploy.local.layout import REPOSITORY, Layout
+from deploy.local.ports import HOST
+from deploy.local.process import ClusterError, Process
+from deploy.local.readiness import wait_until_ready
+from deploy.local.supervision import Supervisor, configure
+from routing.load import load
+from routing.topology import Topology
+
+_USUAL_PORTS: Mapping[str, int | None] = {
+    "gateway": 8000,
+    "outlier_api": 8010,
+    "flower": 5555,
+    "prometheus": 9090,
+    "alertmanager": 9093,
+    "rabbitmq": 5672,
+    "rabbitmq_management": 15672,
+    "rabbitmq_prometheus": 15692,
+    "postgres": 5432,
+    "mail_sink": 1025,
+    # No person types these, and the usual ones belong to the machine's own node.
+    "epmd": None,
+    "rabbitmq_distribution": None,
+}
+
+_SERVICES_SECONDS = 90.0
+_PRODUCT_SECONDS = 60.0
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """A configured cluster: ports, passwords and configuration files are there, the processes may not be.
+
+    services: what the product stands on. product: its own processes, and Flower.
+    """
+
+    layout: Layout
+    topology: Topology
+    ports: Mapping[str, int]
+    services: tuple[Process, ...]
+    product: tuple[Process, ...]
+
+    @property
+    def processes(self) -> tuple[Process, ...]:
+        return (*self.services, *self.product)
+
+
+def up(layout: Layout, counts: Mapping[str, int], say: Say, *, usual_ports: bool = True) -> Cluster:
+    """Bring everything up and wait until it is well; what runs unchanged is left alone.
+
+    counts: processes for each pool that shall not have one.
+
+    Raises:
+        ClusterError: something does not become well in time; the message names it and shows its log.
+    """
+    layout.prepare()
+    with _one_at_a_time(layout):
+        supervisor = Supervisor(layout)
+        is_running = supervisor.is_running()
+        cluster = _configure(layout, counts, is_running=is_running, usual_ports=usual_ports)
+        if is_running:
+            supervisor.update()
+        else:
+            supervisor.start()
+        postgres_process = next(p for p in cluster.services if p.name == "postgres")
+        supervisor.start_programs(p.name for p in cluster.services)
+        wait_until_ready(layout, supervisor, [postgres_process], _SERVICES_SECONDS, say)
+        postgres.create_database(layout, cluster.ports["postgres"])
+        _migrate(cluster)
+        wait_until_ready(layout, supervisor, cluster.services, _SERVICES_SECONDS, say)
+        supervisor.start_programs(p.name for p in cluster.product)
+        wait_until_ready(layout, supervisor, cluster.product, _PRODUCT_SECONDS, say)
+        _write_endpoints(cluster)
+    return cluster
+
+
+def down(layout: Layout) -> bool:
+    """Stop everything, the product first, and keep the data. Return whether anything ran."""
+    supervisor = Supervisor(layout)
+    if not supervisor.is_running():
+        return False
+    names = supervisor.states()
+    services = {"epmd", "rabbitmq", "postgres"}
+    seconds = max((pool.grace_seconds for pool in load().pools.values()), default=0) + 10.0
+    supervisor.stop_programs(names.keys() - services, seconds)
+    supervisor.stop_programs({"rabbitmq", "postgres"}, 70.0)
+    supervisor.shut_down(20.0)
+    return True
+
+
+def read(layout: Layout) -> Cluster:
+    """The cluster as the last `up` configured it."""
+    topology = load()
+    ports: dict[str, int] = json.loads(layout.ports.read_text())
+    # `up` keeps no port that it does not use, so the metrics ports say how many processes there are.
+    counts = {
+        pool: sum(name.rpartition(".")[0] == pool for name in ports) for pool in topology.pools
+    }
+    return _describe(layout, topology, ports, counts)
+
+
+def _configure(
+    layout: Layout, counts: Mapping[str, int], *, is_running: bool, usual_ports: bool
+) -> Cluster:
+    topology = load()
+    counts = _complete(counts, topology)
+    ports = _choose_ports(layout, counts, is_running=is_running, usual_ports=usual_ports)
+    for user in (*topology.pools, *topology.users):
+        rabbitmq.password(layout, user)
+    rabbitmq.configure(layout, ports, topology)
+    monitoring.configure(layout, _targets(ports, counts))
+    postgres.initialise(layout)
+    cluster = _describe(layout, topology, ports, counts)
+    configure(layout, cluster.processes)
+    return cluster
+
+
+def _describe(
+    layout: Layout, topology: Topology, ports: Mapping[str, int], counts: Mapping[str, int]
+) -> Cluster:
+    return Cluster(
+        layout,
+        topology,
+        ports,
+        services=(
+            *rabbitmq.processes(layout, ports, topology),
+            postgres.process(layout, ports["postgres"]),
+            *product.neighbours(layout, ports),
+            *monitoring.processes(layout, ports),
+        ),
+        product=(
+            *product.workers(layout, ports, topology, counts),
+            product.gateway(layout, ports, topology),
+            product.schedule(layout, ports, topology),
+            monitoring.flower(layout, ports, topology),
+        ),
+    )
+
+
+def _complete(counts: Mapping[str, int], topology: Topology) -> dict[str, int]:
+    if unknown := counts.keys() - topology.pools.keys():
+        raise ClusterError(
+            f"PROCESSES names {', '.join(sorted(unknown))}, but the pools are {', '.join(topology.pools)}"
+        )
+    return {pool: counts.get(pool, 1) for pool in topology.pools}
+
+
+def _choose_ports(
+    layout: Layout, counts: Mapping[str, int], *, is_running: bool, usual_ports: bool
+) -> dict[str, int]:
+    wanted = dict(_USUAL_PORTS) if usual_ports else dict.fromkeys(_USUAL_PORTS)
+    for name in _metrics_ports(counts):
+        wanted[name] = None
+    return port_choice.choose(layout.ports, wanted, is_running=is_running)
+
+
+def _metrics_ports(counts: Mapping[str, int]) -> list[str]:
+    return [
+        product.process_name(pool, number)
+        for pool, count in counts.items()
+        for number in range(1, count + 1)
+    ]
+
+
+def _targets(ports: Mapping[str, int], counts: Mapping[str, int]) -> dict[str, dict[str, int]]:
+    single = ("prometheus", "alertmanager", "gateway", "outlier_api", "flower")
+    return {
+        **{name: {name: ports[name]} for name in single},
+        "rabbitmq": {"rabbitmq": ports["rabbitmq_prometheus"]},
+        "workers": {name: ports[name] for name in _metrics_ports(counts)},
+    }
+
+
+def _migrate(cluster: Cluster) -> None:
+    # Any of the product's users will do: migrating needs the database alone.
+    finished = subprocess.run(
+        [Path(sys.executable).with_name("doorbell"), "migrate"],
+        env=dict(product.operator_environment(cluster.layout, cluster.ports, cluster.topology)),
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if finished.returncode:
+        raise ClusterError(f"doorbell migrate failed:\n{finished.stdout}{finished.stderr}".strip())
+
+
+def _write_endpoints(cluster: Cluster) -> None:
+    layout, ports = cluster.layout, cluster.ports
+    database_url = postgres.url(layout, ports["postgres"])
+    flower = f"{monitoring.FLOWER_USER}:{monitoring.flower_password(layout)}"
+    operator = f"{rabbitmq.OPERATOR}:{rabbitmq.password(layout, rabbitmq.OPERATOR)}"
+    endpoints = {
+        "gateway": f"http://{HOST}:{ports['gateway']}",
+        "flower": f"http://{flower}@{HOST}:{ports['flower']}",
+        "prometheus": f"http://{HOST}:{ports['prometheus']}",
+        "alertmanager": f"http://{HOST}:{ports['alertmanager']}",
+        "rabbitmq_management": f"http://{operator}@{HOST}:{ports['rabbitmq_management']}",
+        "outlier_api": f"http://{HOST}:{ports['outlier_api']}",
+        "database_url": database_url,
+        "broker_url": rabbitmq.url(
+            layout, rabbitmq.OPERATOR, ports["rabbitmq"], cluster.topology.vhost
+        ),
+        "api_key": tenant.ensure(database_url, layout.secrets / "api_key"),
+        "mail_directory": str(layout.mail),
+    }
+    passwords.write(layout.endpoints, json.dumps(endpoints, indent=2))
+
+
+@contextlib.contextmanager
+def _one_at_a_time(layout: Layout) -> Iterator[None]:
+    with (layout.root / "lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise ClusterError(f"Another `up` of {layout.root} is under way: wait for it") from None
+        yield

@@ -1,0 +1,140 @@
+"""Prometheus, Alertmanager and Flower of a local cluster, with the configurations of deploy/."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import requests
+
+from deploy.local import rabbitmq
+from deploy.local.layout import REPOSITORY, Layout
+from deploy.local.passwords import read_or_make
+from deploy.local.ports import HOST
+from deploy.local.process import ClusterError, Probe, Process
+from routing.topology import Topology
+
+FLOWER_USER = "flower"
+
+_PROMETHEUS_CONFIGURATION = REPOSITORY / "deploy" / "prometheus" / "prometheus.yml"
+_ALERTMANAGER_CONFIGURATION = REPOSITORY / "deploy" / "alertmanager" / "alertmanager.yml"
+_FLOWER_CONFIGURATION = REPOSITORY / "deploy" / "flower" / "flowerconfig.py"
+
+
+def answers(url: str, auth: tuple[str, str] | None = None) -> Probe:
+    """A probe that wants a good answer to GET."""
+
+    def probe() -> None:
+        requests.get(url, auth=auth, timeout=5).raise_for_status()
+
+    return probe
+
+
+def flower_password(layout: Layout) -> str:
+    """The password of Flower's only user."""
+    return read_or_make(layout.secrets / "flower_password")
+
+
+def configure(layout: Layout, targets: Mapping[str, Mapping[str, int]]) -> None:
+    """Write Prometheus' configuration, and whom it scrapes: for each job its instances' ports by name.
+
+    The pool of a worker is the part of its name before the dot.
+    """
+    # Targets and rules are found relative to the configuration, so it stands beside them.
+    shutil.copy(_PROMETHEUS_CONFIGURATION, _configuration(layout))
+    directory = layout.prometheus / "targets"
+    directory.mkdir(exist_ok=True)
+    for job, instances in targets.items():
+        content = [
+            {
+                "targets": [f"{HOST}:{port}"],
+                "labels": {"pool": name.partition(".")[0]} if job == "workers" else {},
+            }
+            for name, port in sorted(instances.items())
+        ]
+        temporary = directory / f".{job}.new"
+        temporary.write_text(json.dumps(content, indent=2) + "\n")
+        temporary.replace(directory / f"{job}.json")
+
+
+def processes(layout: Layout, ports: Mapping[str, int]) -> list[Process]:
+    """Prometheus and Alertmanager."""
+    prometheus, alertmanager = (
+        f"{HOST}:{ports['prometheus']}",
+        f"{HOST}:{ports['alertmanager']}",
+    )
+    return [
+        Process(
+            name="prometheus",
+            command=(
+                _binary("prometheus"),
+                f"--config.file={_configuration(layout)}",
+                f"--storage.tsdb.path={layout.prometheus / 'data'}",
+                "--storage.tsdb.retention.time=7d",
+                f"--web.listen-address={prometheus}",
+            ),
+            directory=layout.prometheus,
+            probe=answers(f"http://{prometheus}/-/ready"),
+            stop_seconds=20,
+            address=f"http://{prometheus}",
+        ),
+        Process(
+            name="alertmanager",
+            command=(
+                _binary("prometheus-alertmanager"),
+                f"--config.file={_ALERTMANAGER_CONFIGURATION}",
+                f"--storage.path={layout.alertmanager}",
+                f"--web.listen-address={alertmanager}",
+                "--cluster.listen-address=",  # one of its kind: no gossip port
+            ),
+            directory=layout.alertmanager,
+            probe=answers(f"http://{alertmanager}/-/ready"),
+            address=f"http://{alertmanager}",
+        ),
+    ]
+
+
+def flower(layout: Layout, ports: Mapping[str, int], topology: Topology) -> Process:
+    """Flower. It reads secrets from its environment, which only the cluster's owner sees."""
+    address = f"http://{HOST}:{ports['flower']}"
+    password = flower_password(layout)
+    environment = {
+        "PATH": os.environ["PATH"],
+        "BROKER_URL": rabbitmq.url(layout, "flower", ports["rabbitmq"], topology.vhost),
+        "FLOWER_BASIC_AUTH": f"{FLOWER_USER}:{password}",
+    }
+    if topology.users["flower"].tag != "none":
+        management = f"{HOST}:{ports['rabbitmq_management']}"
+        broker_password = rabbitmq.password(layout, "flower")
+        environment["FLOWER_BROKER_API"] = f"http://flower:{broker_password}@{management}/api/"
+    return Process(
+        name="flower",
+        command=(
+            sys.executable,
+            "-m",
+            "celery",
+            "flower",
+            f"--conf={_FLOWER_CONFIGURATION}",
+            f"--address={HOST}",
+            f"--port={ports['flower']}",
+        ),
+        directory=layout.state,
+        environment=environment,
+        probe=answers(address, (FLOWER_USER, password)),
+        address=address,
+    )
+
+
+def _configuration(layout: Layout) -> Path:
+    return layout.prometheus / "prometheus.yml"
+
+
+def _binary(name: str) -> str:
+    path = shutil.which(name) or shutil.which(name, path="/usr/bin:/usr/local/bin")
+    if path is None:
+        raise ClusterError(f"{name} is not installed: call deploy/local/setup")
+    return str(Path(path))

@@ -1,0 +1,68 @@
+"""Waiting until processes are well, and saying plainly which one is not."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+
+from deploy.local.layout import Layout
+from deploy.local.process import ClusterError, Process
+from deploy.local.supervision import Supervisor
+
+_PAUSE_SECONDS = 0.2
+_SHOWN_LINES = 15
+
+
+def wait_until_ready(
+    layout: Layout,
+    supervisor: Supervisor,
+    processes: Sequence[Process],
+    seconds: float,
+    say: Callable[[str], None],
+) -> None:
+    """Return when every process runs and its probe is content.
+
+    Raises:
+        ClusterError: after `seconds`, or as soon as the supervisor has given one up; the
+            message names each process that is not well, why, and its last log lines.
+    """
+    deadline = time.monotonic() + seconds
+    waiting = {process.name: process for process in processes}
+    while waiting:
+        states = supervisor.states()
+        problems: dict[str, str] = {}
+        for name, process in list(waiting.items()):
+            problem = find_problem(process, states[name]["statename"])
+            if problem is None:
+                del waiting[name]
+                say(f"{name} is ready  {process.address}".rstrip())
+            else:
+                problems[name] = problem
+        is_over = time.monotonic() > deadline
+        if waiting and (is_over or any(states[name]["statename"] == "FATAL" for name in waiting)):
+            raise ClusterError(_explain(layout, problems))
+        if waiting:
+            time.sleep(_PAUSE_SECONDS)
+
+
+def find_problem(process: Process, state: str) -> str | None:
+    """Say what is wrong with a process whose supervisor state is given; None when it is well."""
+    if state != "RUNNING":
+        return f"is {state.lower()}"
+    try:
+        process.probe()
+    except Exception as error:  # noqa: BLE001  # whatever a probe meets is the answer, not a failure of ours
+        reason = str(error).strip().splitlines()
+        return f"runs, but is not ready: {reason[0] if reason else type(error).__name__}"
+    return None
+
+
+def _explain(layout: Layout, problems: dict[str, str]) -> str:
+    parts = []
+    for name, problem in problems.items():
+        log = layout.log(name)
+        lines = log.read_text(errors="replace").splitlines()[-_SHOWN_LINES:] if log.exists() else []
+        parts.append(
+            "\n".join([f"{name} {problem}; the end of {log}:", *(f"    {line}" for line in lines)])
+        )
+    return "\n".join(parts)
