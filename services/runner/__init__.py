@@ -1,1 +1,1 @@
-
+"""Runs steps on Celery's worker: commit, then publish, then ack."""

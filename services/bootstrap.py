@@ -1,0 +1,78 @@
+"""The composition root: the only module that knows which adapters there are."""
+
+from __future__ import annotations
+
+from celery import Celery
+
+from routing.celery import retry_policy
+from routing.topology import Topology
+from services.adapters.breaker import PostgresBreaker
+from services.adapters.clock import SystemClock
+from services.adapters.outlier_api import HttpOutlierApi
+from services.adapters.postgres import PostgresTransaction, open_pool, transactions
+from services.adapters.smtp import MailServer, SmtpMailer
+from services.adapters.webhook import HttpWebhookSender
+from services.celery_app import DoorbellApp
+from services.domain.errors import ConfigurationError
+from services.ledger.relay import relay_once
+from services.pools import db_writes, device_checks, external_api, maintenance, notifications
+from services.pools.wiring import Wiring
+from services.runner.config import RunnerConfig
+from services.runner.task import Steps
+from services.settings import Settings
+
+_POOLS = (device_checks, notifications, db_writes, external_api, maintenance)
+
+
+def register_steps(app: Celery, topology: Topology, wiring: Wiring) -> None:
+    """Declare the steps of every pool; each one's retry policy comes from the topology."""
+    steps = Steps(app, lambda task: retry_policy(topology, task))
+    for pool in _POOLS:
+        pool.register(steps, wiring)
+
+
+def make_wiring(app: DoorbellApp, settings: Settings) -> Wiring:
+    """The real adapters.
+
+    Raises:
+        ConfigurationError: a setting that the pools need is missing.
+    """
+    missing = [
+        name
+        for name, value in (
+            ("OUTLIER_API_URL", settings.outlier_api_url),
+            ("DOORBELL_SMTP_URL (or DOORBELL_SMTP_URL_FILE)", settings.smtp_url),
+        )
+        if not value
+    ]
+    if missing:
+        raise ConfigurationError("\n".join(f"{name} is not set" for name in missing))
+    connect = open_pool(settings.database_url, "doorbell-handlers").connection
+    return Wiring(
+        begin=transactions(connect),
+        mailer=SmtpMailer(
+            MailServer.from_url(settings.smtp_url or ""), settings.mail_from, SystemClock()
+        ),
+        webhooks=HttpWebhookSender(settings.allowed_private_hosts, SystemClock()),
+        outlier_api=HttpOutlierApi(settings.outlier_api_url or "", settings.outlier_api_key),
+        breaker=PostgresBreaker(connect, "outlier_api"),
+        relay=lambda: relay_once(app.ledger),
+    )
+
+
+def configure_runner(
+    app: DoorbellApp, settings: Settings, topology: Topology, pool: str
+) -> RunnerConfig:
+    """Tell the app which pool this process is one of."""
+    wanted = topology.pool(pool)
+    app.runner = RunnerConfig(
+        pool=pool,
+        style=wanted.style,
+        host=settings.host_name,
+        # A little less than the supervisor's own grace, to stop before it kills.
+        grace_seconds=max(1.0, wanted.grace_seconds - 5.0),
+        ledger=app.ledger,
+        transaction=PostgresTransaction,
+        failpoints=settings.failpoints,
+    )
+    return app.runner

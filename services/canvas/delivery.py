@@ -1,0 +1,18 @@
+"""One notice's way out; it stands outside the chord so that a hanging mail server delays no verdict."""
+
+from __future__ import annotations
+
+from celery import Celery
+from celery.canvas import Signature
+
+
+def delivery(app: Celery, notice_id: str) -> Signature:
+    """Deliver a recorded notice; then record the receipt, or on failure try the next channel."""
+    return app.signature(
+        "notifications.deliver_notice",
+        args=(notice_id,),
+        link=[app.signature("notifications.record_receipt")],
+        link_error=[
+            app.signature("notifications.try_next_channel", args=(notice_id,), immutable=True)
+        ],
+    )

@@ -1,0 +1,129 @@
+"""Celery's publishing edge: collects into the active unit, or publishes under the messaging rules."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
+
+from celery import Celery
+from celery.app.amqp import AMQP
+from kombu import Exchange, Producer
+from kombu.serialization import dumps
+
+from services.domain.errors import Refused
+from services.ledger.unit import Unit, active_unit, refuse_large
+
+PUBLISH_TIMEOUT_SECONDS = 5.0
+CONFIRM_TIMEOUT_SECONDS = 10.0
+"""Without these a broker alarm would hold a publisher for ever."""
+
+
+class GuardedProducer(Producer):  # type: ignore[misc]  # kombu ships no types
+    """Publishes what a programmer sends by hand: mandatory, confirmed, bounded in time and size."""
+
+    def publish(self, body: Any, *args: Any, **options: Any) -> Any:
+        options.setdefault("mandatory", True)
+        if options.get("timeout") is None:
+            options["timeout"] = PUBLISH_TIMEOUT_SECONDS
+        if options.get("confirm_timeout") is None:
+            options["confirm_timeout"] = CONFIRM_TIMEOUT_SECONDS
+        return super().publish(body, *args, **options)
+
+    def _prepare(  # noqa: PLR0917  # kombu's own signature
+        self,
+        body: Any,
+        serializer: str | None = None,
+        content_type: str | None = None,
+        content_encoding: str | None = None,
+        compression: str | None = None,
+        headers: dict[str, Any] | None = None,
+    ) -> Any:
+        prepared = super()._prepare(
+            body, serializer, content_type, content_encoding, compression, headers
+        )
+        refuse_large((headers or {}).get("task"), len(prepared[0]))
+        return prepared
+
+
+class GuardedAMQP(AMQP):  # type: ignore[misc]  # Celery ships no types for this module
+    """Celery's AMQP helper with the producer above."""
+
+    Producer = GuardedProducer
+
+    @property
+    def producer_pool(self) -> Any:
+        pool = super().producer_pool
+        # kombu's pool is shared by connection; it takes its class from this attribute.
+        pool.Producer = GuardedProducer
+        return pool
+
+
+class _NoConnection:
+    """Stands where Celery wants a connection while nothing is sent."""
+
+    @contextmanager
+    def _reraise_as_library_errors(self) -> Iterator[None]:
+        yield
+
+
+class CollectingProducer:
+    """Takes the place of kombu's producer and collects into a unit."""
+
+    connection = _NoConnection()
+
+    def __init__(self, unit: Unit) -> None:
+        self._unit = unit
+
+    def publish(
+        self,
+        body: Any,
+        *,
+        exchange: Exchange | str,
+        routing_key: str,
+        headers: dict[str, Any],
+        serializer: str = "json",
+        correlation_id: str | None = None,
+        reply_to: str | None = None,
+        priority: int | None = None,
+        expiration: float | None = None,
+        **_: Any,
+    ) -> None:
+        """Collect a task message.
+
+        Raises:
+            Refused: for a serializer other than JSON or for `expires`, which would end a canvas silently.
+            MessageTooLarge: above 64 KiB.
+        """
+        if serializer != "json":
+            raise Refused(f"serializer {serializer!r}: messages are JSON only")
+        if expiration is not None:
+            raise Refused(
+                "expires: a message that expires stops its canvas without a word;"
+                " check a deadline inside the task"
+            )
+        _, _, data = dumps(body, serializer="json")
+        properties = {
+            "correlation_id": correlation_id,
+            "reply_to": reply_to,
+            "priority": priority,
+        }
+        self._unit.collect(
+            data,
+            exchange.name if isinstance(exchange, Exchange) else exchange,
+            routing_key,
+            headers,
+            {name: value for name, value in properties.items() if value is not None},
+        )
+
+
+class LedgerApp(Celery):  # type: ignore[misc]  # Celery ships no types
+    """A Celery app whose publishing goes into the active unit when there is one."""
+
+    amqp_cls = GuardedAMQP
+
+    def producer_or_acquire(self, producer: Any = None) -> AbstractContextManager[Any]:
+        unit = active_unit()
+        if unit is None or producer is not None:
+            return super().producer_or_acquire(producer)  # type: ignore[no-any-return]
+        return nullcontext(CollectingProducer(unit))

@@ -1,0 +1,86 @@
+"""The ledger's own connections to PostgreSQL and its publisher, for callers outside a step."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from celery import Celery
+from psycopg import Connection
+from psycopg_pool import ConnectionPool
+
+from services.domain.errors import Unavailable
+from services.ledger import store
+from services.ledger.message import Message
+from services.ledger.publisher import Publisher
+
+_KEEPALIVES = {
+    # A dead client's locks must go: without these its row locks outlive it by hours.
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 25_000,
+}
+
+
+class Ledger:
+    """Connections and publishing for one process; opens nothing until first used."""
+
+    def __init__(self, app: Celery, database_url: str, name: str = "doorbell") -> None:
+        self._app = app
+        self._pool: ConnectionPool[Connection[Any]] | None = None
+        self._database_url = database_url
+        self._name = name
+        self._lock = threading.Lock()
+        self._local = threading.local()
+
+    @contextmanager
+    def connection(self) -> Iterator[Connection[Any]]:
+        """A connection in a transaction: commits at the end, rolls back on an exception."""
+        with self._opened().connection() as connection:
+            yield connection
+
+    def publish(self, messages: Sequence[Message]) -> None:
+        """Publish committed messages; what gets no confirm is left to the relay."""
+        if not messages:
+            return
+        try:
+            confirmed = self.publisher().publish(messages)
+        except Unavailable:
+            return
+        with self.connection() as connection:
+            store.mark_published(connection, confirmed)
+
+    def publisher(self) -> Publisher:
+        """This thread's publisher."""
+        if not hasattr(self._local, "publisher"):
+            self._local.publisher = Publisher(self._app)
+        publisher: Publisher = self._local.publisher
+        return publisher
+
+    def connect(self) -> Connection[Any]:
+        """A connection of the caller's own, outside the pool."""
+        return Connection.connect(
+            self._database_url, application_name=self._name, connect_timeout=5, **_KEEPALIVES
+        )
+
+    def close(self) -> None:
+        """Close the pool."""
+        if self._pool is not None:
+            self._pool.close()
+
+    def _opened(self) -> ConnectionPool[Connection[Any]]:
+        with self._lock:
+            if self._pool is None:
+                self._pool = ConnectionPool(
+                    self._database_url,
+                    kwargs={"application_name": self._name, **_KEEPALIVES},
+                    min_size=1,
+                    max_size=8,
+                    timeout=10,
+                    check=ConnectionPool.check_connection,
+                    open=True,
+                )
+            return self._pool

@@ -1,0 +1,53 @@
+"""A message as it will be published: complete, so that the ledger can publish it again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Self
+
+MAX_BODY_BYTES = 64 * 1024
+"""Messages carry ids and small results; a larger body is refused at the publisher."""
+
+_DELAY_BITS = 28
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One task message (Celery protocol 2, JSON) with the place it goes to.
+
+    Publishing it twice is harmless: both copies carry the same step id.
+    """
+
+    step_id: str
+    task: str
+    exchange: str
+    routing_key: str
+    headers: Mapping[str, Any]
+    properties: Mapping[str, Any]
+    body: str
+
+    @property
+    def queue(self) -> str:
+        """The queue it ends in, also when it goes through the delay exchanges."""
+        parts = self.routing_key.split(".", _DELAY_BITS)
+        return parts[-1] if len(parts) > _DELAY_BITS else self.routing_key
+
+    @property
+    def retries(self) -> int:
+        return int(self.headers.get("retries") or 0)
+
+    @property
+    def delay_seconds(self) -> int:
+        """How long the delay exchanges hold it, in seconds."""
+        parts = self.routing_key.split(".", _DELAY_BITS)
+        return int("".join(parts[:-1]), 2) if len(parts) > _DELAY_BITS else 0
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Self:
+        """Rebuild a message from the decoded JSON of `to_json`."""
+        return cls(**value)

@@ -1,0 +1,113 @@
+"""Turns a canvas into planned steps with frozen ids, without sending anything."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from celery import Celery
+from celery.canvas import Signature, _chain, _chord, group, maybe_signature
+
+from services.ledger.message import Message
+from services.ledger.unit import Unit
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedStep:
+    """One step of a workflow before anything ran. `message` is there for the first steps only."""
+
+    id: str
+    task: str
+    queue: str
+    after: tuple[str, ...]
+    position: int
+    root_id: str | None = None
+    message: Message | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """All planned steps of a workflow, in the order in which they can run."""
+
+    steps: tuple[PlannedStep, ...]
+
+    @property
+    def messages(self) -> tuple[Message, ...]:
+        return tuple(step.message for step in self.steps if step.message)
+
+
+def plan(app: Celery, signature: Signature) -> Plan:
+    """Freeze `signature` and list its steps.
+
+    The canvas must not begin with a chord, whose header would need a join
+    before the first step. Error callbacks are not planned: they appear when
+    they fire.
+    """
+    unit = Unit()
+    with unit.active():
+        result = signature.apply_async()
+    if unit.join_sizes:
+        raise ValueError("a planned canvas begins with a task or a group, not with a chord")
+    root = next((m.headers.get("root_id") for m in unit.messages), result.id)
+    steps: list[PlannedStep] = []
+    for message in unit.messages:
+        last = _add(app, steps, message.step_id, message.task, message.queue, (), root, message)
+        following = _embedded(message, "chain")
+        _follow(app, steps, [maybe_signature(s, app=app) for s in reversed(following)], last, root)
+    return Plan(tuple(steps))
+
+
+def _embedded(message: Message, key: str) -> Sequence[Any]:
+    from kombu.utils.json import loads
+
+    return loads(message.body)[2].get(key) or ()
+
+
+def _add(  # noqa: PLR0917  # one row's columns
+    app: Celery,
+    steps: list[PlannedStep],
+    step_id: str,
+    task: str,
+    queue: str | None,
+    after: tuple[str, ...],
+    root: str | None,
+    message: Message | None = None,
+) -> tuple[str, ...]:
+    queue = queue or app.amqp.router.route({}, task)["queue"].name
+    steps.append(PlannedStep(step_id, task, queue, after, len(steps), root, message))
+    return (step_id,)
+
+
+def _follow(
+    app: Celery,
+    steps: list[PlannedStep],
+    signatures: Sequence[Signature],
+    after: tuple[str, ...],
+    root: str | None,
+) -> tuple[str, ...]:
+    for signature in signatures:
+        after = _walk(app, steps, signature, after, root)
+    return after
+
+
+def _walk(
+    app: Celery,
+    steps: list[PlannedStep],
+    signature: Signature,
+    after: tuple[str, ...],
+    root: str | None,
+) -> tuple[str, ...]:
+    signature = maybe_signature(signature, app=app)
+    if isinstance(signature, _chain):
+        return _follow(app, steps, signature.tasks, after, root)
+    if isinstance(signature, group):
+        ends = [_walk(app, steps, task, after, root) for task in signature.tasks]
+        return tuple(step_id for end in ends for step_id in end)
+    if isinstance(signature, _chord):
+        header = signature.tasks
+        members = header.tasks if isinstance(header, group) else header
+        ends = [_walk(app, steps, task, after, root) for task in members]
+        joined = tuple(step_id for end in ends for step_id in end)
+        return _walk(app, steps, signature.body, joined, root)
+    return _add(app, steps, signature.options["task_id"], signature.task, None, after, root)

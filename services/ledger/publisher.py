@@ -1,0 +1,145 @@
+"""Publishes many messages on one channel with pipelined confirms."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from time import monotonic
+from typing import Any
+
+import amqp
+from celery import Celery
+
+from services.domain.errors import Unavailable
+from services.ledger.message import Message
+
+logger = logging.getLogger(__name__)
+
+_WINDOW = 500
+"""Messages in flight without a confirm; bounds what the socket's buffers must hold."""
+
+
+class Publisher:
+    """Sends messages and knows which of them the broker has taken.
+
+    Mandatory and persistent. Not thread-safe: one for each thread. The
+    connection is opened when first needed and again after an error.
+    """
+
+    def __init__(self, app: Celery, timeout_seconds: float = 10.0) -> None:
+        self._app = app
+        self._timeout = timeout_seconds
+        self._connection: Any = None
+        self._channel: Any = None
+        self._tags: dict[int, str] = {}
+        self._confirmed: list[str] = []
+        self._refused: set[str] = set()
+        self._next_tag = 1
+
+    def publish(
+        self, messages: Sequence[Message], on_sent: Callable[[int], None] | None = None
+    ) -> list[str]:
+        """Publish `messages`; returns the step ids that the broker confirmed.
+
+        A message that the broker refuses (full queue, no route) is missing in
+        the answer and logged: the relay tries it again from the ledger.
+        on_sent: called with the index of each message after it was written.
+
+        Raises:
+            Unavailable: when the broker does not answer in time, after one
+                reconnection. Some of the messages may have arrived; sending
+                them again is harmless.
+        """
+        if not messages:
+            return []
+        try:
+            return self._publish(messages, on_sent)
+        except _broken():
+            self.close()
+        try:
+            return self._publish(messages, on_sent)
+        except _broken() as error:
+            self.close()
+            raise Unavailable(f"the broker does not answer: {error}") from error
+
+    def close(self) -> None:
+        """Drop the connection; the next publish opens another."""
+        connection, self._connection, self._channel = self._connection, None, None
+        if connection is not None:
+            connection.collect()
+
+    def _publish(
+        self, messages: Sequence[Message], on_sent: Callable[[int], None] | None
+    ) -> list[str]:
+        channel = self._open()
+        self._confirmed, self._refused = [], set()
+        deadline = monotonic() + self._timeout
+        for index, message in enumerate(messages):
+            if len(self._tags) >= _WINDOW:
+                self._await_confirms(deadline, _WINDOW // 2)
+            channel.basic_publish(
+                self._prepared(channel, message),
+                exchange=message.exchange,
+                routing_key=message.routing_key,
+                mandatory=True,
+                timeout=self._timeout,
+            )
+            self._tags[self._next_tag] = message.step_id
+            self._next_tag += 1
+            if on_sent is not None:
+                on_sent(index)
+        self._await_confirms(deadline, 0)
+        return [step_id for step_id in self._confirmed if step_id not in self._refused]
+
+    def _await_confirms(self, deadline: float, remaining: int) -> None:
+        while len(self._tags) > remaining:
+            left = deadline - monotonic()
+            if left <= 0:
+                raise TimeoutError(f"{len(self._tags)} confirms did not come")
+            self._connection.drain_events(timeout=left)
+
+    def _open(self) -> Any:
+        if self._channel is not None:
+            return self._channel
+        options = dict(self._app.conf.broker_transport_options or {}, confirm_publish=False)
+        connection = self._app.connection_for_write(transport_options=options)
+        connection.ensure_connection(max_retries=1, timeout=self._timeout)
+        channel = connection.channel()
+        channel.confirm_select()
+        channel.events["basic_ack"].add(self._on_ack)
+        channel.events["basic_nack"].add(self._on_nack)
+        channel.events["basic_return"].add(self._on_return)
+        self._connection, self._channel = connection, channel
+        self._tags, self._next_tag = {}, 1
+        return channel
+
+    def _prepared(self, channel: Any, message: Message) -> Any:
+        return channel.prepare_message(
+            message.body,
+            priority=0,
+            content_type="application/json",
+            content_encoding="utf-8",
+            headers=dict(message.headers),
+            # The id by which a returned message is recognised.
+            properties={"delivery_mode": 2, "message_id": message.step_id, **message.properties},
+        )
+
+    def _settle(self, delivery_tag: int, multiple: bool) -> list[str]:
+        tags = [t for t in self._tags if t <= delivery_tag] if multiple else [delivery_tag]
+        return [self._tags.pop(tag) for tag in tags if tag in self._tags]
+
+    def _on_ack(self, delivery_tag: int, multiple: bool) -> None:
+        self._confirmed += self._settle(delivery_tag, multiple)
+
+    def _on_nack(self, delivery_tag: int, multiple: bool) -> None:
+        for step_id in self._settle(delivery_tag, multiple):
+            logger.warning("the broker refused the message of step %s", step_id)
+
+    def _on_return(self, error: Exception, exchange: str, key: str, message: Any) -> None:
+        step_id = message.properties.get("message_id")
+        self._refused.add(step_id)
+        logger.error("no queue for step %s: %s %s (%s)", step_id, exchange, key, error)
+
+
+def _broken() -> tuple[type[BaseException], ...]:
+    return (OSError, amqp.AMQPError, amqp.exceptions.RecoverableConnectionError)

@@ -1,0 +1,202 @@
+"""Commits units: results, joins, next messages, ended workflows, in the caller's transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+from celery import Celery, states
+from celery.canvas import maybe_signature
+from celery.exceptions import ChordError
+from celery.result import GroupResult, result_from_tuple
+from psycopg import Connection
+
+from services.ledger import store
+from services.ledger.message import Message
+from services.ledger.store import Execution, Row
+from services.ledger.unit import JoinPart, Unit
+
+_ENDED = ("done", "failed", "dead", "blocked")
+_FAILED = ("failed", "dead", "blocked")
+
+
+@dataclass(slots=True)
+class Settled:
+    """What a commit made due: messages to publish, workflows that ended, bodies that fired."""
+
+    messages: list[Message] = field(default_factory=list)
+    workflows: list[tuple[UUID, str]] = field(default_factory=list)
+    fired: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """A step that this process executed."""
+
+    execution: Execution
+    workflow_id: UUID | None
+
+
+def settle(
+    connection: Connection[Any], app: Celery, units: Sequence[Unit], ran: Mapping[str, Ran]
+) -> Settled:
+    """Write everything that `units` hold; `ran` names the steps that were executed for them.
+
+    Idempotent: a done step stays done, a leaf counts once, and messages keep
+    their steps' ids, so that a second copy finds its step done.
+    """
+    settled = Settled()
+    outgoing: list[tuple[Message, str | None, UUID | None]] = []
+    for unit in units:
+        _resolve_joins(connection, app, unit, settled)
+        sender, workflow = _sender(unit, ran)
+        outgoing += [(message, sender, workflow) for message in unit.messages]
+    _write_groups(connection, units)
+    _write_results(connection, units, ran)
+    latest = {message.step_id: (message, sender, flow) for message, sender, flow in outgoing}
+    store.make_ready(connection, list(latest.values()))
+    settled.messages = [message for message, _, _ in latest.values()]
+    settled.workflows = _end_workflows(connection, units, ran)
+    return settled
+
+
+def _sender(unit: Unit, ran: Mapping[str, Ran]) -> tuple[str | None, UUID | None]:
+    own = ran.get(unit.step_id) if unit.step_id else None
+    return (unit.step_id, own.workflow_id) if own else (None, None)
+
+
+def _write_groups(connection: Connection[Any], units: Sequence[Unit]) -> None:
+    for unit in units:
+        for group_id, text in unit.groups.items():
+            store.save_group(connection, group_id, text)
+
+
+def _write_results(
+    connection: Connection[Any], units: Sequence[Unit], ran: Mapping[str, Ran]
+) -> None:
+    written = {}
+    for unit in units:
+        for step_id, result in unit.results.items():
+            own = ran.get(step_id)
+            execution = own.execution if own else Execution(_state_of(result.status), None, None)
+            written[step_id] = (result, execution)
+    store.store_results(connection, list(written.values()))
+
+
+def _state_of(status: str) -> str:
+    if status == states.SUCCESS:
+        return "done"
+    return "blocked" if status in states.EXCEPTION_STATES - {states.RETRY} else "ready"
+
+
+def _end_workflows(
+    connection: Connection[Any], units: Sequence[Unit], ran: Mapping[str, Ran]
+) -> list[tuple[UUID, str]]:
+    ended: list[UUID] = []
+    failed: list[str] = []
+    for unit in units:
+        for step_id in unit.results:
+            own = ran.get(step_id)
+            if own is None or own.workflow_id is None:
+                continue
+            if own.execution.state in _FAILED:
+                failed.append(step_id)
+            # A step that sent something on cannot be a workflow's last one.
+            if own.execution.state in _ENDED and not unit.messages:
+                ended.append(own.workflow_id)
+            elif own.execution.state in _FAILED:
+                ended.append(own.workflow_id)
+    if failed:
+        store.block_after(connection, ended, failed)
+    return store.finish_workflows(connection, ended)
+
+
+def _resolve_joins(
+    connection: Connection[Any], app: Celery, unit: Unit, settled: Settled
+) -> None:
+    """Count the unit's leaves and fire the joins that are complete; firing may end outer leaves."""
+    declared = bool(unit.join_sizes or unit.join_headers or unit.join_growth)
+    if declared or unit.parts:
+        store.declare_joins(
+            connection,
+            unit.join_sizes,
+            unit.join_headers,
+            unit.join_growth,
+            (part.join_id for part in unit.parts),
+        )
+    pending, unit.parts = unit.parts, []
+    while pending:
+        joins = sorted({part.join_id for part in pending})
+        bodies = {part.join_id: part.body for part in pending}
+        counted = store.count_parts(connection, pending, joins)
+        for join_id, (join, parts) in counted.items():
+            if join["size"] is None or len(parts) < join["size"] or join["state"] == "fired":
+                continue
+            _fire(connection, app, unit, join, parts, bodies[join_id])
+            settled.fired += 1
+        pending, unit.parts = unit.parts, []
+        if unit.join_sizes or unit.join_headers:
+            store.declare_joins(connection, unit.join_sizes, unit.join_headers, {}, ())
+
+
+def _fire(  # noqa: PLR0917  # the join, its leaves and where to write
+    connection: Connection[Any],
+    app: Celery,
+    unit: Unit,
+    join: Row,
+    parts: list[Row],
+    body: Any,
+) -> None:
+    backend = app.backend
+    callback = maybe_signature(body, app=app)
+    failed = next((part for part in parts if part["status"] != states.SUCCESS), None)
+    with unit.active():
+        if failed is None:
+            callback.delay(_results(app, join, parts))
+            store.close_join(connection, join["id"], "fired")
+            return
+        if join["state"] == "blocked":
+            return
+        error = backend.exception_to_python(backend.decode(failed["result"]))
+        chord_error = ChordError(f"Dependency {failed['step_id']} raised {error!r}")
+        chord_error.__cause__ = error if isinstance(error, BaseException) else None
+        backend.chord_error_from_stack(callback, chord_error)
+        _fail_outer_join(unit, backend, callback, chord_error)
+        store.close_join(connection, join["id"], "blocked")
+
+
+def _fail_outer_join(unit: Unit, backend: Any, callback: Any, error: Exception) -> None:
+    """A body that will not run is also a leaf of the chord around it, which must not wait for it."""
+    options = callback.options
+    outer, group_id = options.get("chord"), options.get("group_id")
+    if outer is None or group_id is None or any(p.join_id == group_id for p in unit.parts):
+        return
+    unit.parts.append(
+        JoinPart(
+            join_id=group_id,
+            step_id=options["task_id"],
+            position=options.get("group_index"),
+            status=states.FAILURE,
+            result=backend.encode(backend.encode_result(error, states.FAILURE)),
+            body=outer,
+        )
+    )
+
+
+def _results(app: Celery, join: Row, parts: list[Row]) -> list[Any]:
+    """The header's results: nested as the header was, else in its order."""
+    decoded = {part["step_id"]: app.backend.decode(part["result"]) for part in parts}
+    if join["header"] is None:
+        return list(decoded.values())
+    header = result_from_tuple(app.backend.decode(join["header"]), app)
+    nested: list[Any] = _nest(header, decoded)
+    # Leaves that joined later (Task.add_to_chord) are in no declared shape.
+    return nested + list(decoded.values())
+
+
+def _nest(result: Any, decoded: dict[str, Any]) -> Any:
+    if isinstance(result, GroupResult):
+        return [_nest(child, decoded) for child in result.results]
+    return decoded.pop(result.id, None)

@@ -1,0 +1,49 @@
+-- name: declare_joins
+-- What chord.run says about its header: how many leaves, and the shape of a nested one.
+INSERT INTO join_point AS j (id, size, header)
+SELECT u.id, u.size, u.header
+FROM unnest(%(ids)s::text[], %(sizes)s::int[], %(headers)s::text[]) AS u(id, size, header)
+ORDER BY u.id
+ON CONFLICT (id) DO UPDATE SET
+    size = coalesce(excluded.size, j.size),
+    header = coalesce(excluded.header, j.header)
+
+-- name: grow_joins
+-- Task.add_to_chord: one more leaf than was declared.
+UPDATE join_point SET size = size + %(more)s WHERE id = %(id)s
+
+-- name: lock_joins
+-- Two siblings committing at once must not miss each other.
+SELECT id, size, header, state FROM join_point WHERE id = ANY(%(ids)s) ORDER BY id FOR UPDATE
+
+-- name: add_parts
+-- A leaf counts once, however often it is delivered; a replayed one replaces its failure.
+INSERT INTO join_part AS p (join_id, step_id, position, status, result)
+SELECT u.join_id, u.step_id, u.position, u.status, u.result
+FROM unnest(%(joins)s::text[], %(steps)s::text[], %(positions)s::int[], %(statuses)s::text[],
+            %(results)s::text[]) AS u(join_id, step_id, position, status, result)
+ORDER BY u.join_id, u.step_id
+ON CONFLICT (join_id, step_id) DO UPDATE SET status = excluded.status, result = excluded.result
+WHERE p.status <> 'SUCCESS'
+
+-- name: parts
+-- The finished leaves of these joins in the header's order.
+SELECT join_id, step_id, position, status, result FROM join_part
+WHERE join_id = ANY(%(ids)s) ORDER BY join_id, position NULLS LAST, step_id
+
+-- name: close_join
+-- The join fired its body, or blocked it.
+UPDATE join_point SET state = %(state)s, fired_at = now() WHERE id = %(id)s
+
+-- name: save_group
+-- GroupResult.save
+INSERT INTO saved_group (id, result) VALUES (%(id)s, %(result)s)
+ON CONFLICT (id) DO UPDATE SET result = excluded.result, saved_at = now()
+
+-- name: restore_group
+-- GroupResult.restore
+SELECT result, saved_at FROM saved_group WHERE id = %(id)s
+
+-- name: delete_group
+-- GroupResult.delete
+DELETE FROM saved_group WHERE id = %(id)s

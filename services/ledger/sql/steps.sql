@@ -1,0 +1,144 @@
+-- name: lock_steps
+-- The rows of delivered steps, locked in one order so that two batches cannot deadlock.
+SELECT id, workflow_id, state, status, retries, generation, redeliveries, result, published_at
+FROM step WHERE id = ANY(%(ids)s) ORDER BY id FOR UPDATE
+
+-- name: appear
+-- Rows for steps that were sent by hand and are seen for the first time.
+INSERT INTO step (id, task, queue, state, root_id, parent_id, retries, ready_at, published_at)
+SELECT u.id, u.task, u.queue, 'ready', u.root_id, u.parent_id, u.retries, now(), now()
+FROM unnest(%(ids)s::text[], %(tasks)s::text[], %(queues)s::text[], %(roots)s::text[],
+            %(parents)s::text[], %(retries)s::int[])
+     AS u(id, task, queue, root_id, parent_id, retries)
+ON CONFLICT (id) DO NOTHING
+
+-- name: count_redelivery
+-- Remember across kills that a step was started again; returns how often.
+UPDATE step SET redeliveries = redeliveries + 1 WHERE id = %(id)s RETURNING redeliveries
+
+-- name: store_results
+-- A step's state as Celery stores it; a step that is done stays done.
+INSERT INTO step AS s (id, task, queue, state, status, result, traceback, children, root_id,
+                       parent_id, retries, host, started_at, finished_at)
+SELECT u.id, u.task, NULL, u.state, u.status, u.result, u.traceback, u.children, u.root_id,
+       u.parent_id, u.retries, u.host, u.started_at,
+       CASE WHEN u.state IN ('done', 'failed', 'dead', 'blocked') THEN now() END
+FROM unnest(%(ids)s::text[], %(tasks)s::text[], %(states)s::text[], %(statuses)s::text[],
+            %(results)s::text[], %(tracebacks)s::text[], %(children)s::text[], %(roots)s::text[],
+            %(parents)s::text[], %(retries)s::int[], %(hosts)s::text[], %(started)s::timestamptz[],
+            %(attempts)s::int[])
+     AS u(id, task, state, status, result, traceback, children, root_id, parent_id, retries,
+          host, started_at, attempts)
+ORDER BY u.id
+ON CONFLICT (id) DO UPDATE SET
+    task = coalesce(s.task, excluded.task),
+    state = CASE WHEN excluded.state = 'ready' THEN s.state ELSE excluded.state END,
+    status = excluded.status,
+    result = excluded.result,
+    traceback = excluded.traceback,
+    children = excluded.children,
+    root_id = coalesce(s.root_id, excluded.root_id),
+    parent_id = coalesce(s.parent_id, excluded.parent_id),
+    retries = greatest(s.retries, excluded.retries),
+    attempts = s.attempts + CASE WHEN excluded.host IS NULL THEN 0 ELSE 1 END,
+    host = coalesce(excluded.host, s.host),
+    started_at = coalesce(excluded.started_at, s.started_at),
+    finished_at = excluded.finished_at,
+    message = CASE WHEN excluded.state = 'done' THEN NULL ELSE s.message END
+WHERE s.state <> 'done'
+
+-- name: make_ready
+-- The next steps with their whole messages: published after the commit, or by the relay.
+INSERT INTO step AS s (id, workflow_id, task, queue, state, sent_by, root_id, parent_id, message,
+                       retries, due_at, ready_at)
+SELECT u.id, u.workflow_id, u.task, u.queue, u.state, u.sent_by, u.root_id, u.parent_id,
+       u.message, u.retries, now() + make_interval(secs => u.delay), now()
+FROM unnest(%(ids)s::text[], %(workflows)s::uuid[], %(tasks)s::text[], %(queues)s::text[],
+            %(states)s::text[], %(senders)s::text[], %(roots)s::text[], %(parents)s::text[],
+            %(messages)s::json[], %(retries)s::int[], %(delays)s::float8[])
+     AS u(id, workflow_id, task, queue, state, sent_by, root_id, parent_id, message, retries, delay)
+ORDER BY u.id
+ON CONFLICT (id) DO UPDATE SET
+    task = excluded.task,
+    queue = excluded.queue,
+    state = excluded.state,
+    sent_by = excluded.sent_by,
+    root_id = excluded.root_id,
+    parent_id = excluded.parent_id,
+    message = excluded.message,
+    retries = greatest(s.retries, excluded.retries),
+    due_at = excluded.due_at,
+    ready_at = excluded.ready_at,
+    published_at = NULL,
+    finished_at = NULL
+WHERE s.state <> 'done'
+
+-- name: mark_published
+-- These messages were confirmed by the broker.
+UPDATE step SET published_at = now()
+WHERE id = ANY(%(ids)s) AND published_at IS NULL AND state IN ('ready', 'retrying')
+
+-- name: unpublished_of_senders
+-- Messages that these steps' commits made ready and that nobody saw confirmed.
+SELECT message FROM step
+WHERE sent_by = ANY(%(ids)s) AND state IN ('ready', 'retrying')
+  AND published_at IS NULL AND message IS NOT NULL
+ORDER BY ready_at
+
+-- name: take_unpublished
+-- Messages without a confirm for so long that their publisher must have died; one relay at a time.
+SELECT message FROM step
+WHERE published_at IS NULL AND state IN ('ready', 'retrying') AND message IS NOT NULL
+  AND ready_at < now() - make_interval(secs => %(older_than)s)
+ORDER BY ready_at LIMIT %(limit)s
+FOR UPDATE SKIP LOCKED
+
+-- name: read_step
+-- One step as Celery's AsyncResult reads it.
+SELECT id, status, result, traceback, children, finished_at, task, queue, retries, host, parent_id
+FROM step WHERE id = %(id)s
+
+-- name: forget
+-- A result that its reader no longer wants.
+UPDATE step SET result = NULL, traceback = NULL, status = 'PENDING' WHERE id = %(id)s
+
+-- name: insert_planned
+-- The planned steps of accepted workflows; the first ones with their messages.
+INSERT INTO step (id, workflow_id, position, task, queue, state, after, root_id, message, ready_at)
+SELECT u.id, u.workflow_id, u.position, u.task, u.queue,
+       CASE WHEN u.message IS NULL THEN 'planned' ELSE 'ready' END,
+       CASE WHEN u.after = '' THEN '{}'::text[] ELSE string_to_array(u.after, ' ') END,
+       u.root_id, u.message,
+       CASE WHEN u.message IS NULL THEN NULL ELSE now() END
+FROM unnest(%(ids)s::text[], %(workflows)s::uuid[], %(positions)s::int[], %(tasks)s::text[],
+            %(queues)s::text[], %(after)s::text[], %(roots)s::text[], %(messages)s::json[])
+     AS u(id, workflow_id, position, task, queue, after, root_id, message)
+
+-- name: lock_workflows
+-- Two last steps of one workflow that commit at once must not miss each other.
+SELECT id FROM workflow WHERE id = ANY(%(ids)s) ORDER BY id FOR UPDATE
+
+-- name: finish_workflows
+-- A workflow ends when none of its steps can go on.
+UPDATE workflow w SET state = ended.state, finished_at = now()
+FROM (
+    SELECT workflow_id,
+           CASE WHEN bool_or(state = 'dead') THEN 'dead'
+                WHEN bool_or(state = 'failed') THEN 'failed'
+                ELSE 'done' END AS state
+    FROM step WHERE workflow_id = ANY(%(ids)s)
+    GROUP BY workflow_id
+    HAVING bool_and(state IN ('done', 'failed', 'dead', 'blocked'))
+) AS ended
+WHERE w.id = ended.workflow_id AND w.state IS DISTINCT FROM ended.state
+RETURNING w.id, w.state
+
+-- name: block_after
+-- Planned steps behind a step that failed for good wait for a replay.
+WITH RECURSIVE behind AS (
+    SELECT id FROM step WHERE workflow_id = ANY(%(workflows)s) AND after && %(ids)s AND state = 'planned'
+    UNION
+    SELECT s.id FROM step s JOIN behind b ON s.after @> ARRAY[b.id]
+    WHERE s.workflow_id = ANY(%(workflows)s) AND s.state = 'planned'
+)
+UPDATE step SET state = 'blocked', finished_at = now() FROM behind WHERE step.id = behind.id

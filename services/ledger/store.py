@@ -1,0 +1,249 @@
+"""The ledger's SQL as functions of a connection; the caller owns the transaction."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, LiteralString, cast
+from uuid import UUID
+
+from psycopg import Connection
+from psycopg.rows import dict_row
+
+from services.ledger.message import Message
+from services.ledger.unit import JoinPart, StoredResult
+from services.queries import load_queries
+
+if TYPE_CHECKING:
+    from services.ledger.planning import Plan
+
+_SQL = load_queries("services.ledger", "steps.sql") | load_queries("services.ledger", "joins.sql")
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Execution:
+    """Who ran a step; all None for a state that was written on behalf of another step."""
+
+    state: str
+    host: str | None
+    started_at: datetime | None
+
+
+def _run(connection: Connection[Any], name: str, **values: Any) -> list[Row]:
+    with connection.cursor(row_factory=dict_row) as cursor:
+        cursor.execute(cast(LiteralString, _SQL[name]), values)
+        return cursor.fetchall() if cursor.description else []
+
+
+def lock_steps(
+    connection: Connection[Any], messages: Sequence[tuple[str, str, str, str | None, str | None, int]]
+) -> dict[str, Row]:
+    """Lock the rows of delivered steps; a step seen for the first time gets one.
+
+    messages: (id, task, queue, root_id, parent_id, retries) of each delivery.
+    """
+    ids = [message[0] for message in messages]
+    rows = {row["id"]: row for row in _run(connection, "lock_steps", ids=ids)}
+    new = [message for message in messages if message[0] not in rows]
+    if new:
+        columns = [list(column) for column in zip(*new, strict=True)]
+        names = ("ids", "tasks", "queues", "roots", "parents", "retries")
+        _run(connection, "appear", **dict(zip(names, columns, strict=True)))
+        rows = {row["id"]: row for row in _run(connection, "lock_steps", ids=ids)}
+    return rows
+
+
+def count_redelivery(connection: Connection[Any], step_id: str) -> int:
+    """Count one more start of a redelivered step; returns the count."""
+    rows = _run(connection, "count_redelivery", id=step_id)
+    return int(rows[0]["redeliveries"]) if rows else 0
+
+
+def store_results(
+    connection: Connection[Any], results: Sequence[tuple[StoredResult, Execution]]
+) -> None:
+    """Write states and results; a step that is done stays as it is."""
+    if not results:
+        return
+    _run(
+        connection,
+        "store_results",
+        ids=[r.step_id for r, _ in results],
+        tasks=[r.task for r, _ in results],
+        states=[e.state for _, e in results],
+        statuses=[r.status for r, _ in results],
+        results=[r.result for r, _ in results],
+        tracebacks=[_storable(r.traceback) for r, _ in results],
+        children=[r.children for r, _ in results],
+        roots=[r.root_id for r, _ in results],
+        parents=[r.parent_id for r, _ in results],
+        retries=[r.retries for r, _ in results],
+        hosts=[e.host for _, e in results],
+        started=[e.started_at for _, e in results],
+        attempts=[0 if e.host is None else 1 for _, e in results],
+    )
+
+
+def _storable(text: str | None) -> str | None:
+    # PostgreSQL's text has no NUL; a traceback may quote one.
+    return None if text is None else text.replace("\x00", "\\x00")
+
+
+def make_ready(
+    connection: Connection[Any], messages: Sequence[tuple[Message, str | None, UUID | None]]
+) -> None:
+    """Write (message, id of the sending step, its workflow) as steps that wait for being published."""
+    if not messages:
+        return
+    _run(
+        connection,
+        "make_ready",
+        ids=[m.step_id for m, _, _ in messages],
+        workflows=[workflow for _, _, workflow in messages],
+        tasks=[m.task for m, _, _ in messages],
+        queues=[m.queue for m, _, _ in messages],
+        states=["retrying" if m.retries else "ready" for m, _, _ in messages],
+        senders=[sender for _, sender, _ in messages],
+        roots=[m.headers.get("root_id") for m, _, _ in messages],
+        parents=[m.headers.get("parent_id") for m, _, _ in messages],
+        messages=[m.to_json() for m, _, _ in messages],
+        retries=[m.retries for m, _, _ in messages],
+        delays=[float(m.delay_seconds) for m, _, _ in messages],
+    )
+
+
+def mark_published(connection: Connection[Any], step_ids: Sequence[str]) -> None:
+    """Note that the broker confirmed these messages. Idempotent."""
+    if step_ids:
+        _run(connection, "mark_published", ids=list(step_ids))
+
+
+def unpublished_of(connection: Connection[Any], step_ids: Sequence[str]) -> list[Message]:
+    """Messages that these steps (or their own retries) made ready and nobody saw confirmed."""
+    rows = _run(connection, "unpublished_of_senders", ids=list(step_ids))
+    return [Message.from_json(row["message"]) for row in rows]
+
+
+def take_unpublished(
+    connection: Connection[Any], older_than_seconds: float, limit: int
+) -> list[Message]:
+    """Lock up to `limit` messages that nobody has seen confirmed for so long."""
+    rows = _run(connection, "take_unpublished", older_than=older_than_seconds, limit=limit)
+    return [Message.from_json(row["message"]) for row in rows]
+
+
+def read_step(connection: Connection[Any], step_id: str) -> Row | None:
+    """One step's row for Celery's AsyncResult; None when nobody knows it."""
+    rows = _run(connection, "read_step", id=step_id)
+    return rows[0] if rows else None
+
+
+def forget(connection: Connection[Any], step_id: str) -> None:
+    """Drop a step's result; its row stays."""
+    _run(connection, "forget", id=step_id)
+
+
+def insert_workflows(
+    connection: Connection[Any], workflows: Sequence[tuple[UUID, Plan]]
+) -> None:
+    """Write the planned steps of accepted workflows, whose own rows must exist."""
+    steps = [(workflow, step) for workflow, plan in workflows for step in plan.steps]
+    if not steps:
+        return
+    _run(
+        connection,
+        "insert_planned",
+        ids=[step.id for _, step in steps],
+        workflows=[workflow for workflow, _ in steps],
+        positions=[step.position for _, step in steps],
+        tasks=[step.task for _, step in steps],
+        queues=[step.queue for _, step in steps],
+        after=[" ".join(step.after) for _, step in steps],
+        roots=[step.root_id for _, step in steps],
+        messages=[step.message.to_json() if step.message else None for _, step in steps],
+    )
+
+
+def finish_workflows(
+    connection: Connection[Any], workflow_ids: Iterable[UUID]
+) -> list[tuple[UUID, str]]:
+    """End those workflows of which no step can go on; returns them with their states."""
+    ids = sorted(set(workflow_ids))
+    if not ids:
+        return []
+    _run(connection, "lock_workflows", ids=ids)
+    return [(row["id"], row["state"]) for row in _run(connection, "finish_workflows", ids=ids)]
+
+
+def block_after(
+    connection: Connection[Any], workflow_ids: Iterable[UUID], step_ids: Iterable[str]
+) -> None:
+    """Block the planned steps behind steps that failed for good."""
+    _run(connection, "block_after", workflows=sorted(set(workflow_ids)), ids=list(step_ids))
+
+
+def declare_joins(
+    connection: Connection[Any],
+    sizes: dict[str, int],
+    headers: dict[str, str],
+    growth: dict[str, int],
+    seen: Iterable[str],
+) -> None:
+    """Write what is known of joins; `seen` ones may not be declared yet."""
+    ids = sorted({*sizes, *headers, *seen})
+    if ids:
+        _run(
+            connection,
+            "declare_joins",
+            ids=ids,
+            sizes=[sizes.get(join_id) for join_id in ids],
+            headers=[headers.get(join_id) for join_id in ids],
+        )
+    for join_id, more in sorted(growth.items()):
+        _run(connection, "grow_joins", id=join_id, more=more)
+
+
+def count_parts(
+    connection: Connection[Any], parts: Sequence[JoinPart], joins: Sequence[str]
+) -> dict[str, tuple[Row, list[Row]]]:
+    """Add finished leaves under the joins' locks; returns each join with all its parts."""
+    locked = {row["id"]: row for row in _run(connection, "lock_joins", ids=list(joins))}
+    unique = {(part.join_id, part.step_id): part for part in parts}
+    _run(
+        connection,
+        "add_parts",
+        joins=[part.join_id for part in unique.values()],
+        steps=[part.step_id for part in unique.values()],
+        positions=[part.position for part in unique.values()],
+        statuses=[part.status for part in unique.values()],
+        results=[part.result for part in unique.values()],
+    )
+    counted: dict[str, tuple[Row, list[Row]]] = {key: (row, []) for key, row in locked.items()}
+    for row in _run(connection, "parts", ids=list(joins)):
+        counted[row["join_id"]][1].append(row)
+    return counted
+
+
+def close_join(connection: Connection[Any], join_id: str, state: str) -> None:
+    """Note that a join has fired or blocked its body."""
+    _run(connection, "close_join", id=join_id, state=state)
+
+
+def save_group(connection: Connection[Any], group_id: str, result: str) -> None:
+    """Keep a GroupResult's shape."""
+    _run(connection, "save_group", id=group_id, result=result)
+
+
+def restore_group(connection: Connection[Any], group_id: str) -> tuple[Any, datetime] | None:
+    """A saved GroupResult's shape and when it was saved."""
+    rows = _run(connection, "restore_group", id=group_id)
+    return (json.loads(rows[0]["result"]), rows[0]["saved_at"]) if rows else None
+
+
+def delete_group(connection: Connection[Any], group_id: str) -> None:
+    """Forget a saved GroupResult."""
+    _run(connection, "delete_group", id=group_id)

@@ -1,0 +1,121 @@
+"""What one step's execution wants written and sent, held back until its commit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any
+
+from services.domain.errors import MessageTooLarge
+from services.ledger.message import MAX_BODY_BYTES, Message
+
+
+@dataclass(frozen=True, slots=True)
+class StoredResult:
+    """A step's state as Celery's backend interface stores it; `result` is encoded JSON."""
+
+    step_id: str
+    status: str
+    result: str | None
+    traceback: str | None
+    children: str | None
+    task: str | None
+    root_id: str | None
+    parent_id: str | None
+    retries: int
+
+
+@dataclass(frozen=True, slots=True)
+class JoinPart:
+    """One finished leaf of a chord's header. `body` is the chord's body signature."""
+
+    join_id: str
+    step_id: str
+    position: int | None
+    status: str
+    result: str | None
+    body: Any
+
+
+@dataclass(slots=True)
+class Unit:
+    """Everything that Celery did on behalf of one step, to be committed at once.
+
+    While a unit is active in this context, publishing and the result backend
+    write into it instead of to the broker and the database. `step_id` names
+    the step, if it is one that this process executes.
+    """
+
+    step_id: str | None = None
+    messages: list[Message] = field(default_factory=list)
+    results: dict[str, StoredResult] = field(default_factory=dict)
+    parts: list[JoinPart] = field(default_factory=list)
+    join_sizes: dict[str, int] = field(default_factory=dict)
+    join_headers: dict[str, str] = field(default_factory=dict)
+    join_growth: dict[str, int] = field(default_factory=dict)
+    groups: dict[str, str] = field(default_factory=dict)
+
+    @contextmanager
+    def active(self) -> Iterator[Unit]:
+        token = _active.set(self)
+        try:
+            yield self
+        finally:
+            _active.reset(token)
+
+    def merge(self, other: Unit) -> None:
+        """Take over what `other` holds."""
+        self.messages += other.messages
+        self.results |= other.results
+        self.parts += other.parts
+        self.join_sizes |= other.join_sizes
+        self.join_headers |= other.join_headers
+        self.groups |= other.groups
+        for join_id, more in other.join_growth.items():
+            self.join_growth[join_id] = self.join_growth.get(join_id, 0) + more
+
+    def collect(
+        self,
+        body: bytes | str,
+        exchange: str,
+        routing_key: str,
+        headers: dict[str, Any],
+        properties: dict[str, Any],
+    ) -> None:
+        """Hold a message back.
+
+        Raises:
+            MessageTooLarge: above 64 KiB.
+        """
+        text = body.decode() if isinstance(body, bytes) else body
+        refuse_large(headers.get("task"), len(text.encode()))
+        self.messages.append(
+            Message(
+                step_id=headers["id"],
+                task=headers["task"],
+                exchange=exchange,
+                routing_key=routing_key,
+                headers=headers,
+                properties=properties,
+                body=text,
+            )
+        )
+
+
+def refuse_large(task: str | None, size: int) -> None:
+    """Raise MessageTooLarge when a body of `size` bytes is above the limit."""
+    if size > MAX_BODY_BYTES:
+        raise MessageTooLarge(
+            f"the message for {task} is {size} bytes, more than {MAX_BODY_BYTES}:"
+            " pass ids instead of values"
+        )
+
+
+_active: ContextVar[Unit | None] = ContextVar("doorbell_active_unit", default=None)
+
+
+def active_unit() -> Unit | None:
+    """The unit that collects in this context, if any."""
+    return _active.get()

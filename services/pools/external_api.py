@@ -1,0 +1,25 @@
+"""The pool that asks the outlier API."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from services.domain.outcome import Done, Outcome, Wire
+from services.handlers.score_login import score_login as score
+from services.handlers.score_login import unscored
+from services.pools.wiring import Wiring
+from services.runner.task import Steps
+
+
+def register(steps: Steps, wiring: Wiring) -> None:
+    """Declare the pool's steps."""
+
+    def no_answer(results: Sequence[Wire]) -> Outcome:
+        """Fail open: the login is kept as unscored and the rest of the workflow runs."""
+        return Done(unscored(UUID(results[0]["workflow_id"])).to_message())
+
+    @steps.io("external_api.score_login", exhausted=no_answer)
+    def score_login(results: Sequence[Wire]) -> Outcome:
+        """What does the outlier API think of this login?"""
+        return score(results, wiring.begin, wiring.outlier_api, wiring.breaker)

@@ -1,0 +1,33 @@
+"""The pool that runs what beat schedules and notes what failed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from services.domain.outcome import Done, Outcome
+from services.handlers.note_failed import note_failed
+from services.handlers.ports import FailedStep, Transaction
+from services.pools.wiring import Wiring
+from services.runner.task import Steps
+
+
+def register(steps: Steps, wiring: Wiring) -> None:
+    """Declare the pool's steps."""
+
+    @steps.batch("maintenance.note_failed_group")
+    def note_failed_group(calls: Sequence[tuple[str, str]], tx: Transaction) -> Sequence[Outcome]:
+        """Error callback of the group: one of its members failed for good."""
+        return note_failed([FailedStep(UUID(w), "group", step) for step, w in calls], tx)
+
+    @steps.batch("maintenance.note_failed_workflow")
+    def note_failed_workflow(
+        calls: Sequence[tuple[str, str]], tx: Transaction
+    ) -> Sequence[Outcome]:
+        """Error callback of the whole chain."""
+        return note_failed([FailedStep(UUID(w), "chain", step) for step, w in calls], tx)
+
+    @steps.io("maintenance.relay")
+    def relay(_: object) -> Outcome:
+        """Publish what was committed and has no confirm."""
+        return Done({"published": wiring.relay()})

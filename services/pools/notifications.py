@@ -1,0 +1,45 @@
+"""The pool that decides on notices and sends them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from services.domain.model import DeviceCheck
+from services.domain.outcome import Outcome, Wire
+from services.handlers.deliver_notice import deliver_notice as deliver
+from services.handlers.notify_user import notify_plainly as notify_plainly_users
+from services.handlers.notify_user import notify_users
+from services.handlers.ports import Transaction
+from services.handlers.settle_notice import record_receipts, try_next_channels
+from services.pools.wiring import Wiring
+from services.runner.task import Steps
+
+
+def register(steps: Steps, wiring: Wiring) -> None:
+    """Declare the pool's steps."""
+
+    @steps.batch("notifications.notify_user")
+    def notify_user(checks: Sequence[Wire], tx: Transaction) -> Sequence[Outcome]:
+        """Which notices are due for this device?"""
+        return notify_users([DeviceCheck.from_message(check) for check in checks], tx)
+
+    @steps.io("notifications.deliver_notice")
+    def deliver_notice(notice_id: str) -> Outcome:
+        """Send one recorded notice over its channel."""
+        return deliver(UUID(notice_id), wiring.begin, wiring.mailer, wiring.webhooks)
+
+    @steps.batch("notifications.record_receipt")
+    def record_receipt(receipts: Sequence[Wire], tx: Transaction) -> Sequence[Outcome]:
+        """`link` of `deliver_notice`: the receiver took it."""
+        return record_receipts([UUID(receipt["notice_id"]) for receipt in receipts], tx)
+
+    @steps.batch("notifications.try_next_channel")
+    def try_next_channel(notice_ids: Sequence[str], tx: Transaction) -> Sequence[Outcome]:
+        """`link_error` of `deliver_notice`: it could not be sent over this channel."""
+        return try_next_channels([UUID(notice_id) for notice_id in notice_ids], tx)
+
+    @steps.batch("notifications.notify_plainly")
+    def notify_plainly(calls: Sequence[tuple[str, str]], tx: Transaction) -> Sequence[Outcome]:
+        """Error callback of `notify_user`: the user is told all the same."""
+        return notify_plainly_users([UUID(workflow_id) for _, workflow_id in calls], tx)

@@ -1,0 +1,23 @@
+"""What the pools' tasks reach outside with; `services.bootstrap` fills it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from services.handlers.ports import Begin, Breaker, Mailer, OutlierApi, WebhookSender
+
+
+@dataclass(frozen=True, slots=True)
+class Wiring:
+    """The adapters of one process. None connects before its first use.
+
+    relay: publishes what was committed without a confirm; returns how many.
+    """
+
+    begin: Begin
+    mailer: Mailer
+    webhooks: WebhookSender
+    outlier_api: OutlierApi
+    breaker: Breaker
+    relay: Callable[[], int]

@@ -1,0 +1,28 @@
+"""What the runner must know of its pool and of the adapters it works with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from psycopg import Connection
+
+from services.ledger.database import Ledger
+
+
+@dataclass(frozen=True, slots=True)
+class RunnerConfig:
+    """One worker process's runner.
+
+    grace_seconds: how long a stopping process may finish what it has received.
+    transaction: makes the handlers' port of a connection.
+    """
+
+    pool: str
+    style: Literal["batch", "io"]
+    host: str
+    grace_seconds: float
+    ledger: Ledger
+    transaction: Callable[[Connection[Any]], Any]
+    failpoints: str = ""

@@ -1,0 +1,58 @@
+"""One message in a worker's hands, with the callbacks of Celery's request for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from time import monotonic
+from typing import Any
+
+from kombu.serialization import loads
+
+from services.domain.outcome import Outcome
+
+
+@dataclass(slots=True)
+class Delivery:
+    """A delivered message. `outcome` is set once the handler of an I/O step has answered."""
+
+    id: str
+    task: str
+    request: dict[str, Any]
+    body: Any
+    content_type: str | None
+    content_encoding: str | None
+    on_accepted: Callable[[int, float], Any]
+    on_success: Callable[[tuple[int, Any, float]], Any]
+    soft_limit: float | None
+    hard_limit: float | None
+    outcome: Outcome | None = None
+    received_at: float = field(default_factory=monotonic)
+    started_at: float = 0.0
+
+    @property
+    def is_redelivered(self) -> bool:
+        return bool(self.request["delivery_info"].get("redelivered"))
+
+    @property
+    def queue(self) -> str:
+        return str(self.request["delivery_info"].get("routing_key"))
+
+    @property
+    def retries(self) -> int:
+        return int(self.request.get("retries") or 0)
+
+    def value(self) -> Any:
+        """The message's value: its only argument, or all of them when there are several."""
+        args, kwargs, _ = (
+            loads(self.body, self.content_type, self.content_encoding, accept={"application/json"})
+            if self.content_type
+            else self.body
+        )
+        return single_value(args, kwargs)
+
+
+def single_value(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+    """What a handler gets of a task's arguments."""
+    values = [*args, *kwargs.values()]
+    return values[0] if len(values) == 1 else tuple(values)

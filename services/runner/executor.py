@@ -1,0 +1,337 @@
+"""Runs a list of deliveries: one transaction, then their messages, then their acks."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from time import monotonic
+from typing import Any
+
+import psycopg
+from celery import Celery
+from psycopg import Connection
+
+from services.domain.errors import Unavailable
+from services.domain.outcome import Failed, Outcome
+from services.ledger import store
+from services.ledger.database import Ledger
+from services.ledger.message import Message
+from services.ledger.settle import settle
+from services.runner.delivery import Delivery
+from services.runner.failpoints import Failpoints
+from services.runner.task import BatchTask, Running, running
+from services.runner.tracing import Traced, fail, ran, trace
+
+logger = logging.getLogger(__name__)
+
+MAX_STARTS = 5
+"""How often a redelivered step is started again before it counts as what kills its process."""
+
+_AWAY_PAUSE_SECONDS = 1.0
+
+
+class KilledTooOften(Exception):
+    """The step was started again and again, and its process died each time."""
+
+
+@dataclass(slots=True)
+class _Sorted:
+    """Deliveries by what their rows say: to run, or only to answer for."""
+
+    run: list[Delivery] = field(default_factory=list)
+    settled: list[tuple[Delivery, str]] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A delivery that may be acked, with the answer for Celery's request."""
+
+    delivery: Delivery
+    answer: tuple[int, Any, float]
+    outcome: str
+
+
+class Executor:
+    """Runs steps on a connection and a publisher of its own. Not thread-safe: one for each thread.
+
+    What it guarantees is the order: results and next messages are committed
+    first, published next, and only then are deliveries handed back for the ack.
+    While PostgreSQL is away it waits, holding its deliveries unacked.
+    """
+
+    def __init__(
+        self,
+        app: Celery,
+        ledger: Ledger,
+        transaction: Callable[[Connection[Any]], Any],
+        host: str,
+        failpoints: Failpoints,
+        finish: Callable[[Finished], None],
+        stop: threading.Event,
+    ) -> None:
+        self._app = app
+        self._ledger = ledger
+        self._transaction = transaction
+        self._host = host
+        self._failpoints = failpoints
+        self._finish = finish
+        self._stop = stop
+        self._connection: Connection[Any] | None = None
+        self.busy_since: float | None = None
+        self.limits: tuple[float | None, float | None] = (None, None)
+        self.thread_id: int | None = None
+
+    def run(self, deliveries: Sequence[Delivery]) -> None:
+        """Run `deliveries`, no two of one step, and hand each back when it may be acked."""
+        while not self._stop.is_set():
+            try:
+                self._begin(deliveries)
+                self._run_once(deliveries)
+                return
+            except psycopg.Error as error:
+                if not self._may_try_again(error):
+                    self._run_apart(deliveries, error)
+                    return
+            except Exception as error:
+                self._rollback()
+                self._run_apart(deliveries, error)
+                return
+            finally:
+                self.busy_since = None
+
+    def admit(self, delivery: Delivery) -> bool:
+        """Whether an I/O step's handler is to be called; if not, `run` answers for it.
+
+        Waits while PostgreSQL is away; False when the process stops meanwhile.
+        """
+        while not self._stop.is_set():
+            try:
+                connection = self._open()
+                run = _sort([delivery], self._lock(connection, [delivery])).run
+                self._count_starts(connection, run)
+                connection.commit()
+                return bool(run) and delivery.outcome is None
+            except psycopg.Error as error:
+                if not self._may_try_again(error):
+                    raise
+        return False
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._drop()
+
+    def _begin(self, deliveries: Sequence[Delivery]) -> None:
+        self.thread_id = threading.get_ident()
+        softs = [d.soft_limit for d in deliveries if d.soft_limit]
+        hards = [d.hard_limit for d in deliveries if d.hard_limit]
+        self.limits = (min(softs, default=None), min(hards, default=None))
+        self.busy_since = monotonic()
+
+    def _may_try_again(self, error: psycopg.Error) -> bool:
+        """True for faults of the connection and lost races; False for what the statement itself did."""
+        state = error.sqlstate or ""
+        if state.startswith("40"):
+            self._rollback()
+            return True
+        if isinstance(error, psycopg.OperationalError | psycopg.InterfaceError) and (
+            not state or state[:2] in ("08", "53", "57") and state != "57014"
+        ):
+            logger.warning("PostgreSQL is away, holding what is unacked: %s", error)
+            self._drop()
+            self.busy_since = None
+            self._stop.wait(_AWAY_PAUSE_SECONDS)
+            return True
+        self._rollback()
+        return False
+
+    def _run_apart(self, deliveries: Sequence[Delivery], error: Exception) -> None:
+        """A list that blew up runs one by one, so that one item's failure is that item's alone."""
+        if len(deliveries) > 1:
+            for delivery in deliveries:
+                self.run([delivery])
+            return
+        delivery = deliveries[0]
+        if delivery.outcome is not None and isinstance(delivery.outcome, Failed):
+            raise error
+        # 57014: the statement ran into the soft limit.
+        late = isinstance(error, psycopg.errors.QueryCanceled)
+        delivery.outcome = Failed(Unavailable(str(error)) if late else error)
+        self.run([delivery])
+
+    def _run_once(self, deliveries: Sequence[Delivery]) -> None:
+        connection = self._open()
+        started_at = datetime.now(UTC)
+        rows = self._lock(connection, deliveries)
+        sorted_ = _sort(deliveries, rows)
+        if self._count_starts(connection, sorted_.run):
+            rows = self._lock(connection, deliveries)
+            sorted_ = _sort(deliveries, rows)
+        traced = self._execute(connection, sorted_.run)
+        notes = {t.delivery.id: ran(t, rows[t.delivery.id], self._host, started_at) for t in traced}
+        settled = settle(connection, self._app, [t.unit for t in traced], notes)
+        echoes = self._echoes(connection, sorted_.settled)
+        if settled.fired:
+            self._hit("after_join", deliveries)
+        connection.commit()
+        self._hit("after_commit", deliveries)
+        self._publish(connection, [*settled.messages, *echoes], deliveries)
+        for item in traced:
+            self._finish(Finished(item.delivery, item.answer, item.outcome))
+        for delivery, state in sorted_.settled:
+            self._finish(self._answer_again(delivery, state, rows[delivery.id]))
+
+    def _lock(
+        self, connection: Connection[Any], deliveries: Sequence[Delivery]
+    ) -> dict[str, dict[str, Any]]:
+        soft, _ = self.limits
+        if soft:
+            connection.execute(
+                "SELECT set_config('statement_timeout', %s, true)", [str(int(soft * 1000))]
+            )
+        return store.lock_steps(
+            connection,
+            [
+                (
+                    d.id,
+                    d.task,
+                    d.queue,
+                    d.request.get("root_id"),
+                    d.request.get("parent_id"),
+                    d.retries,
+                )
+                for d in deliveries
+            ],
+        )
+
+    def _count_starts(self, connection: Connection[Any], run: Sequence[Delivery]) -> bool:
+        """Commit how often redelivered steps were started, so that a kill cannot take it back."""
+        again = [d for d in run if d.is_redelivered and d.outcome is None]
+        for delivery in again:
+            if store.count_redelivery(connection, delivery.id) > MAX_STARTS:
+                delivery.outcome = Failed(KilledTooOften(f"started {MAX_STARTS} times"))
+        if again:
+            connection.commit()
+        return bool(again)
+
+    def _execute(self, connection: Connection[Any], run: Sequence[Delivery]) -> list[Traced]:
+        for delivery in run:
+            delivery.started_at = monotonic()
+        prepared = Running(self._transaction(connection))
+        token = running.set(prepared)
+        try:
+            # Alone, a step that fails takes its own rows back and nothing else.
+            with connection.transaction() if len(run) == 1 else nullcontext():
+                self._call_handlers(run, prepared)
+            self._hit("after_handler", run)
+            return [self._trace(connection, delivery, prepared) for delivery in run]
+        finally:
+            running.reset(token)
+
+    def _call_handlers(self, run: Sequence[Delivery], prepared: Running) -> None:
+        lists: dict[str, list[Delivery]] = {}
+        for delivery in run:
+            task = self._app.tasks[delivery.task]
+            if delivery.outcome is not None:
+                prepared.outcomes[delivery.id] = delivery.outcome
+            elif isinstance(task, BatchTask):
+                lists.setdefault(delivery.task, []).append(delivery)
+        for name, members in lists.items():
+            task = self._app.tasks[name]
+            outcomes: Sequence[Outcome] = task.many(
+                [member.value() for member in members], prepared.transaction
+            )
+            prepared.outcomes |= {
+                member.id: outcome for member, outcome in zip(members, outcomes, strict=True)
+            }
+
+    def _trace(
+        self, connection: Connection[Any], delivery: Delivery, prepared: Running
+    ) -> Traced:
+        outcome = delivery.outcome
+        if isinstance(outcome, Failed) and isinstance(outcome.error, KilledTooOften):
+            return fail(self._app, delivery, outcome.error)
+        if delivery.id in prepared.outcomes:
+            return trace(self._app, delivery)
+        with connection.transaction() as savepoint:
+            traced = trace(self._app, delivery)
+            if traced.state in ("failed", "dead"):
+                raise psycopg.Rollback(savepoint)
+        return traced
+
+    def _echoes(
+        self, connection: Connection[Any], settled: Sequence[tuple[Delivery, str]]
+    ) -> list[Message]:
+        """What settled steps' commits made ready and no publisher is known to have sent."""
+        return store.unpublished_of(connection, [d.id for d, _ in settled]) if settled else []
+
+    def _publish(
+        self,
+        connection: Connection[Any],
+        messages: Sequence[Message],
+        deliveries: Sequence[Delivery],
+    ) -> None:
+        """Publish what is committed; what the broker does not take now, the relay sends."""
+
+        def on_sent(index: int) -> None:
+            if index == 0:
+                self._hit("after_first_publish", deliveries)
+
+        if not messages:
+            return
+        try:
+            confirmed = self._ledger.publisher().publish(messages, on_sent)
+        except Unavailable as error:
+            logger.warning("%d messages are left to the relay: %s", len(messages), error)
+            return
+        self._hit("after_last_publish", deliveries)
+        store.mark_published(connection, confirmed)
+        connection.commit()
+
+    def _answer_again(self, delivery: Delivery, state: str, row: dict[str, Any]) -> Finished:
+        if state in ("failed", "dead"):
+            error = self._app.backend.get_result(delivery.id)
+            try:
+                raise error if isinstance(error, Exception) else RuntimeError(str(error))
+            except Exception:
+                from billiard.einfo import ExceptionInfo
+
+                return Finished(delivery, (1, ExceptionInfo(), 0.0), "repeated")
+        return Finished(delivery, (0, row["result"] or "", 0.0), "repeated")
+
+    def _hit(self, point: str, deliveries: Sequence[Delivery]) -> None:
+        for delivery in deliveries:
+            self._failpoints.hit(point, delivery.task)
+
+    def _open(self) -> Connection[Any]:
+        if self._connection is None or self._connection.closed:
+            self._connection = self._ledger.connect()
+        return self._connection
+
+    def _rollback(self) -> None:
+        if self._connection is not None and not self._connection.closed:
+            try:
+                self._connection.rollback()
+            except psycopg.Error:
+                self._drop()
+
+    def _drop(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+
+
+def _sort(deliveries: Sequence[Delivery], rows: dict[str, dict[str, Any]]) -> _Sorted:
+    sorted_ = _Sorted()
+    for delivery in deliveries:
+        row = rows[delivery.id]
+        # The row is ahead of its message when a retry was committed before the ack.
+        is_stale = row["retries"] > delivery.retries
+        if row["state"] in ("done", "failed", "dead") or is_stale:
+            sorted_.settled.append((delivery, "stale" if is_stale else row["state"]))
+        else:
+            sorted_.run.append(delivery)
+    return sorted_

@@ -1,0 +1,49 @@
+"""Kills this process at a named point, once, so that tests can show what a kill there does."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+from services.domain.errors import ConfigurationError
+
+POINTS = (
+    "after_handler",
+    "after_join",
+    "after_commit",
+    "after_first_publish",
+    "after_last_publish",
+    "before_ack",
+)
+
+
+class Failpoints:
+    """Armed from a setting `POINT@TASK=MARKER,...`; unarmed points cost a dictionary look-up.
+
+    The marker file is created when the point kills, so that it does so once
+    however many processes share the setting. `after_join` is the commit that
+    sent a chord's body.
+    """
+
+    def __init__(self, spec: str = "") -> None:
+        self._armed: dict[tuple[str, str], Path] = {}
+        for entry in filter(None, spec.split(",")):
+            where, found, marker = entry.partition("=")
+            point, at, task = where.partition("@")
+            if not (found and at) or point not in POINTS:
+                raise ConfigurationError(
+                    f"DOORBELL_FAILPOINTS: {entry!r} is not POINT@TASK=FILE with a point of {POINTS}"
+                )
+            self._armed[point, task] = Path(marker)
+
+    def hit(self, point: str, task: str) -> None:
+        """Die here by SIGKILL if this point is armed for this task and has not killed before."""
+        marker = self._armed.get((point, task))
+        if marker is None:
+            return
+        try:
+            os.close(os.open(marker, os.O_CREAT | os.O_EXCL))
+        except FileExistsError:
+            return
+        os.kill(os.getpid(), signal.SIGKILL)

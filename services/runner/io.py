@@ -1,0 +1,121 @@
+"""The I/O style: many calls in flight on one loop, each with a deadline; outcomes commit in batches."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from time import monotonic
+from typing import Any
+
+from services.domain.errors import Unavailable
+from services.domain.outcome import Failed, Outcome
+from services.runner.batch import BatchStyle
+from services.runner.delivery import Delivery
+from services.runner.executor import Executor
+from services.runner.task import IoTask
+
+logger = logging.getLogger(__name__)
+
+
+class IoStyle:
+    """Calls handlers without holding a transaction, then commits their outcomes as a batch does.
+
+    A handler that is still waiting at the soft limit becomes `Unavailable` and
+    is tried again; a slow receiver holds up nobody else. Steps that are not
+    calls (celery.map, batch steps, plain tasks) run one by one on the
+    committing thread.
+    """
+
+    def __init__(
+        self,
+        new_executor: Callable[[], Executor],
+        concurrency: int,
+        on_crash: Callable[[], None],
+        task_of: Callable[[str], Any],
+    ) -> None:
+        self._task_of = task_of
+        self._admission = new_executor()
+        self._committing = BatchStyle(new_executor(), concurrency, on_crash)
+        self._threads = ThreadPoolExecutor(concurrency, thread_name_prefix="doorbell-io")
+        # One thread, because an executor is not thread-safe; a look-up by key is quick.
+        self._door = ThreadPoolExecutor(1, thread_name_prefix="doorbell-admit")
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._run_loop, name="doorbell-loop", daemon=True)
+        self._running: set[asyncio.Task[None]] = set()
+        self._starts: dict[str, tuple[float, float | None]] = {}
+
+    def start(self) -> None:
+        self._committing.start()
+        self._thread.start()
+
+    def submit(self, delivery: Delivery) -> None:
+        """Called from the consumer's loop; never blocks."""
+        if isinstance(self._task_of(delivery.task), IoTask):
+            self._loop.call_soon_threadsafe(self._begin, delivery)
+        else:
+            self._committing.submit(delivery)
+
+    def stop(self) -> None:
+        """End once everything submitted has been called and committed."""
+
+        async def drain() -> None:
+            while self._running:
+                await asyncio.wait(set(self._running))
+            self._committing.stop()
+            self._loop.stop()
+
+        self._loop.call_soon_threadsafe(lambda: self._loop.create_task(drain()))
+
+    def join(self, timeout: float) -> None:
+        deadline = monotonic() + timeout
+        self._thread.join(timeout)
+        self._committing.join(max(0.0, deadline - monotonic()))
+
+    @property
+    def executors(self) -> list[Executor]:
+        return [self._admission, *self._committing.executors]
+
+    def overdue(self) -> str | None:
+        """The id of a step whose handler is past its hard limit, for the watchdog."""
+        for step_id, (started, hard) in list(self._starts.items()):
+            if hard and monotonic() - started > hard:
+                return step_id
+        return None
+
+    def _run_loop(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        self._loop.run_forever()
+
+    def _begin(self, delivery: Delivery) -> None:
+        task = self._loop.create_task(self._handle(delivery))
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+
+    async def _handle(self, delivery: Delivery) -> None:
+        admitted = await self._loop.run_in_executor(self._door, self._admission.admit, delivery)
+        if admitted:
+            self._starts[delivery.id] = (monotonic(), delivery.hard_limit)
+            try:
+                delivery.outcome = await self._call(delivery)
+            finally:
+                self._starts.pop(delivery.id, None)
+        self._committing.submit(delivery)
+
+    async def _call(self, delivery: Delivery) -> Outcome:
+        call = self._task_of(delivery.task).call
+        try:
+            value = delivery.value()
+            async with asyncio.timeout(delivery.soft_limit):
+                if inspect.iscoroutinefunction(call):
+                    outcome: Outcome = await call(value)
+                else:
+                    outcome = await self._loop.run_in_executor(self._threads, call, value)
+        except TimeoutError:
+            return Failed(Unavailable(f"no answer within {delivery.soft_limit} seconds"))
+        except Exception as error:
+            return Failed(error)
+        return outcome

@@ -1,0 +1,183 @@
+"""The worker's pool: takes Celery's requests, runs them in the pool's style, acks through the hub."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import threading
+from collections import deque
+from collections.abc import Callable
+from time import monotonic
+from typing import Any
+
+from celery.concurrency.base import BasePool
+
+from services.observability.metrics import StepMetrics
+from services.runner.batch import BatchStyle
+from services.runner.delivery import Delivery
+from services.runner.executor import Executor, Finished
+from services.runner.failpoints import Failpoints
+from services.runner.io import IoStyle
+from services.runner.watchdog import EXIT_STATUS, Watchdog
+
+logger = logging.getLogger(__name__)
+
+
+class StepPool(BasePool):  # type: ignore[misc]  # Celery ships no types
+    """Celery's pool interface (`worker_pool`) over the two styles.
+
+    The app must carry `runner`: a `services.runner.config.RunnerConfig`.
+    Requests are Celery's own: revocation, events, rate limits and ETA happen
+    before `on_apply`, and acks, rejections and task events in the request's
+    callbacks, which run on the consumer's loop only.
+    """
+
+    signal_safe = False
+    task_join_will_block = True
+    body_can_be_buffer = True
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        config = self.app.runner
+        self._grace = config.grace_seconds
+        self._failpoints = Failpoints(config.failpoints)
+        self._metrics = StepMetrics(config.pool)
+        self._stop = threading.Event()
+        self._done: deque[Callable[[], None]] = deque()
+        self._in_flight = 0
+        self._reader, self._writer = socket.socketpair()
+        self._reader.setblocking(False)
+        self._writer.setblocking(False)
+
+        def new_executor() -> Executor:
+            return Executor(
+                self.app,
+                config.ledger,
+                config.transaction,
+                config.host,
+                self._failpoints,
+                self._hand_back,
+                self._stop,
+            )
+
+        if config.style == "batch":
+            self._style: BatchStyle | IoStyle = BatchStyle(new_executor(), self.limit, _crash)
+        else:
+            tasks = self.app.tasks
+            self._style = IoStyle(new_executor, self.limit, _crash, tasks.__getitem__)
+        overdue = self._style.overdue if isinstance(self._style, IoStyle) else lambda: None
+        self._watchdog = Watchdog(lambda: self._style.executors, overdue)
+
+    def on_start(self) -> None:
+        self._style.start()
+        self._watchdog.start()
+
+    def register_with_event_loop(self, loop: Any) -> None:
+        """Let the consumer's loop wake up for finished deliveries."""
+        loop.add_reader(self._reader.fileno(), self._on_wake)
+        self._watchdog.turn()
+        loop.call_repeatedly(1.0, self._watchdog.turn)
+
+    def on_apply(  # noqa: PLR0913  # Celery's interface
+        self,
+        target: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: Any = None,
+        callback: Any = None,
+        accept_callback: Any = None,
+        soft_timeout: float | None = None,
+        timeout: float | None = None,
+        **_: Any,
+    ) -> None:
+        name, step_id, request, body, content_type, content_encoding = args
+        self._in_flight += 1
+        self._metrics.received(name, self._in_flight)
+        delivery = Delivery(
+            step_id,
+            name,
+            request,
+            body,
+            content_type,
+            content_encoding,
+            accept_callback,
+            callback,
+            soft_timeout,
+            timeout,
+        )
+        accept_callback(os.getpid(), monotonic())
+        self._style.submit(delivery)
+
+    def on_close(self) -> None:
+        """Finish what was received and ack it, while the connection is still open."""
+        self._style.stop()
+        deadline = monotonic() + self._grace
+        while self._in_flight and monotonic() < deadline:
+            self._drain()
+            self._wait_readable(0.1)
+        self._stop.set()
+        self._style.join(1.0)
+        self._drain()
+        self._watchdog.stop()
+
+    def on_stop(self) -> None:
+        self._stop.set()
+        self._watchdog.stop()
+
+    def terminate_job(self, pid: int, signal: Any = None) -> None:
+        """A step on a thread cannot be killed alone: it runs to its limit."""
+        logger.warning("a running step cannot be terminated; its time limit ends it")
+
+    def _hand_back(self, finished: Finished) -> None:
+        """From an executor's thread: the delivery may be acked."""
+        self._done.append(lambda: self._answer(finished))
+        try:
+            self._writer.send(b"\0")
+        except BlockingIOError:
+            return  # the loop has wake-ups enough waiting
+
+    def _answer(self, finished: Finished) -> None:
+        delivery = finished.delivery
+        self._in_flight -= 1
+        self._metrics.finished(delivery, finished.outcome, self._in_flight)
+        self._failpoints.hit("before_ack", delivery.task)
+        delivery.on_success(finished.answer)
+
+    def _on_wake(self) -> None:
+        try:
+            while self._reader.recv(4096):
+                pass
+        except BlockingIOError:
+            self._drain()
+
+    def _drain(self) -> None:
+        while self._done:
+            answer = self._done.popleft()
+            try:
+                answer()
+            except Exception:
+                # Its connection is gone, and with it the delivery: it comes again and finds its step done.
+                logger.warning("a finished delivery could not be acked", exc_info=True)
+
+    def _wait_readable(self, seconds: float) -> None:
+        self._reader.settimeout(seconds)
+        try:
+            self._reader.recv(4096)
+        except TimeoutError:
+            return
+        finally:
+            self._reader.setblocking(False)
+
+    def _get_info(self) -> dict[str, Any]:
+        return {
+            "implementation": "services.runner.pool:StepPool",
+            "max-concurrency": self.limit,
+            "processes": [os.getpid()],
+            "max-tasks-per-child": None,
+            "put-guarded-by-semaphore": False,
+            "timeouts": (),
+        }
+
+
+def _crash() -> None:
+    os._exit(EXIT_STATUS)

@@ -1,0 +1,143 @@
+"""How pools declare steps: a handler over a list, or one call at a time with others in flight."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from celery import Celery, Task
+
+from services.domain.errors import Conflict
+from services.domain.outcome import Done, Failed, Outcome
+from services.domain.retry import RetryIn, RetryPolicy, decide
+from services.runner.delivery import single_value
+
+
+@dataclass(slots=True)
+class Running:
+    """What the executor has prepared for the steps it runs in this context."""
+
+    transaction: Any
+    outcomes: dict[str, Outcome] = field(default_factory=dict)
+
+
+running: ContextVar[Running | None] = ContextVar("doorbell_running", default=None)
+
+
+class StepTask(Task):  # type: ignore[misc]  # Celery ships no types
+    """Base of every task: acks late, keeps what fails for good in the dead-letter queue."""
+
+    abstract = True
+    acks_late = True
+    acks_on_failure = False
+    acks_on_timeout = False
+    reject_on_worker_lost = True
+    mandatory = True
+
+
+class HandlerTask(StepTask):
+    """A step whose work is a handler's; the runner calls the handler, this maps its outcome to Celery."""
+
+    abstract = True
+    max_retries = None  # the policy holds the limit
+    policy: RetryPolicy
+    exhausted: Callable[[Any], Outcome] | None = None
+
+    def answer(self, value: Any) -> Outcome:
+        """Call the handler for one value in the running transaction (celery.map and starmap do)."""
+        raise NotImplementedError
+
+    def run(self, *args: Any, **kwargs: Any) -> Any:
+        """Return the handler's result, retry by the policy, or raise its error."""
+        value = single_value(args, kwargs)
+        prepared = running.get()
+        outcome = prepared.outcomes.get(self.request.id) if prepared else None
+        if outcome is None:
+            outcome = self.answer(value)
+        if isinstance(outcome, Failed) and not isinstance(outcome.error, Conflict):
+            outcome = self._give_up_or_retry(value, outcome)
+        if isinstance(outcome, Failed):
+            return {"conflict": str(outcome.error)}
+        for notice in outcome.notices:
+            self.app.deliver(notice)
+        return dict(outcome.result)
+
+    def _give_up_or_retry(self, value: Any, outcome: Failed) -> Done:
+        jitter = random.random()  # noqa: S311  # spreads retries, guards nothing
+        decision = decide(outcome.error, self.request.retries, self.policy, jitter)
+        if isinstance(decision, RetryIn):
+            raise self.retry(exc=outcome.error, countdown=decision.seconds)
+        if self.exhausted is not None and decision.state == "dead":
+            last = self.exhausted(value)
+            if isinstance(last, Done):
+                return last
+        raise outcome.error
+
+
+class BatchTask(HandlerTask):
+    """One handler call and one transaction for a list of messages."""
+
+    abstract = True
+    many: Callable[[Sequence[Any], Any], Sequence[Outcome]]
+
+    def answer(self, value: Any) -> Outcome:
+        prepared = running.get()
+        if prepared is None:
+            raise RuntimeError(f"{self.name} runs in a worker only: it needs a transaction")
+        return self.many([value], prepared.transaction)[0]
+
+
+class IoTask(HandlerTask):
+    """One call at a time, with many in flight; a coroutine or a plain function, no transaction held."""
+
+    abstract = True
+    call: Callable[[Any], Any]
+
+    def answer(self, value: Any) -> Outcome:
+        outcome: Outcome = self.call(value)
+        return outcome
+
+
+class BatchHandler(Protocol):
+    def __call__(self, values: Sequence[Any], tx: Any, /) -> Sequence[Outcome]: ...
+
+
+class Steps:
+    """Registers the steps of pools with a Celery app."""
+
+    def __init__(self, app: Celery, policy_of: Callable[[str], RetryPolicy]) -> None:
+        self._app = app
+        self._policy_of = policy_of
+
+    def batch(self, name: str) -> Callable[[BatchHandler], Task]:
+        """Declare a step whose handler takes a list of values and the transaction."""
+        return lambda handler: self._register(name, BatchTask, handler, {"many": handler})
+
+    def io(
+        self, name: str, exhausted: Callable[[Any], Outcome] | None = None
+    ) -> Callable[[Callable[[Any], Any]], Task]:
+        """Declare a step that calls outside; `exhausted` answers when the retries are used up."""
+        more = {"exhausted": staticmethod(exhausted)} if exhausted else {}
+        return lambda handler: self._register(name, IoTask, handler, {"call": handler}, more)
+
+    def _register(
+        self,
+        name: str,
+        base: type[HandlerTask],
+        handler: Any,
+        functions: dict[str, Any],
+        more: dict[str, Any] | None = None,
+    ) -> Task:
+        attributes = {
+            "name": name,
+            "abstract": False,
+            "policy": self._policy_of(name),
+            "__doc__": handler.__doc__,
+            "__module__": handler.__module__,
+            **{key: staticmethod(function) for key, function in functions.items()},
+            **(more or {}),
+        }
+        return self._app.register_task(type(handler.__name__, (base,), attributes)())

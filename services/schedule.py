@@ -1,0 +1,53 @@
+"""What runs by the clock, and the process that starts it: `python -m services.schedule`."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import Any
+
+from prometheus_client import start_http_server
+
+from routing.load import load as load_topology
+from services import settings as configuration
+from services.celery_app import make_app
+from services.domain.errors import ConfigurationError
+
+RELAY_EVERY_SECONDS = 2.0
+
+
+def schedule() -> dict[str, dict[str, Any]]:
+    """Beat's entries: task, interval in seconds, arguments."""
+    return {
+        "relay": {
+            "task": "maintenance.relay",
+            "schedule": RELAY_EVERY_SECONDS,
+            "args": ["beat"],
+            # A relay that waited while the broker was away need not run for each tick missed.
+            "options": {"ignore_result": True},
+        }
+    }
+
+
+def main() -> int:
+    """Run beat until told to stop; 2 when the configuration is wrong."""
+    try:
+        settings = configuration.load()
+        app = make_app(settings, load_topology())
+    except ConfigurationError as error:
+        print(error, file=sys.stderr)
+        return 2
+    logging.basicConfig(
+        level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    if settings.metrics_port:
+        start_http_server(settings.metrics_port, settings.metrics_host)
+    settings.state_directory.mkdir(parents=True, exist_ok=True)
+    app.conf.beat_schedule = schedule()
+    app.conf.beat_schedule_filename = str(settings.state_directory / "beat")
+    app.start(["beat", "--loglevel=WARNING", "--pidfile="])
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,48 @@
+"""One worker process of a pool: `python -m services.worker POOL [--process N]`."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+
+from prometheus_client import start_http_server
+
+from routing.commands import celery_arguments
+from routing.load import load as load_topology
+from services import settings as configuration
+from services.bootstrap import configure_runner, make_wiring, register_steps
+from services.celery_app import make_app
+from services.domain.errors import ConfigurationError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run until told to stop; 2 when the configuration is wrong."""
+    parser = argparse.ArgumentParser(prog="services.worker", description=__doc__)
+    parser.add_argument("pool")
+    parser.add_argument("--process", type=int, default=1, help="its number on this host")
+    options = parser.parse_args(arguments)
+    try:
+        topology = load_topology()
+        settings = configuration.load()
+        app = make_app(settings, topology)
+        register_steps(app, topology, make_wiring(app, settings))
+        configure_runner(app, settings, topology, options.pool)
+        celery = celery_arguments(topology, options.pool, options.process)
+    except ConfigurationError as error:
+        print(error, file=sys.stderr)
+        return 2
+    logging.basicConfig(
+        level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    if settings.metrics_port:
+        start_http_server(settings.metrics_port, settings.metrics_host)
+    app.worker_main(
+        [*celery, "--without-gossip", "--without-mingle", "--task-events", "--loglevel=WARNING"]
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
