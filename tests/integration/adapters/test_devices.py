@@ -1,0 +1,140 @@
+"""Looking devices up on a real PostgreSQL, also from several transactions at once."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from uuid import uuid4
+
+import psycopg
+import pytest
+
+from services.domain.errors import Refused
+from services.domain.model import DeviceCheck, Login
+from services.domain.outcome import Done, Failed
+from services.handlers.check_device import check_devices, check_reported
+from services.handlers.save_event import save_events
+from tests.integration.adapters.conftest import AT, SAFARI, World
+from tests.support.postgres import PrivatePostgres
+
+
+def _at_once(world: World, *lists: list[Login]) -> list[DeviceCheck]:
+    """Check each list in a thread and a transaction of its own, all starting together."""
+    start = threading.Barrier(len(lists))
+
+    def check(logins: list[Login]) -> list[DeviceCheck]:
+        with world.begin() as tx:
+            start.wait(10)
+            outcomes = check_devices(logins, tx)
+        return [DeviceCheck.from_message(o.result) for o in outcomes if isinstance(o, Done)]
+
+    with ThreadPoolExecutor(len(lists)) as threads:
+        return [check for checks in threads.map(check, lists) for check in checks]
+
+
+def test_a_device_is_new_once(world: World) -> None:
+    """The first login on a device is told so, the next one is not."""
+    first, second = world.check(world.report())[0], world.check(world.report())[0]
+    assert (first.is_new, first.is_first) == (True, True)
+    assert (second.is_new, second.is_first) == (False, False)
+    assert first.device_id == second.device_id
+
+
+def test_a_second_device_is_new_but_not_the_first(world: World) -> None:
+    """Only a user's very first device counts as first."""
+    check = world.on_second_device()
+    assert (check.is_new, check.is_first) == (True, False)
+
+
+def test_a_redelivered_workflow_gets_its_answer_again(world: World) -> None:
+    """The same workflow is told the same after other logins on its device."""
+    login = world.report()
+    first = world.check(login)
+    world.check(world.report())
+    assert world.check(login) == first
+
+
+def test_in_one_list_the_earliest_login_brings_the_device(world: World) -> None:
+    """Of several logins on one new device in a list, one is told that it is new."""
+    late, early = world.report(occurred_at=AT + timedelta(hours=1)), world.report()
+    checks = world.check(late, early)
+    assert [check.is_new for check in checks] == [False, True]
+    assert world.rows("SELECT first_seen_at, last_seen_at FROM device") == [
+        (early.occurred_at, late.occurred_at)
+    ]
+
+
+def test_in_one_list_one_device_is_the_users_first(world: World) -> None:
+    """Two new devices of a new user in one list: both new, one of them first."""
+    checks = world.check(world.report(), world.report(user_agent=SAFARI))
+    assert [check.is_new for check in checks] == [True, True]
+    assert sorted(check.is_first for check in checks) == [False, True]
+
+
+@pytest.mark.parametrize("round_", range(5))
+def test_the_same_new_device_twice_at_once_is_new_once(world: World, round_: int) -> None:
+    """Of concurrent transactions that see the same new device, one is told that it is new."""
+    checks = _at_once(world, *([world.report()] for _ in range(6)))
+    assert sorted(check.is_new for check in checks) == [False] * 5 + [True]
+    assert len({check.device_id for check in checks}) == 1
+
+
+@pytest.mark.parametrize("round_", range(5))
+def test_two_new_devices_at_once_are_not_both_first(world: World, round_: int) -> None:
+    """A second device cannot slip through unannounced beside the user's first."""
+    checks = _at_once(world, [world.report()], [world.report(user_agent=SAFARI)])
+    assert [check.is_new for check in checks] == [True, True]
+    assert sorted(check.is_first for check in checks) == [False, True]
+
+
+def test_lists_in_opposite_order_do_not_deadlock(world: World) -> None:
+    """Concurrent lists with the same users in any order all commit."""
+    users = [f"user-{number}" for number in range(30)]
+    logins = {user: world.report(user) for user in users}
+    for _ in range(5):
+        forwards = [logins[user] for user in users]
+        _at_once(world, forwards, forwards[::-1], forwards[15:] + forwards[:15], forwards[::-1])
+    assert world.rows("SELECT count(*) FROM device WHERE first_of_user") == [(30,)]
+
+
+def test_a_login_that_was_erased_is_refused_alone(world: World) -> None:
+    """A workflow without its login fails by itself, and names itself."""
+    login, gone = world.report(), uuid4()
+    with world.begin() as tx:
+        missing, found = check_reported([gone, login.workflow_id], tx)
+    assert isinstance(found, Done)
+    assert isinstance(missing, Failed)
+    assert isinstance(missing.error, Refused)
+    assert str(gone) in str(missing.error)
+
+
+def test_a_login_is_stored_once(world: World) -> None:
+    """Saving again says saved and adds no row."""
+    check = world.check(world.report())[0]
+    for _ in range(2):
+        with world.begin() as tx:
+            outcomes = save_events([check], tx)
+        assert outcomes == [
+            Done(
+                {
+                    "workflow_id": str(check.workflow_id),
+                    "saved": True,
+                    "device_id": str(check.device_id),
+                    "new_device": True,
+                }
+            )
+        ]
+    assert world.rows("SELECT count(*) FROM login") == [(1,)]
+
+
+def test_postgresql_away_is_not_translated(server: PrivatePostgres) -> None:
+    """The runner, not a handler, decides what a lost PostgreSQL means."""
+    with server.database() as url:
+        world = World(url)
+        with pytest.raises(psycopg.OperationalError), world.begin() as tx:
+            server.kill()
+            try:
+                tx.logins([uuid4()])
+            finally:
+                server.start()
