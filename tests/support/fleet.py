@@ -1,0 +1,144 @@
+"""Real worker processes for tests: started under their pools' own broker users, killed at will."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Self, TypeVar
+
+from routing.definitions import complete_definitions
+from routing.load import load
+from tests.support.rabbitmq import PrivateRabbitMQ
+
+ROOT = Path(__file__).resolve().parents[2]
+
+_STOP_SECONDS = 20.0
+T = TypeVar("T")
+
+
+def passwords() -> dict[str, str]:
+    """A password for each broker user of the topology; its own name is enough on loopback."""
+    topology = load()
+    return {name: f"password-of-{name}" for name in (*topology.pools, *_users())}
+
+
+def _users() -> tuple[str, ...]:
+    return tuple(str(user) for user in load().users)
+
+
+def doorbell_node() -> PrivateRabbitMQ:
+    """A node with the whole topology and its users."""
+    return PrivateRabbitMQ(complete_definitions(load(), passwords()))
+
+
+class Fleet:
+    """Worker processes of one test; `with` ends them all."""
+
+    def __init__(
+        self, node: PrivateRabbitMQ, database_url: str, directory: Path, smtp_port: int = 1,
+        outlier_api_url: str = "http://127.0.0.1:1",
+    ) -> None:
+        self._node = node
+        self._database_url = database_url
+        self._directory = directory
+        self._more = {
+            "DOORBELL_SMTP_URL": f"smtp://127.0.0.1:{smtp_port}",
+            "OUTLIER_API_URL": outlier_api_url,
+        }
+        self.processes: dict[str, subprocess.Popen[bytes]] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for name in list(self.processes):
+            self.kill(name)
+
+    def broker_url(self, user: str) -> str:
+        return self._node.broker_url(user, passwords()[user], load().vhost)
+
+    def environment(self, user: str, **more: str) -> dict[str, str]:
+        """A process's environment, with nothing of this machine's own settings in it."""
+        return {
+            "PATH": os.environ["PATH"],
+            "HOME": str(self._directory),
+            "PYTHONPATH": str(ROOT),
+            "DOORBELL_BROKER_URL": self.broker_url(user),
+            "DOORBELL_DATABASE_URL": self._database_url,
+            "DOORBELL_STATE_DIRECTORY": str(self._directory),
+            "DOORBELL_HOST_NAME": "test",
+            **self._more,
+            **more,
+        }
+
+    def start(
+        self,
+        name: str,
+        module: str = "services.worker",
+        arguments: tuple[str, ...] = (),
+        user: str | None = None,
+        **more: str,
+    ) -> subprocess.Popen[bytes]:
+        """Start a process called `name`: by default the worker of the pool of that name."""
+        arguments = arguments or ((name,) if module == "services.worker" else ())
+        with (self._directory / f"{name}.log").open("ab") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-m", module, *arguments],
+                env=self.environment(user or name, **more),
+                cwd=ROOT,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        self.processes[name] = process
+        return process
+
+    def kill(self, name: str) -> None:
+        """End a process with SIGKILL."""
+        process = self.processes.pop(name)
+        process.kill()
+        process.wait(_STOP_SECONDS)
+
+    def stop(self, name: str) -> int:
+        """End a process as a deploy does; returns its exit status."""
+        process = self.processes.pop(name)
+        process.send_signal(signal.SIGTERM)
+        return process.wait(_STOP_SECONDS)
+
+    def log(self, name: str) -> str:
+        """What a process has printed."""
+        return (self._directory / f"{name}.log").read_text(errors="replace")
+
+    def logs(self) -> Mapping[str, str]:
+        return {path.stem: path.read_text(errors="replace") for path in self._directory.glob("*.log")}
+
+
+def free_port() -> int:
+    """A port that nobody listens on at this moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_until(condition: Callable[[], T], seconds: float = 30.0, what: str = "") -> T:
+    """Poll until `condition` answers something true; fail with `what` after the deadline."""
+    deadline = time.monotonic() + seconds
+    while True:
+        if value := condition():
+            return value
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {seconds} seconds: {what or condition}")
+        time.sleep(0.02)
