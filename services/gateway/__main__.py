@@ -9,7 +9,7 @@ from uuid import UUID
 import uvicorn
 from prometheus_client import start_http_server
 
-import routing
+from routing.load import load as load_topology
 from services.canvas.login import login_workflow
 from services.celery_app import make_app as make_celery_app
 from services.domain.errors import ConfigurationError
@@ -25,7 +25,7 @@ _SHUTDOWN_SECONDS = 20
 
 def serve(settings: Settings) -> None:
     """Serve until told to stop; what was answered with 202 by then is committed."""
-    celery_app = make_celery_app(settings, routing.load())
+    celery_app = make_celery_app(settings, load_topology())
 
     def plan_login(workflow_id: UUID) -> Plan:
         return plan(celery_app, login_workflow(celery_app, workflow_id))

@@ -69,8 +69,10 @@ class Intake:
         answers = [asyncio.wrap_future(item.answer) for item in waiting]
         # A submission that is given up here is not begun, or is committed and found by its key.
         _, late = await asyncio.wait(answers, timeout=ANSWER_SECONDS)
-        for answer in late:
-            answer.cancel()
+        for item, answer in zip(waiting, answers, strict=True):
+            if answer in late:
+                item.answer.cancel()
+                answer.cancel()
         return [
             Unavailable("the ledger did not answer in time; send the same request again")
             if answer in late

@@ -96,8 +96,17 @@ def _as_mail_address(value: str) -> str:
     return value
 
 
-Text = Annotated[str, Field(strict=True), AfterValidator(refuse_control_characters)]
-Identifier = Annotated[Text, Field(min_length=1, max_length=MAX_KEY_LENGTH)]
+_CLEAN = AfterValidator(refuse_control_characters)
+_Identifier = Annotated[str, Field(strict=True, min_length=1, max_length=MAX_KEY_LENGTH), _CLEAN]
+_Time = Annotated[AwareDatetime, BeforeValidator(_as_time), AfterValidator(_is_plausible)]
+_Address = Annotated[str, Field(strict=True, max_length=100), _CLEAN, AfterValidator(_as_address)]
+_UserAgent = Annotated[str, Field(strict=True, max_length=2048), _CLEAN]
+_Cookie = Annotated[str, Field(strict=True, min_length=1, max_length=512), _CLEAN]
+_Method = Annotated[str, Field(strict=True, min_length=1, max_length=50), _CLEAN]
+_Email = Annotated[
+    str, Field(strict=True, max_length=254), _CLEAN, AfterValidator(_as_mail_address)
+]
+_Locale = Annotated[str, Field(strict=True, max_length=35, pattern=_LOCALE), _CLEAN]
 
 
 class LoginReport(BaseModel):
@@ -107,34 +116,28 @@ class LoginReport(BaseModel):
         extra="forbid", frozen=True, title="Login", json_schema_extra={"example": _EXAMPLE}
     )
 
-    event_id: Identifier | None = Field(
+    event_id: _Identifier | None = Field(
         None,
         description="The application's id of this login. Reported again with the same body, it"
         " gives the same workflow back. May be left out when Idempotency-Key is sent.",
     )
-    user_id: Identifier = Field(description="The application's id of the user.")
-    occurred_at: Annotated[
-        AwareDatetime, BeforeValidator(_as_time), AfterValidator(_is_plausible)
-    ] = Field(
+    user_id: _Identifier = Field(description="The application's id of the user.")
+    occurred_at: _Time = Field(
         description="ISO 8601 with a time zone; at most 5 minutes ahead and 90 days old.",
         json_schema_extra={"format": "date-time"},
     )
-    ip: Annotated[Text, Field(max_length=100), AfterValidator(_as_address)] = Field(
-        description="The IPv4 or IPv6 address that the user signed in from."
-    )
-    user_agent: Annotated[Text, Field(max_length=2048)] = Field(
+    ip: _Address = Field(description="The IPv4 or IPv6 address that the user signed in from.")
+    user_agent: _UserAgent = Field(
         description="The User-Agent header as received; empty when there was none."
     )
-    device_cookie: Annotated[Text, Field(min_length=1, max_length=512)] | None = Field(
+    device_cookie: _Cookie | None = Field(
         None, description="A long-lived random value that the application keeps on the device."
     )
-    auth_method: Annotated[Text, Field(min_length=1, max_length=50)] | None = Field(
+    auth_method: _Method | None = Field(
         None, description="How the user proved who they are, such as password or passkey."
     )
-    email: Annotated[Text, Field(max_length=254), AfterValidator(_as_mail_address)] | None = Field(
-        None, description="Where the user is told about a new device."
-    )
-    locale: Annotated[Text, Field(max_length=35, pattern=_LOCALE)] | None = Field(
+    email: _Email | None = Field(None, description="Where the user is told of a new device.")
+    locale: _Locale | None = Field(
         None, description="The language to write in, such as de or en-GB."
     )
 
