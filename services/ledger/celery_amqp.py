@@ -60,7 +60,12 @@ class GuardedAMQP(AMQP):  # type: ignore[misc]  # Celery ships no types for this
 
 
 class _NoConnection:
-    """Stands where Celery wants a connection while nothing is sent."""
+    """Stands where Celery wants a connection while nothing is sent, so that nothing is retried."""
+
+    recoverable_connection_errors = ()
+    recoverable_channel_errors = ()
+    connection_errors = ()
+    channel_errors = ()
 
     @contextmanager
     def _reraise_as_library_errors(self) -> Iterator[None]:
