@@ -50,7 +50,7 @@ class Keeper:
 
 
 def keep(maildir: Path, content: bytes) -> str:
-    """Write a mail to `tmp`, sync it, move it to `new`, sync that: readers never see a part of one."""
+    """Write a mail to `tmp`, sync it, move it to `new`, sync that: nobody ever sees half a mail."""
     name = f"{int(time.time())}.{uuid4().hex}.{socket.gethostname()}"
     written = maildir / "tmp" / name
     try:

@@ -78,7 +78,7 @@ class Judge:
         totals = self._store.totals(request.tenant_id, request.user_id)
         seen = self._store.seen(request.tenant_id, request.user_id, facts)
         score = risk_score(seen, totals)
-        level = level_of(score, request.device_known, self._thresholds)
+        level = level_of(score, self._thresholds, device_known=request.device_known)
         if ACTIONS[level] != "deny":
             self._store.learn(request.tenant_id, request.request_id, request.user_id, facts)
         return ScoreAnswer(
@@ -86,7 +86,7 @@ class Judge:
             score=score,
             level=level,
             action=ACTIONS[level],
-            reasons=reasons_of(seen, totals, request.device_known),
+            reasons=reasons_of(seen, totals, device_known=request.device_known),
             model_version=VERSION,
         )
 

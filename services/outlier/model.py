@@ -117,7 +117,7 @@ def smoothed(count: int, total: int, unseen_values: int) -> float:
     return count / total * (1 - unseen_values / (total + unseen_values))
 
 
-def level_of(score: float | None, device_known: bool, thresholds: Thresholds) -> Level:
+def level_of(score: float | None, thresholds: Thresholds, *, device_known: bool) -> Level:
     """The level of a score. A device the user is known by is never `high`.
 
     Without that, a user who moved would be denied for ever: denied logins are not learned.
@@ -129,7 +129,7 @@ def level_of(score: float | None, device_known: bool, thresholds: Thresholds) ->
     return "high"
 
 
-def reasons_of(seen: Mapping[str, Seen], totals: Totals, device_known: bool) -> tuple[str, ...]:
+def reasons_of(seen: Mapping[str, Seen], totals: Totals, *, device_known: bool) -> tuple[str, ...]:
     """What is new about the login, in a fixed order; `first_login` stands alone."""
     if totals.user_logins == 0:
         return ("first_login",)

@@ -12,6 +12,9 @@ from services.outlier.model import Seen, Totals
 
 _ALL_USERS = ""
 _LOCK_WAIT_SECONDS = 2.0
+_CHECKPOINT_PAGES = 8000
+"""32 MB between checkpoints: each one syncs the disk while a request waits, and SQLite's
+usual 1000 pages are full after some 60 logins."""
 
 
 class Store:
@@ -27,6 +30,7 @@ class Store:
         self._connection = sqlite3.connect(path, timeout=_LOCK_WAIT_SECONDS, isolation_level=None)
         self._connection.execute("PRAGMA journal_mode = WAL")
         self._connection.execute("PRAGMA synchronous = NORMAL")
+        self._connection.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
         self._connection.executescript(_sql("schema.sql"))
         self._queries = _named(_sql("queries.sql"))
 
