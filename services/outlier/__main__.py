@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import sqlite3
 from pathlib import Path
 
 import uvicorn
 
 from services.outlier.app import create_app
 from services.outlier.model import Thresholds
+from services.outlier.store import Store
 
 
 def main() -> None:
@@ -25,8 +27,11 @@ def main() -> None:
         thresholds = Thresholds(options.medium, options.high)
         api_key = options.api_key_file and _key(options.api_key_file)
         options.database.parent.mkdir(parents=True, exist_ok=True)
+        Store(options.database).close()
     except (ValueError, OSError) as error:
         parser.error(str(error))
+    except sqlite3.Error as error:
+        parser.error(f"cannot use {options.database} as database: {error}")
     app = create_app(options.database, thresholds, api_key)
     uvicorn.run(app, host=options.host, port=options.port, access_log=False)
 

@@ -130,11 +130,14 @@ def test_a_batch_gives_one_answer_each_in_order(api: Api) -> None:
         ("/v1/score", b"[]", 422, "valid dictionary"),
         ("/v1/score", b"{}", 422, "/request_id"),
         ("/v1/score", b" " * 2_000_000, 413, "1048576 bytes"),
+        ("/v1/score", b"[" * 100_000, 400, "body"),
+        ("/v1/score", b'{"request_id": "\\ud800"}', 422, "/request_id"),
+        ("/v1/score", b'{"request_id": "r", "asn": 1e999}', 422, "/asn"),
         ("/v1/score:batch", b"{", 400, "not JSON"),
         ("/v1/score:batch", b'{"requests": []}', 422, "/requests"),
         ("/v1/score:batch", b" " * 2_000_000, 413, "1048576 bytes"),
     ],
-    ids=range(8),
+    ids=range(11),
 )
 def test_bad_bodies_get_a_clear_answer(
     api: Api, path: str, sent: bytes, status: int, words: str
@@ -145,7 +148,7 @@ def test_bad_bodies_get_a_clear_answer(
     problem = response.json()
     assert (response.status_code, problem["status"]) == (status, status)
     assert response.headers["content-type"] == "application/problem+json"
-    assert words in problem["detail"]
+    assert words in problem["detail"] + "".join(e["pointer"] for e in problem["errors"])
 
 
 def test_a_wrong_field_is_named_by_pointer(api: Api) -> None:
@@ -215,7 +218,12 @@ def test_a_key_can_be_required(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "options", [("--medium", "5", "--high", "1"), ("--api-key-file", "/nonexistent")]
+    "options",
+    [
+        ("--medium", "5", "--high", "1"),
+        ("--api-key-file", "/nonexistent"),
+        ("--database", "/proc/none.sqlite"),
+    ],
 )
 def test_wrong_options_are_told_without_a_stack_trace(
     tmp_path: Path, options: tuple[str, ...]
