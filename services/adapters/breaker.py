@@ -15,7 +15,7 @@ from services.queries import load_queries
 _SQL = load_queries("services.adapters", "breaker.sql")
 
 THRESHOLD = 5
-"""Failures in a row before it opens: more than one call's bad luck, few enough to spare a sick API."""
+"""Failures in a row before it opens: more than bad luck, few enough to spare a sick API."""
 
 OPEN_SECONDS = 30.0
 """How long it stays open before one call may probe; about the time a service takes to restart."""

@@ -9,18 +9,22 @@ import threading
 from collections.abc import Iterator
 from contextvars import ContextVar
 
+from services.domain.errors import Unavailable
+
 
 class Deadline:
     """Cuts the sockets it watches when its time is up."""
 
-    def __init__(self) -> None:
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
         self._lock = threading.Lock()
         self._watched: list[socket.socket] = []
         self._is_over = False
 
-    @property
-    def is_over(self) -> bool:
-        return self._is_over
+    def check(self) -> None:
+        """Raise Unavailable if time is up: whatever was read then may be cut short."""
+        if self._is_over:
+            raise Unavailable(f"no complete answer within {self._seconds:g} s")
 
     def watch(self, connection: socket.socket) -> None:
         """Cut this connection too when time is up."""
@@ -50,9 +54,9 @@ def deadline(seconds: float) -> Iterator[Deadline]:
     """Cut what is watched inside the block after `seconds`.
 
     A cut connection looks like one that the other side closed, so an answer may
-    look complete: ask `is_over` before believing it.
+    look complete: call `check` before believing it.
     """
-    limit = Deadline()
+    limit = Deadline(seconds)
     timer = threading.Timer(seconds, limit.expire)
     timer.daemon = True
     token = _current.set(limit)

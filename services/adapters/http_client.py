@@ -71,12 +71,11 @@ class HttpClient:
                 ) as response,
             ):
                 answer = Answer(response.status_code, _read(response, longest_answer))
-                if limit.is_over:
-                    raise Unavailable(f"no complete answer within {self._overall_seconds:g} s")
+                limit.check()
                 return answer
         except requests.RequestException as error:
             # Only the kind of error: its text holds the URL, and URLs hold secrets.
-            if isinstance(error, ValueError) and not isinstance(error, requests.JSONDecodeError):
+            if isinstance(error, ValueError):
                 raise Refused(f"not a URL that can be called: {type(error).__name__}") from error
             raise Unavailable(f"no answer: {type(error).__name__}") from error
 

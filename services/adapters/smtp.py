@@ -1,4 +1,4 @@
-"""Mails by SMTP: one connection a mail, an answer for each, nothing of a login in a header but its address."""
+"""Mails by SMTP: one connection a mail, and an answer for each."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _LONGEST_RECEIPT = 120
 
 @dataclass(frozen=True, slots=True)
 class MailServer:
-    """Where mails are handed in; TLS from the start with `smtps`, else when the server offers it."""
+    """Where mails are handed in; TLS from the start with `smtps`, else if the server offers it."""
 
     host: str
     port: int
@@ -81,7 +81,9 @@ class SmtpMailer:
             _translated(limit),
             self._session() as session,
         ):
-            return self._hand_in(session, mail, message)
+            receipt = self._hand_in(session, mail, message)
+            limit.check()  # a line that was cut short may look like an answer
+            return receipt
 
     def _hand_in(self, session: smtplib.SMTP, mail: Mail, message: EmailMessage) -> str:
         options: list[str] = []
@@ -100,10 +102,8 @@ class SmtpMailer:
             raise Refused("the login's email is not an address that a mail can go to")
         message = EmailMessage(policy=SMTP)
         message["From"] = Address("Doorbell", addr_spec=self._sender)
-        try:
-            message["To"] = Address(addr_spec=mail.recipient)
-        except (ValueError, IndexError) as error:
-            raise Refused("the login's email is not an address that a mail can go to") from error
+        name, _, domain = mail.recipient.partition("@")
+        message["To"] = Address(username=name, domain=domain)
         message["Subject"] = mail.subject
         message["Date"] = format_datetime(self._clock.now())
         message["Message-ID"] = mail.message_id
@@ -165,11 +165,10 @@ def _translated(limit: Deadline) -> Iterator[None]:
     """What is not an answer about this mail means: later."""
     try:
         yield
-    except (smtplib.SMTPException, OSError) as error:
-        if limit.is_over:
-            raise Unavailable(
-                f"no answer of the mail server within {OVERALL_SECONDS:g} s"
-            ) from error
+    except (smtplib.SMTPException, OSError, Refused, Unavailable) as error:
+        limit.check()
+        if isinstance(error, Refused | Unavailable):
+            raise
         code = getattr(error, "smtp_code", None)
         detail = f"{type(error).__name__} {code}" if code else type(error).__name__
         raise Unavailable(f"the mail server is away: {detail}") from error

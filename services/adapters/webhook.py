@@ -19,7 +19,7 @@ OVERALL_SECONDS = 12.0
 """Below the lease of a notice, so that nobody else takes it up during the call."""
 
 _LONGEST_ANSWER = 64 * 1024
-_ENCODED_SECRET = "whsec_"
+_BASE64_FOLLOWS = "whsec_"
 
 
 class HttpWebhookSender:
@@ -77,9 +77,9 @@ def signature(delivery: Delivery, timestamp: str) -> str:
 
 
 def _key(secret: str) -> bytes:
-    if not secret.startswith(_ENCODED_SECRET):
+    if not secret.startswith(_BASE64_FOLLOWS):
         return secret.encode()
     try:
-        return base64.b64decode(secret.removeprefix(_ENCODED_SECRET), validate=True)
+        return base64.b64decode(secret.removeprefix(_BASE64_FOLLOWS), validate=True)
     except binascii.Error as error:
         raise Refused("webhook_secret starts with whsec_ but is not base64 after it") from error

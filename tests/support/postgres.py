@@ -20,7 +20,7 @@ from typing import Self
 import psycopg
 import pytest
 from psycopg import sql
-from yoyo import get_backend, read_migrations  # type: ignore[import-untyped]
+from yoyo import get_backend, read_migrations
 
 MIGRATIONS = Path(__file__).resolve().parents[2] / "deploy" / "postgres" / "migrations"
 

@@ -66,8 +66,8 @@ class World:
             login.workflow_id,
         )
         self.rows(
-            "INSERT INTO reported_login (workflow_id, tenant_id, event_id, user_id, occurred_at, ip,"
-            " user_agent, device_cookie, auth_method, email, locale)"
+            "INSERT INTO reported_login (workflow_id, tenant_id, event_id, user_id, occurred_at,"
+            " ip, user_agent, device_cookie, auth_method, email, locale)"
             " VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
             login.workflow_id,
             login.tenant_id,
@@ -118,5 +118,3 @@ def world(server: PrivatePostgres) -> Iterator[World]:
         made = World(url)
         made.rows("INSERT INTO tenant (id, name) VALUES ('shop', 'The Shop')")
         yield made
-
-

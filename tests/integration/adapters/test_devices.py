@@ -10,6 +10,7 @@ from uuid import uuid4
 import psycopg
 import pytest
 
+from services.adapters.postgres import PostgresTransaction
 from services.domain.errors import Refused
 from services.domain.model import DeviceCheck, Login
 from services.domain.outcome import Done, Failed
@@ -132,9 +133,9 @@ def test_postgresql_away_is_not_translated(server: PrivatePostgres) -> None:
     """The runner, not a handler, decides what a lost PostgreSQL means."""
     with server.database() as url:
         world = World(url)
-        with pytest.raises(psycopg.OperationalError), world.begin() as tx:
+        with psycopg.connect(world.url) as connection:
+            tx = PostgresTransaction(connection)
             server.kill()
-            try:
+            with pytest.raises(psycopg.OperationalError):
                 tx.logins([uuid4()])
-            finally:
-                server.start()
+            server.start()

@@ -19,7 +19,7 @@ from tests.integration.adapters.conftest import World
 
 
 def _verdict(workflow_id: UUID, level: Any = "low", action: Any = "allow") -> Verdict:
-    return Verdict(workflow_id, level, action, 1.5, ("new_device", "é,{}\""), "m1", str(workflow_id))
+    return Verdict(workflow_id, level, action, 1.5, ("new_device", 'é,{}"'), "m1", str(workflow_id))
 
 
 def _apply(world: World, *verdicts: Verdict) -> list[Outcome]:
@@ -56,9 +56,7 @@ def test_the_policy_is_applied(
     assert world.rows("SELECT name, workflow_id FROM switch_change ORDER BY name") == sorted(
         (name, workflow_id) for name in switches
     )
-    assert world.rows("SELECT level, reasons FROM verdict") == [
-        (level, ["new_device", "é,{}\""])
-    ]
+    assert world.rows("SELECT level, reasons FROM verdict") == [(level, ["new_device", 'é,{}"'])]
 
 
 def test_a_verdict_is_acted_on_once(world: World) -> None:

@@ -1,0 +1,72 @@
+"""A real SMTP server in a thread that keeps its mails and answers as it is told."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from email import message_from_bytes, policy
+from email.message import EmailMessage
+from typing import Any
+
+from aiosmtpd.smtp import SMTP
+
+
+@dataclass
+class MailServer:
+    """`answers` maps RCPT or DATA to what is said instead of 250."""
+
+    answers: dict[str, str] = field(default_factory=dict)
+    mails: list[EmailMessage] = field(default_factory=list)
+    recipients: list[str] = field(default_factory=list)
+    url: str = ""
+
+    async def handle_RCPT(  # noqa: N802 - aiosmtpd finds it by this name
+        self, _s: Any, _ss: Any, envelope: Any, address: str, _o: Any
+    ) -> str:
+        if "RCPT" in self.answers:
+            return self.answers["RCPT"]
+        envelope.rcpt_tos.append(address)
+        return "250 OK"
+
+    async def handle_DATA(  # noqa: N802 - aiosmtpd finds it by this name
+        self, _s: Any, _ss: Any, envelope: Any
+    ) -> str:
+        if "DATA" in self.answers:
+            return self.answers["DATA"]
+        mail = message_from_bytes(envelope.content, policy=policy.default)
+        assert isinstance(mail, EmailMessage)
+        self.mails.append(mail)
+        self.recipients += envelope.rcpt_tos
+        return f"250 2.0.0 queued as {len(self.mails)} for {envelope.rcpt_tos[0]}"
+
+
+@contextlib.contextmanager
+def mail_server() -> Iterator[MailServer]:
+    kept = MailServer()
+    loop = asyncio.new_event_loop()
+    server = loop.run_until_complete(
+        loop.create_server(
+            lambda: SMTP(kept, enable_SMTPUTF8=True, loop=loop), host="127.0.0.1", port=0
+        )
+    )
+    kept.url = f"smtp://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    try:
+        yield kept
+    finally:
+        asyncio.run_coroutine_threadsafe(_end(server), loop).result(10)
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join(10)
+        loop.close()
+
+
+async def _end(server: asyncio.Server) -> None:
+    server.close()
+    rest = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+    for task in rest:
+        task.cancel()
+    await asyncio.gather(*rest, return_exceptions=True)

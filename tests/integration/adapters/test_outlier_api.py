@@ -1,0 +1,188 @@
+"""Asking a real HTTP server for verdicts, in good and in bad days."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from services.adapters import outlier_api
+from services.adapters.breaker import PostgresBreaker
+from services.adapters.outlier_api import HttpOutlierApi
+from services.domain.errors import Refused, Unavailable
+from services.domain.outcome import Done, Failed, Wire
+from services.handlers.ports import SavedLogin
+from services.handlers.score_login import score_login
+from services.outlier.contract import ScoreRequest
+from tests.integration.adapters.conftest import AT, FIREFOX, World
+from tests.integration.adapters.servers import (
+    HttpServer,
+    Received,
+    drip,
+    http_server,
+    raw_server,
+    reset,
+)
+
+
+def _good(request: Received, **changes: Any) -> tuple[int, dict[str, str], bytes]:
+    answer = {
+        "request_id": request.json()["request_id"],
+        "score": 2.5,
+        "level": "high",
+        "action": "challenge",
+        "reasons": ["new_device"],
+        "model_version": "m1",
+        "new_field": "of a later contract",
+    }
+    return 200, {}, json.dumps(answer | changes).encode()
+
+
+@pytest.fixture
+def login() -> SavedLogin:
+    return SavedLogin(
+        workflow_id=uuid4(),
+        tenant_id="shop",
+        user_id="ada",
+        occurred_at=AT,
+        ip="203.0.113.7",
+        user_agent=FIREFOX,
+        auth_method="password",
+        is_device_known=False,
+    )
+
+
+@pytest.fixture
+def api_server() -> Iterator[HttpServer]:
+    with http_server(_good) as running:
+        yield running
+
+
+@contextmanager
+def _api(url: str) -> Iterator[HttpOutlierApi]:
+    api = HttpOutlierApi(url, "key")
+    try:
+        yield api
+    finally:
+        api.close()
+
+
+def test_a_verdict_comes_back(api_server: HttpServer, login: SavedLogin) -> None:
+    """The request keeps the contract with the workflow's id; the answer becomes a verdict."""
+    with _api(api_server.url + "/") as api:
+        verdict = api.score(login)
+    assert (verdict.level, verdict.action, verdict.score) == ("high", "challenge", 2.5)
+    assert verdict.workflow_id == login.workflow_id
+    (request,) = api_server.received
+    assert request.path == "/v1/score"
+    assert request.headers["idempotency-key"] == str(login.workflow_id)
+    assert request.headers["authorization"] == "Bearer key"
+    asked = ScoreRequest.model_validate_json(request.body)
+    assert asked.ip_network == "203.0.113.0/24"
+    assert asked.user_agent.browser == "Firefox 143"
+    assert asked.device_known is False
+
+
+@pytest.mark.parametrize("status", [408, 425, 429, 500, 502, 503, 302])
+def test_later_means_unavailable(api_server: HttpServer, login: SavedLogin, status: int) -> None:
+    """Answers that may be better next time are tried again; a redirect is not followed."""
+    api_server.reply = lambda _: (status, {"Location": api_server.url}, b"")
+    with _api(api_server.url) as api, pytest.raises(Unavailable, match=str(status)):
+        api.score(login)
+    assert len(api_server.received) == 1
+
+
+@pytest.mark.parametrize("status", [400, 401, 404, 422])
+def test_a_wrong_request_is_refused(api_server: HttpServer, login: SavedLogin, status: int) -> None:
+    """What cannot get better is not tried again."""
+    api_server.reply = lambda _: (status, {}, b"{}")
+    with _api(api_server.url) as api, pytest.raises(Refused, match=str(status)):
+        api.score(login)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"score": "2.5"},
+        {"score": float("nan")},
+        {"score": -1},
+        {"level": "unscored"},
+        {"action": "explode"},
+        {"reasons": "new_device"},
+        {"reasons": ["x\x00"]},
+        {"reasons": ["x"] * 100},
+        {"model_version": None},
+        {"request_id": "another"},
+    ],
+)
+def test_an_answer_that_breaks_the_contract_is_not_believed(
+    api_server: HttpServer, login: SavedLogin, changes: dict[str, Any]
+) -> None:
+    """Wrong types, values out of range and another login's answer count as no answer."""
+    api_server.reply = lambda request: _good(request, **changes)
+    with _api(api_server.url) as api, pytest.raises(Unavailable):
+        api.score(login)
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"<html>", b"[]", b"null", b"\xff\xfe", b'{"score":', b" " * 100_000]
+)
+def test_rubbish_is_no_answer(api_server: HttpServer, login: SavedLogin, body: bytes) -> None:
+    """A 200 with something else than an answer is tried again."""
+    api_server.reply = lambda _: (200, {}, body)
+    with _api(api_server.url) as api, pytest.raises(Unavailable):
+        api.score(login)
+
+
+def test_nobody_there_is_unavailable(login: SavedLogin) -> None:
+    """A refused connection is tried again."""
+    with _api("http://127.0.0.1:9") as api, pytest.raises(Unavailable):
+        api.score(login)
+
+
+def test_a_reset_connection_is_unavailable(login: SavedLogin) -> None:
+    """A connection that is cut is tried again."""
+    with (
+        raw_server(reset) as (host, port),
+        _api(f"http://{host}:{port}") as api,
+        pytest.raises(Unavailable),
+    ):
+        api.score(login)
+
+
+def test_a_drip_of_bytes_ends_at_the_deadline(
+    login: SavedLogin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server that sends a byte now and then, so that no read times out, is left in time."""
+    monkeypatch.setattr(outlier_api, "OVERALL_SECONDS", 0.5)
+    with raw_server(drip) as (host, port), _api(f"http://{host}:{port}") as api:
+        started = time.monotonic()
+        with pytest.raises(Unavailable):
+            api.score(login)
+    assert time.monotonic() - started < 2
+
+
+def test_the_handler_asks_about_the_group_s_login(world: World, api_server: HttpServer) -> None:
+    """The group's results lead to the stored login, and its verdict is the outcome."""
+    workflow_id = str(world.saved().workflow_id)
+    results: list[Wire] = [{"workflow_id": workflow_id, "notices": 0}, {"workflow_id": workflow_id}]
+    with _api(api_server.url) as api:
+        outcome = score_login(results, world.begin, api, PostgresBreaker(world.connect, "api"))
+    assert isinstance(outcome, Done)
+    assert outcome.result["level"] == "high"
+
+
+def test_an_open_breaker_spares_the_api(world: World, api_server: HttpServer) -> None:
+    """After five failures the sixth login is not sent; it is unavailable at once."""
+    api_server.reply = lambda _: (503, {}, b"")
+    results = [{"workflow_id": str(world.saved().workflow_id)}]
+    breaker = PostgresBreaker(world.connect, "api")
+    with _api(api_server.url) as api:
+        outcomes = [score_login(results, world.begin, api, breaker) for _ in range(6)]
+    assert all(isinstance(o, Failed) and isinstance(o.error, Unavailable) for o in outcomes)
+    assert len(api_server.received) == 5
