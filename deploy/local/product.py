@@ -121,16 +121,12 @@ def _worker(
     environment = _connections(layout, ports, topology, pool) | {
         "DOORBELL_METRICS_HOST": HOST,
         "DOORBELL_METRICS_PORT": str(port),
+        "DOORBELL_SMTP_URL": f"smtp://{HOST}:{ports['mail_sink']}",
+        "DOORBELL_ALLOWED_PRIVATE_HOSTS": HOST,
+        "OUTLIER_API_URL": f"http://{HOST}:{ports['outlier_api']}",
     }
     if pool == "external_api":
-        environment |= {
-            "OUTLIER_API_URL": f"http://{HOST}:{ports['outlier_api']}",
-            "DOORBELL_OUTLIER_API_KEY_FILE": str(_outlier_api_key(layout)),
-        }
-    if pool == "notifications":
-        environment |= {"DOORBELL_SMTP_URL": f"smtp://{HOST}:{ports['mail_sink']}"}
-    if pool in ("external_api", "notifications"):
-        environment |= {"DOORBELL_ALLOWED_PRIVATE_HOSTS": HOST}
+        environment["DOORBELL_OUTLIER_API_KEY_FILE"] = str(_outlier_api_key(layout))
     _, *arguments = worker_command(topology, pool, process=number)
     return _python(
         layout,

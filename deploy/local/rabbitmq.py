@@ -83,6 +83,7 @@ def processes(layout: Layout, ports: Mapping[str, int], topology: Topology) -> l
             command=(epmd, "-port", str(ports["epmd"]), "-address", HOST),
             directory=layout.rabbitmq,
             probe=lambda: None,
+            stop_signal="KILL",  # it keeps nothing, and takes seconds over a polite request
         ),
         Process(
             name="rabbitmq",
