@@ -2,30 +2,41 @@
 
 from __future__ import annotations
 
-from routing.topology import CELERY_TASKS, Topology, dead_queue_name
+from collections.abc import Iterable
+
+from routing.topology import CELERY_TASKS, Queue, Topology, dead_queue_name
 
 _STYLES = {"batch": "lists of up to {}", "io": "{} at once"}
 
 
 def diagram(topology: Topology) -> str:
     """Return a Mermaid flowchart: who sends where, which pool does the work, where it ends when it cannot."""
-    lines = ["flowchart LR"]
     senders = [user for user in topology.users.values() if user.sends and not user.replays]
-    for user in senders:
-        lines.append(f"  {user.name}([{user.name}]) --> {' & '.join(user.sends)}")
-    for queue in topology.queues.values():
-        pool = topology.pools[queue.pool]
-        style = _STYLES[pool.style].format(pool.concurrency)
-        lines.append(f'  {queue.name}["queue {queue.name}<br/>pool {pool.name}: {style}"]')
-    for queue in topology.queues.values():
-        if targets := _targets(topology, queue.name):
-            lines.append(f"  {queue.name} --> {' & '.join(targets)}")
+    replayers = [user for user in topology.users.values() if user.replays]
     dead = "<br/>".join(dead_queue_name(name) for name in topology.queues)
-    lines.append(f"  {' & '.join(topology.queues)} -. given up .-> dead[({dead})]")
-    for user in topology.users.values():
-        if user.replays:
-            lines.append(f"  dead -. replay .-> {user.name}([{user.name}])")
+    lines = [
+        "flowchart LR",
+        *(f"  {user.name}([{user.name}]) --> {_all_of(user.sends)}" for user in senders),
+        *(_node(topology, queue) for queue in topology.queues.values()),
+        *(
+            f"  {name} --> {_all_of(targets)}"
+            for name in topology.queues
+            if (targets := _targets(topology, name))
+        ),
+        f"  {_all_of(topology.queues)} -. given up .-> dead[({dead})]",
+        *(f"  dead -. replay .-> {user.name}([{user.name}])" for user in replayers),
+    ]
     return "\n".join(lines) + "\n"
+
+
+def _node(topology: Topology, queue: Queue) -> str:
+    pool = topology.pools[queue.pool]
+    style = _STYLES[pool.style].format(pool.concurrency)
+    return f'  {queue.name}["queue {queue.name}<br/>pool {pool.name}: {style}"]'
+
+
+def _all_of(names: Iterable[str]) -> str:
+    return " & ".join(names)
 
 
 def _targets(topology: Topology, queue: str) -> list[str]:

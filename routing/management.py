@@ -13,7 +13,10 @@ Rows = list[dict[str, Any]]
 
 
 class Api(Protocol):
-    """Lists what a broker has."""
+    """Lists what a broker has. `user` is the account that asks."""
+
+    @property
+    def user(self) -> str: ...
 
     def rows(self, *path: str) -> Rows:
         """Return the rows of a collection, such as ("queues", "doorbell").
@@ -36,17 +39,18 @@ class ManagementApi:
         if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).netloc:
             raise ConfigurationError(f"{url!r} is no address: write http://host:15672 or https://…")
         self._url = url.rstrip("/")
-        self._auth = (user, password)
+        self.user = user
+        self._password = password
         self._timeout = timeout_seconds
 
     def rows(self, *path: str) -> Rows:
         where = "/".join(quote(part, safe="") for part in path)
         try:
             answer = requests.get(
-                f"{self._url}/api/{where}", auth=self._auth, timeout=self._timeout
+                f"{self._url}/api/{where}", auth=(self.user, self._password), timeout=self._timeout
             )
             if answer.status_code in (401, 403):
-                raise Refused(f"user {self._auth[0]} may not read {where} at {self._url}")
+                raise Refused(f"user {self.user} may not read {where} at {self._url}")
             answer.raise_for_status()
             found = answer.json()
         except requests.RequestException as error:

@@ -69,7 +69,8 @@ _TOPIC_PERMISSION = _Thing(
 def differences(topology: Topology, api: Api, *, users: bool = True) -> list[Difference]:
     """Return every difference between the broker and the topology; none means they agree.
 
-    Celery's own control and event queues come and go and are no difference.
+    Celery's own control and event queues, which come and go, and the account that asks are no
+    difference.
 
     Args:
         users: compare users and permissions too, which only an administrator may read.
@@ -102,16 +103,20 @@ def _object_differences(topology: Topology, api: Api) -> Iterator[Difference]:
 
 def _user_differences(topology: Topology, api: Api) -> Iterator[Difference]:
     wanted = permissions(topology)
-    yield from _compare(_USER, wanted["users"], api.rows("users"))
-    ours = {user["name"] for user in wanted["users"]}
+    ours = {str(user["name"]) for user in wanted["users"]}
+    asking = {api.user} - ours
+    there = [row for row in api.rows("users") if row["name"] not in asking]
+    yield from _compare(_USER, wanted["users"], there)
     for thing, key, path in (
         (_PERMISSION, "permissions", "permissions"),
         (_TOPIC_PERMISSION, "topic_permissions", "topic-permissions"),
     ):
-        rows = [
-            row for row in api.rows(path) if row["user"] in ours or row["vhost"] == topology.vhost
+        there = [
+            row
+            for row in api.rows(path)
+            if row["user"] in ours or (row["vhost"] == topology.vhost and row["user"] not in asking)
         ]
-        yield from _compare(thing, wanted[key], rows)
+        yield from _compare(thing, wanted[key], there)
 
 
 def _compare(thing: _Thing, wanted: Iterable[Row], there: Iterable[Row]) -> Iterator[Difference]:

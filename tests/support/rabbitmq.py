@@ -1,0 +1,278 @@
+"""A private RabbitMQ node for tests: started, killed and restarted at will, on ports of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import pytest
+import requests
+
+from routing.definitions import password_hash
+
+ADMINISTRATOR = "test_administrator"
+
+_DEADLINE_SECONDS = 90.0
+_PLUGINS = "[rabbitmq_management,rabbitmq_prometheus].\n"
+# No busy waiting (the machine has other work) and no distribution port to the outside.
+_ERLANG_ARGUMENTS = (
+    "+sbwt none +sbwtdcpu none +sbwtdio none -kernel inet_dist_use_interface {127,0,0,1}"
+)
+
+
+class PrivateRabbitMQ:
+    """A node with its own data, ports, cookie and port mapper, on the loopback address alone.
+
+    `with PrivateRabbitMQ() as node:` starts it and removes everything at the end. There is no
+    `guest`; the account ADMINISTRATOR, with `password`, may do everything. Definitions given
+    here are loaded at each start, before a client is let in.
+    """
+
+    def __init__(self, definitions: Mapping[str, Any] | None = None) -> None:
+        self._binaries = find_binaries()
+        self._directory = Path(tempfile.mkdtemp(prefix="doorbell-rabbitmq-"))
+        self._process: subprocess.Popen[bytes] | None = None
+        self._mapper: subprocess.Popen[bytes] | None = None
+        self.password = secrets.token_hex(16)
+        ports = _free_ports(5)
+        self.amqp_port, self.management_port, self.prometheus_port = ports[:3]
+        self._distribution_port, self._mapper_port = ports[3:]
+        self._loaded = definitions or {}
+        self._write_files()
+
+    def __enter__(self) -> Self:
+        try:
+            self.start()
+        except BaseException:
+            self.remove()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.remove()
+
+    @property
+    def management_url(self) -> str:
+        return f"http://127.0.0.1:{self.management_port}"
+
+    @property
+    def is_running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    def broker_url(self, user: str, password: str, vhost: str) -> str:
+        return f"pyamqp://{user}:{password}@127.0.0.1:{self.amqp_port}/{vhost}"
+
+    def start(self) -> None:
+        """Start the node and wait until clients can connect."""
+        self._start_mapper()
+        with (self._directory / "output").open("ab") as output:
+            self._process = subprocess.Popen(
+                [self._binaries / "rabbitmq-server"],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                cwd=self._directory,
+                env=self._environment(),
+                start_new_session=True,
+            )
+        self._wait_until_it_answers(self._process)
+        self._enter_vhosts(self._loaded)
+
+    def stop(self) -> None:
+        """Shut down in order."""
+        self._end(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """End the node with SIGKILL, as a lost machine would."""
+        self._end(signal.SIGKILL)
+
+    def restart(self) -> None:
+        """Stop, then start on the same ports with the same data."""
+        self.stop()
+        self.start()
+
+    def remove(self) -> None:
+        """End the node and delete its data."""
+        self.kill()
+        if self._mapper is not None:
+            self._mapper.kill()
+            self._mapper.wait(_DEADLINE_SECONDS)
+        shutil.rmtree(self._directory, ignore_errors=True)
+
+    def import_definitions(self, definitions: Mapping[str, Any]) -> None:
+        """Import definitions into the running node, as `rabbitmqctl import_definitions` does."""
+        self.manage("POST", "definitions", definitions)
+        self._enter_vhosts(definitions)
+
+    def manage(self, method: str, path: str, body: object = None) -> Any:
+        """Ask the management interface as the administrator; returns the answer's JSON, if any."""
+        answer = requests.request(
+            method,
+            f"{self.management_url}/api/{path}",
+            auth=(ADMINISTRATOR, self.password),
+            json=body,
+            timeout=60,
+        )
+        if not answer.ok:
+            raise RuntimeError(f"{method} {path}: {answer.status_code} {answer.text}")
+        return answer.json() if answer.content else None
+
+    def control(self, *arguments: str) -> str:
+        """Run rabbitmqctl on this node and return what it prints."""
+        done = subprocess.run(
+            [self._binaries / "rabbitmqctl", *arguments],
+            check=True,
+            capture_output=True,
+            text=True,
+            env=self._environment(),
+            timeout=_DEADLINE_SECONDS,
+        )
+        return done.stdout
+
+    def log(self) -> str:
+        """The end of what the node has printed."""
+        return (self._directory / "output").read_text(errors="replace")[-4000:]
+
+    def _enter_vhosts(self, definitions: Mapping[str, Any]) -> None:
+        everything = {"configure": ".*", "write": ".*", "read": ".*"}
+        for vhost in definitions.get("vhosts", ()):
+            self.manage("PUT", f"permissions/{vhost['name']}/{ADMINISTRATOR}", everything)
+
+    def _write_files(self) -> None:
+        loaded = self._directory / "definitions"
+        loaded.mkdir()
+        administrator = {
+            "users": [
+                {
+                    "name": ADMINISTRATOR,
+                    "tags": ["administrator"],
+                    "hashing_algorithm": "rabbit_password_hashing_sha256",
+                    "password_hash": password_hash(self.password),
+                }
+            ]
+        }
+        (loaded / "administrator.json").write_text(json.dumps(administrator))
+        (loaded / "given.json").write_text(json.dumps(self._loaded))
+        (self._directory / "plugins").write_text(_PLUGINS)
+        (self._directory / "environment").touch()
+        (self._directory / "rabbitmq.conf").write_text(
+            f"listeners.tcp.1 = 127.0.0.1:{self.amqp_port}\n"
+            "management.tcp.ip = 127.0.0.1\n"
+            f"management.tcp.port = {self.management_port}\n"
+            "prometheus.tcp.ip = 127.0.0.1\n"
+            f"prometheus.tcp.port = {self.prometheus_port}\n"
+            f"load_definitions = {loaded}\n"
+            "disk_free_limit.absolute = 50MB\n"
+            "log.console = true\n"
+            "log.file = false\n"
+        )
+
+    def _environment(self) -> dict[str, str]:
+        directory = str(self._directory)
+        return {
+            "PATH": os.environ["PATH"],
+            "HOME": directory,
+            "LANG": "C.UTF-8",
+            "ERL_EPMD_PORT": str(self._mapper_port),
+            "ERL_EPMD_ADDRESS": "127.0.0.1",
+            "RABBITMQ_NODENAME": "doorbell@localhost",
+            "RABBITMQ_DIST_PORT": str(self._distribution_port),
+            "RABBITMQ_CONF_ENV_FILE": f"{directory}/environment",
+            "RABBITMQ_CONFIG_FILE": f"{directory}/rabbitmq.conf",
+            "RABBITMQ_ADVANCED_CONFIG_FILE": f"{directory}/none.config",
+            "RABBITMQ_ENABLED_PLUGINS_FILE": f"{directory}/plugins",
+            "RABBITMQ_MNESIA_BASE": f"{directory}/data",
+            "RABBITMQ_LOG_BASE": f"{directory}/log",
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": _ERLANG_ARGUMENTS,
+        }
+
+    def _start_mapper(self) -> None:
+        # Left to itself, Erlang starts one that outlives the node.
+        if self._mapper is None:
+            program = shutil.which("epmd") or "epmd"
+            self._mapper = subprocess.Popen(
+                [program, "-port", str(self._mapper_port), "-address", "127.0.0.1"],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            )
+
+    def _wait_until_it_answers(self, process: subprocess.Popen[bytes]) -> None:
+        deadline = time.monotonic() + _DEADLINE_SECONDS
+        while True:
+            if process.poll() is not None:
+                raise RuntimeError(f"RabbitMQ ended at start:\n{self.log()}")
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"RabbitMQ does not answer:\n{self.log()}")
+            try:
+                with socket.create_connection(("127.0.0.1", self.amqp_port), timeout=1):
+                    self.manage("GET", "overview")
+            except (OSError, RuntimeError):
+                time.sleep(0.1)
+            else:
+                return
+
+    def _end(self, how: signal.Signals) -> None:
+        if self._process is not None and self.is_running:
+            os.killpg(self._process.pid, how)
+            self._process.wait(_DEADLINE_SECONDS)
+            # The script that started the virtual machine may end before it.
+            _wait_until_gone(self._process.pid)
+        self._process = None
+
+
+def find_binaries() -> Path:
+    """Where RabbitMQ's scripts are; skips the test on a laptop without them, fails in CI."""
+    candidates = [Path("/usr/lib/rabbitmq/bin")]
+    if found := shutil.which("rabbitmq-server"):
+        candidates.append(Path(found).resolve().parent)
+    for candidate in candidates:
+        if (candidate / "rabbitmq-server").exists() and shutil.which("epmd"):
+            return candidate
+    reason = "RabbitMQ's server programs are missing: install the package rabbitmq-server"
+    if os.environ.get("CI"):
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+def _free_ports(count: int) -> list[int]:
+    probes = [socket.socket() for _ in range(count)]
+    try:
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [int(probe.getsockname()[1]) for probe in probes]
+    finally:
+        for probe in probes:
+            probe.close()
+
+
+def _wait_until_gone(group: int) -> None:
+    deadline = time.monotonic() + _DEADLINE_SECONDS
+    while any(_is_alive_in(group, entry) for entry in Path("/proc").glob("[0-9]*")):
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"RabbitMQ's processes of group {group} do not end")
+        time.sleep(0.02)
+
+
+def _is_alive_in(group: int, entry: Path) -> bool:
+    try:
+        state, _, its_group = (entry / "stat").read_text().rpartition(")")[2].split()[:3]
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return state != "Z" and int(its_group) == group
