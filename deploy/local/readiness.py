@@ -11,6 +11,7 @@ from deploy.local.supervision import Supervisor
 
 _PAUSE_SECONDS = 0.2
 _SHOWN_LINES = 15
+_HOPELESS_STARTS = 4
 
 
 def wait_until_ready(
@@ -23,23 +24,25 @@ def wait_until_ready(
     """Return when every process runs and its probe is content.
 
     Raises:
-        ClusterError: after `seconds`, or as soon as the supervisor has given one up; the
+        ClusterError: after `seconds`, or as soon as one has ended again and again; the
             message names each process that is not well, why, and its last log lines.
     """
     deadline = time.monotonic() + seconds
     waiting = {process.name: process for process in processes}
+    pids: dict[str, set[int]] = {name: set() for name in waiting}
     while waiting:
         states = supervisor.states()
         problems: dict[str, str] = {}
         for name, process in list(waiting.items()):
+            pids[name].add(states[name]["pid"])
             problem = find_problem(process, states[name]["statename"])
             if problem is None:
                 del waiting[name]
                 say(f"{name} is ready  {process.address}".rstrip())
             else:
                 problems[name] = problem
-        is_over = time.monotonic() > deadline
-        if waiting and (is_over or any(states[name]["statename"] == "FATAL" for name in waiting)):
+        is_hopeless = any(len(pids[name] - {0}) >= _HOPELESS_STARTS for name in waiting)
+        if waiting and (is_hopeless or time.monotonic() > deadline):
             raise ClusterError(_explain(layout, problems))
         if waiting:
             time.sleep(_PAUSE_SECONDS)
