@@ -33,6 +33,9 @@ def node_name(topology: Topology, pool: str, process: int = 1) -> str:
 def celery_arguments(topology: Topology, pool: str, process: int = 1) -> tuple[str, ...]:
     """Return the arguments for Celery's own worker program that follow from the topology.
 
+    Workers do not look for each other (no mingle, no gossip): a pool's broker user may neither
+    send control commands nor hear the events of others.
+
     Raises:
         ConfigurationError: there is no such pool.
     """
@@ -44,4 +47,6 @@ def celery_arguments(topology: Topology, pool: str, process: int = 1) -> tuple[s
         f"--concurrency={wanted.concurrency}",
         f"--soft-time-limit={wanted.soft_limit_seconds}",
         f"--time-limit={wanted.hard_limit_seconds}",
+        "--without-mingle",
+        "--without-gossip",
     )

@@ -33,24 +33,26 @@ def permissions(topology: Topology) -> Rights:
 
 
 def _add_pool(rights: Rights, topology: Topology, pool: str) -> None:
+    """A worker answers control commands and reports events; it sends no command and hears no event.
+
+    It can neither fill nor bind its control queue, so that it cannot use one that it declares with
+    a dead-letter exchange (which knows no topic permissions) to reach a queue that is not its to write.
+    """
     node_queue = rf"{re.escape(pool)}(\.\d+)?@.+\.celery\.pidbox"
-    own = [*_literal(CELERY_EXCHANGES), node_queue, *_CLIENT_QUEUES]
-    publishes = _literal((topology.work_exchange, topology.delays.entrance))
+    publishes = (topology.work_exchange, topology.delays.entrance, REPLY_EXCHANGE, EVENT_EXCHANGE)
     _add(
         rights,
         topology,
         pool,
         [],
-        configure=own,
-        write=[*publishes, *own],
-        read=[*_literal(topology.queues_of(pool)), *own],
+        configure=[*_literal(CELERY_EXCHANGES), node_queue],
+        write=[*_literal(publishes), node_queue],
+        read=[*_literal((*topology.queues_of(pool), CONTROL_EXCHANGE)), node_queue],
     )
     sends = topology.sends_of(pool)
     _add_topic(rights, topology, pool, topology.work_exchange, _keys(sends))
     bits = rf"([01]\.){{{topology.delays.levels}}}"
     _add_topic(rights, topology, pool, topology.delays.entrance, _keys(sends, bits))
-    # Workers tell each other that they are there; what tasks do is for observers only.
-    _add_topic(rights, topology, pool, EVENT_EXCHANGE, ".*", r"^worker\.#$")
 
 
 def _add_user(rights: Rights, topology: Topology, user: User) -> None:
@@ -80,16 +82,14 @@ def _add(
     rights["permissions"].append({"user": user, "vhost": topology.vhost, **regexes})
 
 
-def _add_topic(
-    rights: Rights, topology: Topology, user: str, exchange: str, write: str, read: str = _NOTHING
-) -> None:
+def _add_topic(rights: Rights, topology: Topology, user: str, exchange: str, write: str) -> None:
     rights["topic_permissions"].append(
         {
             "user": user,
             "vhost": topology.vhost,
             "exchange": exchange,
             "write": write,
-            "read": read,
+            "read": _NOTHING,
         }
     )
 

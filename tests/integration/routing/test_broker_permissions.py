@@ -119,21 +119,45 @@ def test_a_user_declares_nothing(broker: PrivateRabbitMQ, user: str) -> None:
     assert differences(TOPOLOGY, administrator(broker)) == []
 
 
-@pytest.mark.parametrize(("user", "may_listen"), [("flower", True), ("db_writes", False)])
-def test_only_observers_hear_of_tasks(broker: PrivateRabbitMQ, user: str, may_listen: bool) -> None:
-    """Flower binds to all events; a pool hears of workers only."""
+@pytest.mark.parametrize("user", USERS)
+def test_only_observers_command_and_hear_workers(broker: PrivateRabbitMQ, user: str) -> None:
+    """Flower and the operator send control commands and bind to events; pools and senders do not."""
     queue = f"celeryev.{'0' * 36}"
 
-    def bind(key: str) -> Callable[[Any], object]:
-        return lambda c: (
-            c.exchange_declare("celeryev", "topic", durable=True, auto_delete=False),
-            c.queue_declare(queue, exclusive=True),
-            c.queue_bind(queue, "celeryev", key),
-        )
+    def hear(channel: Any) -> None:
+        channel.exchange_declare("celeryev", "topic", durable=True, auto_delete=False)
+        channel.queue_declare(queue, exclusive=True)
+        channel.queue_bind(queue, "celeryev", "#")
 
+    def command(channel: Any) -> None:
+        channel.basic_publish(channel.prepare_message(b"{}"), "celery.pidbox", "")
+
+    with make_app(url_of(broker, "flower")).connection_for_write() as first:
+        observed: Any = first.default_channel
+        observed.exchange_declare("celery.pidbox", "fanout", durable=False, auto_delete=False)
     with connect(broker, user) as connection:
-        assert _is_allowed(connection, bind("#")) is may_listen
-        assert _is_allowed(connection, bind("worker.#"))
+        allowed = (_is_allowed(connection, hear), _is_allowed(connection, command))
+    assert allowed == ((True, True) if user in ("flower", "operator") else (False, False))
+
+
+@pytest.mark.parametrize("pool", TOPOLOGY.pools)
+def test_a_pool_cannot_go_around_by_dead_letters(broker: PrivateRabbitMQ, pool: str) -> None:
+    """The one queue that a pool may declare can be bound only to control commands."""
+    queue = f"{pool}@x.celery.pidbox"
+    exchanges = (TOPOLOGY.work_exchange, TOPOLOGY.delays.exit, "reply.celery.pidbox", "celeryev")
+
+    def bind(channel: Any, exchange: str) -> None:
+        channel.queue_declare(
+            queue, exclusive=True, arguments={"x-dead-letter-exchange": "doorbell"}
+        )
+        channel.queue_bind(queue, exchange, "x")
+
+    with connect(broker, pool) as connection:
+        own: Any = connection.default_channel
+        own.exchange_declare("reply.celery.pidbox", "direct", durable=False, auto_delete=False)
+        own.exchange_declare("celeryev", "topic", durable=True, auto_delete=False)
+        bound = [e for e in exchanges if _is_allowed(connection, partial(bind, exchange=e))]
+    assert bound == []
 
 
 @pytest.fixture
