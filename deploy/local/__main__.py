@@ -1,4 +1,4 @@
-"""The local cluster's commands: `python -m deploy.local up | down | status | demo`."""
+"""The local cluster's commands: `python -m deploy.local up | down | status | demo | remove`."""
 
 from __future__ import annotations
 
@@ -55,6 +55,9 @@ def _parser() -> argparse.ArgumentParser:
         command.set_defaults(run=run)
     commands.add_parser("down", help="stop everything, keep the data").set_defaults(run=_down)
     commands.add_parser("status", help="say how each process is").set_defaults(run=_status)
+    commands.add_parser("remove", help="stop everything and delete it with its data").set_defaults(
+        run=_remove
+    )
     return parser
 
 
@@ -71,6 +74,14 @@ def _demo(layout: Layout, options: argparse.Namespace) -> int:
 
 def _down(layout: Layout, options: argparse.Namespace) -> int:
     print("stopped; the data stays" if cluster.down(layout) else "nothing runs")
+    return 0
+
+
+def _remove(layout: Layout, options: argparse.Namespace) -> int:
+    if layout.root.exists() and not layout.ports.exists():
+        raise ClusterError(f"{layout.root} is not a cluster's directory: nothing was deleted")
+    cluster.remove(layout)
+    print(f"deleted {layout.root}")
     return 0
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -104,6 +105,16 @@ def down(layout: Layout) -> bool:
     return True
 
 
+def remove(layout: Layout) -> None:
+    """Stop everything and delete the cluster with all its data."""
+    down(layout)
+    # PostgreSQL's data may lie elsewhere, behind a link.
+    if layout.postgres.exists():
+        shutil.rmtree(layout.postgres.resolve())
+    if layout.root.exists():
+        shutil.rmtree(layout.root)
+
+
 def read(layout: Layout) -> Cluster:
     """The cluster as the last `up` configured it."""
     topology = load()
@@ -112,7 +123,7 @@ def read(layout: Layout) -> Cluster:
     counts = {
         pool: sum(name.rpartition(".")[0] == pool for name in ports) for pool in topology.pools
     }
-    return _describe(layout, topology, ports, counts)
+    return describe(layout, topology, ports, counts)
 
 
 def _configure(
@@ -126,14 +137,15 @@ def _configure(
     rabbitmq.configure(layout, ports, topology)
     monitoring.configure(layout, _targets(ports, counts))
     postgres.initialise(layout)
-    cluster = _describe(layout, topology, ports, counts)
+    cluster = describe(layout, topology, ports, counts)
     configure(layout, cluster.processes)
     return cluster
 
 
-def _describe(
+def describe(
     layout: Layout, topology: Topology, ports: Mapping[str, int], counts: Mapping[str, int]
 ) -> Cluster:
+    """All processes of a cluster; what they read must be there, nothing has to run."""
     return Cluster(
         layout,
         topology,

@@ -15,7 +15,7 @@ from deploy.local.layout import REPOSITORY, Layout
 from deploy.local.monitoring import answers
 from deploy.local.passwords import read_or_make
 from deploy.local.ports import HOST
-from deploy.local.process import Probe, Process
+from deploy.local.process import ClusterError, Probe, Process
 from routing.commands import worker_command
 from routing.topology import Topology
 
@@ -132,7 +132,7 @@ def _worker(
         layout,
         process_name(pool, number),
         tuple(arguments),
-        answers(f"http://{HOST}:{port}/metrics"),
+        lambda: _consumes(layout, ports, topology, pool, number),
         environment=environment,
         stop_seconds=topology.pool(pool).grace_seconds + _STOP_MARGIN_SECONDS,
         address=f"http://{HOST}:{port}/metrics",
@@ -191,6 +191,17 @@ def source_digest() -> str:
             if path.suffix in (".py", ".sql", ".yml"):
                 digest.update(path.read_bytes())
     return digest.hexdigest()
+
+
+def _consumes(
+    layout: Layout, ports: Mapping[str, int], topology: Topology, pool: str, number: int
+) -> None:
+    """The probe of a pool's n-th process: it shows metrics, and each queue has that many consumers."""
+    answers(f"http://{HOST}:{ports[process_name(pool, number)]}/metrics")()
+    for queue in topology.queues_of(pool):
+        found = rabbitmq.count_consumers(layout, ports["rabbitmq"], topology.vhost, queue)
+        if found < number:
+            raise ClusterError(f"queue {queue} has {found} consumers")
 
 
 def _greet(port: int) -> None:

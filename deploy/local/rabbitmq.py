@@ -97,6 +97,16 @@ def processes(layout: Layout, ports: Mapping[str, int], topology: Topology) -> l
     ]
 
 
+def count_consumers(layout: Layout, port: int, vhost: str, queue: str) -> int:
+    """How many consumers a queue has at this moment.
+
+    Raises:
+        OSError, amqp.AMQPError: the broker does not answer, or there is no such queue.
+    """
+    with _connect(layout, port, vhost) as connection, connection.channel() as channel:
+        return int(channel.queue_declare(queue, passive=True).consumer_count)
+
+
 def _configuration(layout: Layout) -> Path:
     return layout.rabbitmq / "rabbitmq.conf"
 
@@ -134,14 +144,7 @@ def _environment(layout: Layout, ports: Mapping[str, int]) -> dict[str, str]:
 
 
 def _probe(layout: Layout, ports: Mapping[str, int], vhost: str) -> None:
-    with amqp.Connection(
-        f"{HOST}:{ports['rabbitmq']}",
-        userid=OPERATOR,
-        password=password(layout, OPERATOR),
-        virtual_host=vhost,
-        connect_timeout=2,
-        read_timeout=5,
-    ):
+    with _connect(layout, ports["rabbitmq"], vhost):
         pass
     answer = requests.get(
         f"http://{HOST}:{ports['rabbitmq_management']}/api/vhosts",
@@ -149,6 +152,17 @@ def _probe(layout: Layout, ports: Mapping[str, int], vhost: str) -> None:
         timeout=5,
     )
     answer.raise_for_status()
+
+
+def _connect(layout: Layout, port: int, vhost: str) -> amqp.Connection:
+    return amqp.Connection(
+        f"{HOST}:{port}",
+        userid=OPERATOR,
+        password=password(layout, OPERATOR),
+        virtual_host=vhost,
+        connect_timeout=2,
+        read_timeout=5,
+    )
 
 
 def _binary(name: str) -> Path:

@@ -19,7 +19,7 @@ from deploy.local.progress_bar import ProgressBar
 from deploy.local.summary import Ledger, Progress, what_happened, where_to_look
 
 _BATCH = 50
-_UNFINISHED = 200
+_UNFINISHED = 150
 """So many logins are at most under way: latency is then measured, not the length of a queue."""
 _STALLED_SECONDS = 60.0
 _REPLAY_FOR = timedelta(days=1)
@@ -50,7 +50,7 @@ def run(layout: Layout) -> int:
         print(what_happened(progress, ledger.outcome(), ledger.levels()))
     if answers.known:
         print(
-            f"  ({answers.known:,} of them were done before; they are known by their event_id, and nothing was done twice)"
+            f"  {answers.known:,} were done before: known by their event_id, nothing was done twice"
         )
     for reason in sorted(set(answers.refused))[:5]:
         print(f"  refused: {reason}")

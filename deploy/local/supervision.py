@@ -13,6 +13,7 @@ import sys
 import time
 import xmlrpc.client
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 from supervisor.xmlrpc import SupervisorTransport
@@ -21,6 +22,7 @@ from deploy.local.layout import Layout
 from deploy.local.process import ClusterError, Process
 
 _START_SECONDS = 20.0
+_UPDATE_SECONDS = 60.0
 _FATAL_AFTER_STARTS = 30
 """Failed starts in a row, each a second later than the one before, after which the supervisor gives up."""
 
@@ -46,7 +48,7 @@ def configure(layout: Layout, processes: Iterable[Process]) -> None:
     for process in processes:
         parser[f"program:{process.name}"] = _program(layout, process)
     path = layout.supervisor_configuration
-    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
         parser.write(file)
 
 
@@ -100,6 +102,7 @@ class Supervisor:
         """Take over a changed configuration: what changed or is gone is stopped and removed, what is new is known."""
         with self._connect() as remote:
             [[added, changed, removed]] = remote.reloadConfig()
+            self.stop_programs([*changed, *removed], _UPDATE_SECONDS)
             for name in (*changed, *removed):
                 remote.stopProcessGroup(name)
                 remote.removeProcessGroup(name)
@@ -159,8 +162,7 @@ class Supervisor:
 def is_alive(pid: int) -> bool:
     """Whether there is such a process, zombies left out."""
     try:
-        with open(f"/proc/{pid}/stat") as file:
-            return file.read().rpartition(")")[2].split()[0] != "Z"
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
         return False
 
