@@ -30,6 +30,8 @@ class PublishesMessages(Protocol):
 
     def publish(self, messages: Sequence[Message]) -> list[str]: ...
 
+    def close(self) -> None: ...
+
 
 class Outbox:
     """A thread that publishes what it is offered, and marks what the broker confirmed.
@@ -81,6 +83,7 @@ class Outbox:
                 self._count("left_to_relay", len(messages))
                 continue
             self._publish(publisher, messages)
+        publisher.close()
 
     def _take(self) -> list[Message]:
         with self._changed:
@@ -100,8 +103,8 @@ class Outbox:
             # Published, but not marked: the relay publishes the same ids again, which is harmless.
             _log.warning("cannot mark %d steps as published: %s", len(confirmed), error)
         except Exception:
-            _log.exception("cannot publish; the relay will")
-            self._paused_until = time.monotonic() + BROKER_PAUSE_SECONDS
+            _log.exception("publishing failed in an unexpected way")
+            self._pause("messages cannot be published")
         self._count("confirmed", len(confirmed))
         self._count("left_to_relay", len(messages) - len(confirmed))
 

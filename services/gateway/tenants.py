@@ -13,7 +13,7 @@ from services.gateway.parts import parts_of
 _documented = HTTPBearer(
     auto_error=False,
     scheme_name="API key",
-    description="A key speaks for one tenant, which sees only its own. Make one: doorbell key create",
+    description="A key speaks for one tenant, which sees only its own; `doorbell key create`.",
 )
 
 

@@ -1,4 +1,4 @@
-"""The application without any service behind it: documents, refusals, and what needs no database."""
+"""The application without any service: documents, refusals, and what needs no database."""
 
 from __future__ import annotations
 

@@ -25,12 +25,16 @@ class Broker:
     def __init__(self) -> None:
         self.is_up = True
         self.calls = 0
+        self.is_closed = False
 
     def publish(self, messages: Sequence[Message]) -> list[str]:
         self.calls += 1
         if not self.is_up:
             raise Unavailable("no broker")
         return [each.step_id for each in messages]
+
+    def close(self) -> None:
+        self.is_closed = True
 
 
 def wait_until(is_met: Callable[[], bool]) -> None:
@@ -67,6 +71,7 @@ def test_while_the_broker_is_away_messages_are_left_to_the_relay() -> None:
     wait_until(lambda: count(metrics, "left_to_relay") == 50)
     box.stop()
     assert broker.calls == 1
+    assert broker.is_closed
     assert not marked
     assert box.broker == "unreachable"
 

@@ -1,0 +1,236 @@
+"""Logins at the door: what is accepted is in the ledger, once."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import httpx
+import pytest
+
+from services.gateway.logins import MAX_BATCH
+from tests.integration.gateway.conftest import Door, login
+
+TABLES = ("workflow", "reported_login", "idempotency_key", "step")
+
+
+def nothing_is_written(door: Door) -> bool:
+    return all(door.count(table) == 0 for table in TABLES)
+
+
+def all_at_once(calls: list[Callable[[], httpx.Response]]) -> list[httpx.Response]:
+    start = threading.Barrier(len(calls))
+
+    def call(one: Callable[[], httpx.Response]) -> httpx.Response:
+        start.wait(10)
+        return one()
+
+    with ThreadPoolExecutor(len(calls)) as threads:
+        return list(threads.map(call, calls))
+
+
+def test_an_accepted_login_is_a_workflow_with_all_its_steps(door: Door) -> None:
+    """202 means: the login, its workflow and every planned step are committed."""
+    body = login(email="ada@example.org", device_cookie="c-1")
+    answer = door.report(body)
+    assert answer.status_code == 202
+    accepted = answer.json()
+    assert accepted["event_id"] == body["event_id"]
+    assert accepted["state"] == "accepted"
+    workflow = door.read(answer.headers["location"]).json()
+    assert workflow["workflow_id"] == accepted["workflow_id"]
+    assert (workflow["name"], workflow["state"], workflow["verdict"]) == ("login", "accepted", None)
+    assert [step["task"] for step in workflow["steps"]] == [
+        "device_checks.check_device",
+        "notifications.notify_user",
+        "db_writes.save_event",
+        "external_api.score_login",
+        "db_writes.apply_verdict",
+    ]
+    assert [step["state"] for step in workflow["steps"]] == ["ready"] + ["planned"] * 4
+    stored = door.rows(
+        "SELECT tenant_id, user_id, host(ip), user_agent, email, device_cookie FROM reported_login"
+    )
+    assert stored == [("shop", "ada", "203.0.113.7", "Mozilla/5.0", "ada@example.org", "c-1")]
+
+
+@pytest.mark.parametrize("key", [{}, {"Idempotency_Key": "k-1"}])
+def test_the_same_login_again_gives_the_same_workflow(door: Door, key: dict[str, str]) -> None:
+    """A client whose answer got lost asks again and changes nothing."""
+    body = login()
+    first, second = door.report(body, **key), door.report(body, **key)
+    assert first.status_code == second.status_code == 202
+    assert first.json() == second.json()
+    assert door.count("workflow") == 1
+
+
+def test_a_repeated_login_tells_how_far_it_is(door: Door) -> None:
+    """The state of a repeated login is its workflow's."""
+    body = login()
+    door.report(body)
+    door.rows("UPDATE step SET state = 'done' WHERE position = 0")
+    assert door.report(body).json()["state"] == "running"
+    door.rows("UPDATE workflow SET state = 'dead'")
+    assert door.report(body).json()["state"] == "dead"
+
+
+def test_another_login_under_the_same_key_is_409(door: Door) -> None:
+    """A key is never silently reused for another login."""
+    body = login()
+    door.report(body)
+    answer = door.report(body | {"ip": "192.0.2.1"})
+    assert answer.status_code == 409
+    assert answer.json()["errors"][0]["field"] == "event_id"
+    assert door.count("workflow") == 1
+
+
+def test_the_header_stands_in_for_the_event_id(door: Door) -> None:
+    """With Idempotency-Key a login needs no event_id, and gets the key as its own."""
+    body = login()
+    del body["event_id"]
+    assert door.report(body).status_code == 422
+    answer = door.report(body, Idempotency_Key="order-7")
+    assert (answer.status_code, answer.json()["event_id"]) == (202, "order-7")
+
+
+def test_the_header_goes_before_the_event_id(door: Door) -> None:
+    """Two keys are two logins, whatever their event_id."""
+    body = login()
+    one = door.report(body, Idempotency_Key="a").json()
+    two = door.report(body, Idempotency_Key="b").json()
+    assert one["workflow_id"] != two["workflow_id"]
+    assert one["event_id"] == two["event_id"] == body["event_id"]
+
+
+def test_the_same_login_twice_at_once_is_one_workflow(door: Door) -> None:
+    """Of twenty concurrent requests one is accepted, and all get its workflow."""
+    body = login()
+    answers = all_at_once([lambda: door.report(body)] * 20)
+    assert {answer.status_code for answer in answers} == {202}
+    assert len({answer.json()["workflow_id"] for answer in answers}) == 1
+    assert [door.count(table) for table in TABLES] == [1, 1, 1, 5]
+
+
+def test_different_logins_under_one_key_at_once_are_one_workflow_and_conflicts(door: Door) -> None:
+    """Exactly one wins; the others hear of it."""
+    body = login()
+    calls = [(lambda ip=f"192.0.2.{n}": door.report(body | {"ip": ip})) for n in range(10)]
+    answers = all_at_once(list(calls))
+    assert sorted(answer.status_code for answer in answers) == [202] + [409] * 9
+    assert door.count("workflow") == 1
+
+
+def test_overlapping_batches_at_once_neither_deadlock_nor_double(door: Door) -> None:
+    """Batches with the same logins in opposite orders all succeed, each login once."""
+    logins = [login() for _ in range(150)]
+    calls = [lambda: door.report_batch(*logins), lambda: door.report_batch(*reversed(logins))] * 3
+    answers = all_at_once(list(calls))
+    assert {answer.status_code for answer in answers} == {200}
+    assert door.count("workflow") == 150
+
+
+def test_one_bad_login_does_not_stop_a_batch(door: Door) -> None:
+    """Each login is answered by itself, in order."""
+    good = [login() for _ in range(3)]
+    taken = login()
+    door.report(taken)
+    batch = [
+        good[0],
+        login(ip="nowhere"),
+        good[1],
+        good[0],
+        taken | {"ip": "192.0.2.9"},
+        "not a login",
+        good[2],
+        login(event_id=None),
+        login(user_id="\ud800"),
+    ]
+    content = json.dumps({"logins": batch})
+    answer = door.client().post(
+        "/v1/logins:batch", content=content, headers={"Content-Type": "application/json"}
+    )
+    assert answer.status_code == 207
+    results = answer.json()["results"]
+    assert [r["status"] for r in results] == [202, 422, 202, 202, 409, 422, 202, 422, 422]
+    assert results[0]["workflow_id"] == results[3]["workflow_id"]
+    assert results[1]["problem"]["errors"][0]["field"] == "ip"
+    assert results[7]["problem"]["errors"][0]["field"] == "event_id"
+    assert door.count("workflow") == 4
+
+
+def test_a_batch_of_a_thousand_is_accepted(door: Door) -> None:
+    """The largest batch goes through in one request."""
+    answer = door.report_batch(*[login() for _ in range(MAX_BATCH)])
+    assert answer.status_code == 200
+    assert {result["state"] for result in answer.json()["results"]} == {"accepted"}
+    assert door.count("workflow") == MAX_BATCH
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"{",
+        b"null",
+        b"[]",
+        b'{"logins": []}',
+        b"\x00\xff",
+        b'{"user_id": "\x00"}',
+        b'{"user_id": 1, "user_id": 2}',
+        b"[" * 60_000,
+        b" " * 10_000_000,
+    ],
+    ids=lambda content: f"{content[:12]!r}x{len(content)}",
+)
+def test_a_bad_body_leaves_nothing_behind(door: Door, content: bytes) -> None:
+    """Whatever comes in, the answer is a 4xx problem, and nothing is half-written."""
+    for path in ("/v1/logins", "/v1/logins:batch"):
+        answer = door.client().post(
+            path, content=content, headers={"Content-Type": "application/json"}
+        )
+        assert 400 <= answer.status_code < 500
+        assert answer.headers["content-type"] == "application/problem+json"
+    assert nothing_is_written(door)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"ip": "2001:db8::17"},
+        {"ip": "::ffff:10.1.2.3"},
+        {"ip": "127.0.0.1"},
+        {"user_agent": ""},
+        {"user_agent": "\U0001f6aa" * 500},
+        {"user_id": "a/b c'; DROP TABLE step; --\U0001f600"},
+        {"locale": "pt-BR", "auth_method": "passkey"},
+    ],
+)
+def test_unusual_but_valid_logins_are_stored_as_they_are(
+    door: Door, changes: dict[str, Any]
+) -> None:
+    """What passes the checks also passes the database."""
+    assert door.report(login(**changes)).status_code == 202
+    [(stored,)] = door.rows("SELECT row_to_json(reported_login) FROM reported_login")
+    for field, value in changes.items():
+        assert stored[field] == value.removeprefix("::ffff:")
+
+
+def test_a_batch_takes_no_key_of_its_own(door: Door) -> None:
+    """A header that would be ignored is refused instead."""
+    answer = door.client().post(
+        "/v1/logins:batch", json={"logins": [login()]}, headers={"Idempotency-Key": "k"}
+    )
+    assert answer.status_code == 400
+    assert nothing_is_written(door)
+
+
+def test_a_key_whose_workflow_was_removed_is_gone(door: Door) -> None:
+    """Retention may have taken the workflow: the login is still not accepted twice."""
+    body = login()
+    door.report(body)
+    door.rows("DELETE FROM workflow")
+    assert door.report(body).status_code == 410
+    assert door.count("workflow") == 0
