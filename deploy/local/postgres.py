@@ -76,7 +76,7 @@ def process(layout: Layout, port: int) -> Process:
     data = layout.postgres.resolve()
     return Process(
         name="postgres",
-        command=(str(_binary("postgres")), "-D", str(data), "-p", str(port), *options),
+        command=(str(find_binary("postgres")), "-D", str(data), "-p", str(port), *options),
         directory=data,
         probe=lambda: _probe(layout, port),
         stop_signal="INT",
@@ -146,7 +146,12 @@ def _can_enter(account: str, directory: Path) -> bool:
     )
 
 
-def _binary(name: str) -> Path:
+def find_binary(name: str) -> Path:
+    """The newest installed version of one of PostgreSQL's programs.
+
+    Raises:
+        ClusterError: it is not installed.
+    """
     found = sorted(
         Path("/usr/lib/postgresql").glob(f"*/bin/{name}"), key=lambda path: int(path.parts[-3])
     )
@@ -160,7 +165,7 @@ def _binary(name: str) -> Path:
 def _run(name: str, *arguments: str, environment: dict[str, str] | None = None) -> None:
     account = pwd.getpwnam(_ACCOUNT) if os.getuid() == 0 else None
     finished = subprocess.run(
-        [_binary(name), *arguments],
+        [find_binary(name), *arguments],
         user=account.pw_uid if account else None,
         group=account.pw_gid if account else None,
         env={"PATH": os.defpath, "LC_ALL": "C.UTF-8", **(environment or {})},

@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
 from urllib.parse import quote
 
@@ -87,7 +88,7 @@ def processes(layout: Layout, ports: Mapping[str, int], topology: Topology) -> l
         ),
         Process(
             name="rabbitmq",
-            command=(str(_binary("rabbitmq-server")),),
+            command=(str(find_binary("rabbitmq-server")),),
             directory=layout.rabbitmq,
             environment=environment,
             probe=lambda: _probe(layout, ports, topology.vhost),
@@ -103,8 +104,9 @@ def count_consumers(layout: Layout, port: int, vhost: str, queue: str) -> int:
     Raises:
         OSError, amqp.AMQPError: the broker does not answer, or there is no such queue.
     """
-    with _connect(layout, port, vhost) as connection, connection.channel() as channel:
-        return int(channel.queue_declare(queue, passive=True).consumer_count)
+    with _connect(layout, port, vhost) as connection, closing(connection.channel()) as channel:
+        _, _, consumers = channel.queue_declare(queue, passive=True)
+        return int(consumers)
 
 
 def _configuration(layout: Layout) -> Path:
@@ -165,7 +167,12 @@ def _connect(layout: Layout, port: int, vhost: str) -> amqp.Connection:
     )
 
 
-def _binary(name: str) -> Path:
+def find_binary(name: str) -> Path:
+    """One of RabbitMQ's programs.
+
+    Raises:
+        ClusterError: it is not installed.
+    """
     # Not the one on the PATH: Debian's wrapper there changes to the system node's user.
     path = Path("/usr/lib/rabbitmq/bin") / name
     if not path.exists():

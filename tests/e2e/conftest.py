@@ -1,0 +1,72 @@
+"""The real cluster, brought up once a session in a directory and on ports of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from deploy.local import cluster as local_cluster
+from deploy.local import postgres, rabbitmq
+from deploy.local.layout import REPOSITORY, Layout
+from deploy.local.process import ClusterError
+from tests.e2e.application import Application
+
+_NEEDED = ("prometheus", "prometheus-alertmanager", "epmd")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--cluster",
+        type=Path,
+        metavar="DIR",
+        help="use the running cluster in DIR (such as .local) in place of a new one",
+    )
+
+
+@pytest.fixture(scope="session")
+def layout(request: pytest.FixtureRequest) -> Iterator[Layout]:
+    """The directory of a cluster that is up and well."""
+    if given := request.config.getoption("--cluster"):
+        yield Layout(given.resolve())
+        return
+    _require_services()
+    layout = Layout(REPOSITORY / ".local" / "e2e")
+    local_cluster.remove(layout)
+    try:
+        local_cluster.up(layout, {}, print, usual_ports=False)
+        yield layout
+    finally:
+        local_cluster.down(layout)
+
+
+@pytest.fixture
+def endpoints(layout: Layout) -> dict[str, str]:
+    """What endpoints.json tells whoever uses the cluster."""
+    content: dict[str, str] = json.loads(layout.endpoints.read_text())
+    return content
+
+
+@pytest.fixture
+def application(endpoints: dict[str, str]) -> Iterator[Application]:
+    """An application that reports its users' logins."""
+    with Application(endpoints["gateway"], endpoints["api_key"]) as application:
+        yield application
+
+
+def _require_services() -> None:
+    missing = [name for name in _NEEDED if shutil.which(name) is None]
+    for module, name in ((postgres, "postgres"), (rabbitmq, "rabbitmq-server")):
+        try:
+            module.find_binary(name)
+        except ClusterError:
+            missing.append(name)
+    if missing:
+        reason = f"not installed: {', '.join(missing)}; deploy/local/setup installs them"
+        if os.environ.get("CI"):
+            pytest.fail(reason)
+        pytest.skip(reason)
