@@ -11,6 +11,8 @@ from routing.arguments import work_queue_arguments
 from routing.topology import Topology
 from services.domain.retry import RetryPolicy
 
+_MAPS = ("celery.map", "celery.starmap")
+
 
 def celery_settings(topology: Topology) -> dict[str, Any]:
     """Return the settings of a Celery app that follow from the topology.
@@ -64,14 +66,23 @@ class _Router:
         self,
         name: str,
         args: object,
-        kwargs: object,
+        kwargs: Mapping[str, Any] | None,
         options: Mapping[str, Any],
         task: object = None,
         **_: object,
     ) -> dict[str, str] | None:
-        if "queue" in options or "routing_key" in options:
+        # Celery passes the options that were not given too, as None.
+        if options.get("queue") or options.get("routing_key"):
             return None
-        return {"queue": self._topology.route(name).queue}
+        return {"queue": self._topology.route(_task_that_runs(name, kwargs)).queue}
 
     def __repr__(self) -> str:
         return f"<routes of {self._topology.source}>"
+
+
+def _task_that_runs(name: str, kwargs: Mapping[str, Any] | None) -> str:
+    """A map or starmap goes where its task goes; inside a group Celery does not see to it itself."""
+    if name not in _MAPS or not kwargs:
+        return name
+    inner = kwargs.get("task")
+    return str(inner["task"]) if isinstance(inner, Mapping) else name

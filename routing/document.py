@@ -67,8 +67,9 @@ class Document:
         return root
 
     def note(self, line: int, sentence: str) -> None:
-        """Remember a problem."""
-        self.problems.append((line, sentence))
+        """Remember a problem; what cannot be printed is shown escaped."""
+        shown = (c if c.isprintable() else ascii(c)[1:-1] for c in sentence)
+        self.problems.append((line, "".join(shown)))
 
     def refuse(self) -> None:
         """Raise ConfigurationError with every problem, in the order of the lines, if there is one."""

@@ -325,6 +325,7 @@ def test_refusals_name_file_line_and_remedy(tmp_path: Path, case: str) -> None:
         (b"a: \x00", "topology.yml:1: is not valid YAML"),
         (b"- 1", "topology.yml:1: the topology is a list: it must be a mapping"),
         (b"7", "topology.yml:1: the topology is a whole number: it must be a mapping"),
+        (b'"a\\nb": c', "topology.yml:1: the topology knows no key a\\nb: use"),
         (b"[a]: b", "topology.yml:1: a key of the topology is not a name"),
     ],
 )
