@@ -47,7 +47,7 @@ def _parser() -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=text)
         command.add_argument(
             "--processes",
-            type=_counts,
+            type=parse_counts,
             default={},
             metavar="POOL=NUMBER,...",
             help="processes of a pool, where not one",
@@ -89,11 +89,16 @@ def _status(layout: Layout, options: argparse.Namespace) -> int:
     return status.show(layout)
 
 
-def _counts(text: str) -> dict[str, int]:
+def parse_counts(text: str) -> dict[str, int]:
+    """Read numbers of processes such as "device_checks=2, db_writes=4".
+
+    Raises:
+        ArgumentTypeError: a part is not a name, an equals sign and a number from 1 to 32.
+    """
     counts = {}
     for part in text.replace(",", " ").split():
         pool, _, number = part.partition("=")
-        if not number.isdigit() or not 1 <= int(number) <= 32:
+        if not pool or not number.isdigit() or not 1 <= int(number) <= 32:
             raise argparse.ArgumentTypeError(f"{part!r} is not like device_checks=2 (1 to 32)")
         counts[pool] = int(number)
     return counts

@@ -130,12 +130,12 @@ def _configure(
     layout: Layout, counts: Mapping[str, int], *, is_running: bool, usual_ports: bool
 ) -> Cluster:
     topology = load()
-    counts = _complete(counts, topology)
-    ports = _choose_ports(layout, counts, is_running=is_running, usual_ports=usual_ports)
+    counts = complete(counts, topology)
+    ports = choose_ports(layout, counts, is_running=is_running, usual_ports=usual_ports)
     for user in (*topology.pools, *topology.users):
         rabbitmq.password(layout, user)
     rabbitmq.configure(layout, ports, topology)
-    monitoring.configure(layout, _targets(ports, counts))
+    monitoring.configure(layout, targets(ports, counts))
     postgres.initialise(layout)
     cluster = describe(layout, topology, ports, counts)
     configure(layout, cluster.processes)
@@ -165,7 +165,12 @@ def describe(
     )
 
 
-def _complete(counts: Mapping[str, int], topology: Topology) -> dict[str, int]:
+def complete(counts: Mapping[str, int], topology: Topology) -> dict[str, int]:
+    """The number of processes for every pool: one where `counts` says nothing.
+
+    Raises:
+        ClusterError: `counts` names a pool that is not there.
+    """
     if unknown := counts.keys() - topology.pools.keys():
         raise ClusterError(
             f"PROCESSES names {', '.join(sorted(unknown))}, but the pools are {', '.join(topology.pools)}"
@@ -173,9 +178,10 @@ def _complete(counts: Mapping[str, int], topology: Topology) -> dict[str, int]:
     return {pool: counts.get(pool, 1) for pool in topology.pools}
 
 
-def _choose_ports(
+def choose_ports(
     layout: Layout, counts: Mapping[str, int], *, is_running: bool, usual_ports: bool
 ) -> dict[str, int]:
+    """A port for everything that listens."""
     wanted = dict(_USUAL_PORTS) if usual_ports else dict.fromkeys(_USUAL_PORTS)
     for name in _metrics_ports(counts):
         wanted[name] = None
@@ -190,7 +196,8 @@ def _metrics_ports(counts: Mapping[str, int]) -> list[str]:
     ]
 
 
-def _targets(ports: Mapping[str, int], counts: Mapping[str, int]) -> dict[str, dict[str, int]]:
+def targets(ports: Mapping[str, int], counts: Mapping[str, int]) -> dict[str, dict[str, int]]:
+    """Whom Prometheus scrapes: for each job its instances, by name, with their ports."""
     single = ("prometheus", "alertmanager", "gateway", "outlier_api", "flower")
     return {
         **{name: {name: ports[name]} for name in single},

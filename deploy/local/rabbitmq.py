@@ -105,8 +105,8 @@ def count_consumers(layout: Layout, port: int, vhost: str, queue: str) -> int:
         OSError, amqp.AMQPError: the broker does not answer, or there is no such queue.
     """
     with _connect(layout, port, vhost) as connection, closing(connection.channel()) as channel:
-        _, _, consumers = channel.queue_declare(queue, passive=True)
-        return int(consumers)
+        declared = channel.queue_declare(queue, passive=True)
+        return int(declared[2]) if declared else 0
 
 
 def _configuration(layout: Layout) -> Path:

@@ -54,10 +54,10 @@ def test_a_login_is_accepted_and_ends_done_with_a_verdict(application: Applicati
 
     workflow = application.wait_for_end(workflow_id)
 
-    assert "done" == workflow["state"]
+    assert workflow["state"] == "done"
     assert workflow["verdict"]["level"] in ("low", "medium", "high")
     done = {step["task"]: step["queue"] for step in workflow["steps"] if step["state"] == "done"}
-    assert STEPS <= done.keys()
+    assert done.keys() >= STEPS
     assert all(task.startswith(f"{queue}.") for task, queue in done.items())
 
 
@@ -76,10 +76,10 @@ def test_a_new_device_is_told_by_mail_once(
         for _ in range(3)
     }
 
-    assert 1 == len(reported)
+    assert len(reported) == 1
     wait_until(lambda: mails_to(email, endpoints) >= 1, 30, "the mail about the new device")
     application.wait_for_end(reported.pop())
-    assert 1 == mails_to(email, endpoints)
+    assert mails_to(email, endpoints) == 1
 
 
 def test_a_killed_worker_comes_back_and_the_login_ends_done(
@@ -92,7 +92,7 @@ def test_a_killed_worker_comes_back_and_the_login_ends_done(
 
     workflow_id = application.report(user_id=new_user(), user_agent=FIREFOX)
 
-    assert "done" == application.wait_for_end(workflow_id)["state"]
+    assert application.wait_for_end(workflow_id)["state"] == "done"
     assert pid != supervisor.states()["device_checks.1"]["pid"]
 
 
@@ -111,7 +111,7 @@ def test_the_endpoints_are_complete_and_private(layout: Layout, endpoints: dict[
     """endpoints.json has the promised keys, and only its owner reads it and the secrets."""
     secrets = [path for path in layout.secrets.rglob("*") if path.is_file()]
 
-    assert ENDPOINTS == endpoints.keys()
+    assert endpoints.keys() == ENDPOINTS
     assert {0o600} == {stat.S_IMODE(path.stat().st_mode) for path in [layout.endpoints, *secrets]}
 
 
@@ -131,7 +131,7 @@ def test_flower_asks_who_is_there_and_shows_tasks(
 ) -> None:
     """Without its password Flower shows nothing; with it, the steps of a login by their ids."""
     bare = endpoints["flower"].replace(endpoints["flower"].split("@")[0] + "@", "http://")
-    assert 401 == requests.get(f"{bare}/api/tasks", timeout=10).status_code
+    assert requests.get(f"{bare}/api/tasks", timeout=10).status_code == 401
 
     workflow = application.wait_for_end(application.report(user_id=new_user(), user_agent=FIREFOX))
 
@@ -145,7 +145,7 @@ def test_the_broker_knows_no_guest(endpoints: dict[str, str]) -> None:
 
     answer = requests.get(f"{bare}/api/whoami", auth=("guest", "guest"), timeout=10)
 
-    assert 401 == answer.status_code
+    assert answer.status_code == 401
 
 
 def new_user() -> str:
