@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -18,6 +17,9 @@ from services.domain.errors import ConfigurationError
 Entry = tuple[Node, Node]
 Fields = dict[str, Node]
 T = TypeVar("T")
+
+LARGEST = 2**31 - 1
+"""No count of messages or seconds is larger; RabbitMQ takes it everywhere."""
 
 _KINDS = {
     "int": "a whole number",
@@ -111,25 +113,26 @@ class Document:
                 self.note(line_of(key), f"{what} lacks the key {name}: add it")
         return {name: value for name, (_, value) in entries.items() if name in known}
 
-    def integer(self, node: Node | None, what: str, minimum: int) -> int | None:
-        """Read a whole number of at least `minimum`."""
+    def integer(
+        self, node: Node | None, what: str, minimum: int, maximum: int = LARGEST
+    ) -> int | None:
+        """Read a whole number from `minimum` to `maximum`."""
         scalar = self._scalar(node, what, "a whole number", "int")
         if scalar is None:
             return None
         value = int(_constructor.construct_yaml_int(scalar))
-        sentence = f"{what} is {value}: it must be at least {minimum}"
-        return self._checked(value, scalar, value >= minimum, sentence)
+        bound = f"at least {minimum}" if value < minimum else f"at most {maximum}"
+        sentence = f"{what} is {value}: it must be {bound}"
+        return self._checked(value, scalar, minimum <= value <= maximum, sentence)
 
-    def number(self, node: Node | None, what: str) -> float | None:
-        """Read a finite number above zero."""
+    def number(self, node: Node | None, what: str, maximum: float) -> float | None:
+        """Read a number above zero, up to `maximum`."""
         scalar = self._scalar(node, what, "a number", "int", "float")
         if scalar is None:
             return None
         value = float(_constructor.construct_object(scalar))
-        good = math.isfinite(value) and value > 0
-        return self._checked(
-            value, scalar, good, f"{what} is {value:g}: it must be a number above 0"
-        )
+        sentence = f"{what} is {value}: it must be above 0 and at most {maximum:.0f}"
+        return self._checked(value, scalar, 0 < value <= maximum, sentence)
 
     def boolean(self, node: Node | None, what: str) -> bool | None:
         """Read true or false."""

@@ -33,6 +33,9 @@ _SECTIONS = (
 # Celery 5.7 spells both in its own code (kombu/transport/native_delayed_delivery.py).
 _DELAY_LEVELS = 28
 _DELAY_PREFIX = "celery_delayed"
+_LONGEST_DELAY_SECONDS = 2**_DELAY_LEVELS - 1
+# The backoff doubles with each retry: a float holds 1,023 doublings.
+_MOST_RETRIES = 1000
 
 T = TypeVar("T")
 
@@ -156,9 +159,11 @@ class _Reader:
     def _retry(self, name: str, entry: Entry) -> Retry | None:
         what = f"retry {name}"
         fields = self.document.fields(*entry, what, ("limit", "base_seconds", "cap_seconds"))
-        limit = self.document.integer(fields.get("limit"), f"{what}: limit", 0)
-        base = self.document.number(fields.get("base_seconds"), f"{what}: base_seconds")
-        cap = self.document.number(fields.get("cap_seconds"), f"{what}: cap_seconds")
+        limit = self.document.integer(fields.get("limit"), f"{what}: limit", 0, _MOST_RETRIES)
+        base, cap = (
+            self.document.number(fields.get(key), f"{what}: {key}", _LONGEST_DELAY_SECONDS)
+            for key in ("base_seconds", "cap_seconds")
+        )
         if limit is None or base is None or cap is None:
             return None
         return Retry(name, limit, base, cap)

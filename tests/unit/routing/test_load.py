@@ -202,7 +202,22 @@ REFUSALS: dict[str, tuple[str, str, list[str]]] = {
     "endless wait": (
         "cap_seconds: 60",
         "cap_seconds: .inf",
-        ["12: retry soon: cap_seconds is inf: it must be a number above 0"],
+        ["12: retry soon: cap_seconds is inf: it must be above 0 and at most 268435455"],
+    ),
+    "a delay that Celery cannot express": (
+        "cap_seconds: 60",
+        "cap_seconds: 268435456",
+        ["12: retry soon: cap_seconds is 268435456.0: it must be above 0 and at most 268435455"],
+    ),
+    "more retries than the backoff can count": (
+        "limit: 0",
+        "limit: 1001",
+        ["12: retry soon: limit is 1001: it must be at most 1000"],
+    ),
+    "a length that RabbitMQ does not take": (
+        "max_length: 1000}\n  doors",
+        "max_length: 2147483648}\n  doors",
+        ["9: queue bells: max_length is 2147483648: it must be at most 2147483647"],
     ),
     "negative retries": (
         "limit: 0",
