@@ -6,15 +6,12 @@ import contextlib
 import fcntl
 import json
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from deploy.local import monitoring, passwords, postgres, product, rabbitmq, tenant
 from deploy.local import ports as port_choice
-from deploy.local.layout import REPOSITORY, Layout
+from deploy.local.layout import Layout
 from deploy.local.ports import HOST
 from deploy.local.process import ClusterError, Process
 from deploy.local.readiness import wait_until_ready
@@ -83,7 +80,7 @@ def up(layout: Layout, counts: Mapping[str, int], say: Say, *, usual_ports: bool
         supervisor.start_programs(p.name for p in cluster.services)
         wait_until_ready(layout, supervisor, [postgres_process], _SERVICES_SECONDS, say)
         postgres.create_database(layout, cluster.ports["postgres"])
-        _migrate(cluster)
+        postgres.migrate(layout, cluster.ports["postgres"])
         wait_until_ready(layout, supervisor, cluster.services, _SERVICES_SECONDS, say)
         supervisor.start_programs(p.name for p in cluster.product)
         wait_until_ready(layout, supervisor, cluster.product, _PRODUCT_SECONDS, say)
@@ -204,20 +201,6 @@ def targets(ports: Mapping[str, int], counts: Mapping[str, int]) -> dict[str, di
         "rabbitmq": {"rabbitmq": ports["rabbitmq_prometheus"]},
         "workers": {name: ports[name] for name in _metrics_ports(counts)},
     }
-
-
-def _migrate(cluster: Cluster) -> None:
-    # Any of the product's users will do: migrating needs the database alone.
-    finished = subprocess.run(
-        [Path(sys.executable).with_name("doorbell"), "migrate"],
-        env=dict(product.operator_environment(cluster.layout, cluster.ports, cluster.topology)),
-        cwd=REPOSITORY,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if finished.returncode:
-        raise ClusterError(f"doorbell migrate failed:\n{finished.stdout}{finished.stderr}".strip())
 
 
 def _write_endpoints(cluster: Cluster) -> None:

@@ -102,13 +102,6 @@ def schedule(layout: Layout, ports: Mapping[str, int], topology: Topology) -> Pr
     )
 
 
-def operator_environment(
-    layout: Layout, ports: Mapping[str, int], topology: Topology
-) -> dict[str, str]:
-    """The environment for the `doorbell` command."""
-    return {"PATH": os.environ["PATH"], **_connections(layout, ports, topology, rabbitmq.OPERATOR)}
-
-
 def process_name(pool: str, number: int) -> str:
     """The name of a pool's n-th process, and of the port where it shows its metrics."""
     return f"{pool}.{number}"
