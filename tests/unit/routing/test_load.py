@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from routing.load import DEFAULT_FILE, load
@@ -369,6 +369,7 @@ _VALUES = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(data=st.data())
 def test_no_damage_ends_otherwise_than_in_a_sentence(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject

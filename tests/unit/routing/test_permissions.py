@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from kombu.transport.native_delayed_delivery import calculate_routing_key
 
@@ -60,6 +60,7 @@ def test_a_topic_exchange_that_may_be_written_to_has_a_topic_permission(user: st
             assert _topic_write(user, exchange)
 
 
+@settings(deadline=None)
 @given(seconds=st.integers(1, 2**28 - 1), pool=st.sampled_from(list(TOPOLOGY.pools)))
 def test_a_delayed_key_is_allowed_exactly_for_what_the_pool_sends(seconds: int, pool: str) -> None:
     """Any delay that Celery can express, to each queue."""
