@@ -25,6 +25,8 @@ ADMINISTRATOR = "test_administrator"
 
 _DEADLINE_SECONDS = 90.0
 _PLUGINS = "[rabbitmq_management,rabbitmq_prometheus].\n"
+# A test run that is killed cleans nothing up: its end closes this script's input.
+_GUARD = 'read -r _; kill -9 "-$1" "$2"; rm -rf -- "$3"'
 # No busy waiting (the machine has other work) and no distribution port to the outside.
 _ERLANG_ARGUMENTS = (
     "+sbwt none +sbwtdcpu none +sbwtdio none -kernel inet_dist_use_interface {127,0,0,1}"
@@ -44,6 +46,7 @@ class PrivateRabbitMQ:
         self._directory = Path(tempfile.mkdtemp(prefix="doorbell-rabbitmq-"))
         self._process: subprocess.Popen[bytes] | None = None
         self._mapper: subprocess.Popen[bytes] | None = None
+        self._guard: subprocess.Popen[bytes] | None = None
         self.password = secrets.token_hex(16)
         ports = _free_ports(5)
         self.amqp_port, self.management_port, self.prometheus_port = ports[:3]
@@ -80,7 +83,7 @@ class PrivateRabbitMQ:
 
     def start(self) -> None:
         """Start the node and wait until clients can connect."""
-        self._start_mapper()
+        mapper = self._start_mapper()
         with (self._directory / "output").open("ab") as output:
             self._process = subprocess.Popen(
                 [self._binaries / "rabbitmq-server"],
@@ -91,6 +94,17 @@ class PrivateRabbitMQ:
                 env=self._environment(),
                 start_new_session=True,
             )
+        self._guard = subprocess.Popen(
+            [
+                "/bin/sh",
+                "-c",
+                _GUARD,
+                "guard",
+                *map(str, (self._process.pid, mapper, self._directory)),
+            ],
+            stdin=subprocess.PIPE,
+            start_new_session=True,
+        )
         self._wait_until_it_answers(self._process)
         self._enter_vhosts(self._loaded)
 
@@ -202,7 +216,7 @@ class PrivateRabbitMQ:
             "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": _ERLANG_ARGUMENTS,
         }
 
-    def _start_mapper(self) -> None:
+    def _start_mapper(self) -> int:
         # Left to itself, Erlang starts one that outlives the node.
         if self._mapper is None:
             program = shutil.which("epmd") or "epmd"
@@ -211,7 +225,9 @@ class PrivateRabbitMQ:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
+                start_new_session=True,
             )
+        return self._mapper.pid
 
     def _wait_until_it_answers(self, process: subprocess.Popen[bytes]) -> None:
         deadline = time.monotonic() + _DEADLINE_SECONDS
@@ -229,6 +245,10 @@ class PrivateRabbitMQ:
                 return
 
     def _end(self, how: signal.Signals) -> None:
+        if self._guard is not None:
+            self._guard.kill()
+            self._guard.communicate()
+            self._guard = None
         if self._process is not None and self.is_running:
             os.killpg(self._process.pid, how)
             self._process.wait(_DEADLINE_SECONDS)
