@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
-from deploy.local import monitoring, passwords, postgres, product, rabbitmq, tenant
+from deploy.local import leftovers, monitoring, passwords, postgres, product, rabbitmq, tenant
 from deploy.local import ports as port_choice
 from deploy.local.layout import Layout
 from deploy.local.ports import HOST
@@ -71,6 +71,8 @@ def up(layout: Layout, counts: Mapping[str, int], say: Say, *, usual_ports: bool
     with _one_at_a_time(layout):
         supervisor = Supervisor(layout)
         is_running = supervisor.is_running()
+        if not is_running and (orphans := leftovers.end(layout)):
+            say(f"the supervisor is gone; ended {len(orphans)} processes that it left behind")
         cluster = _configure(layout, counts, is_running=is_running, usual_ports=usual_ports)
         if is_running:
             supervisor.update()
@@ -78,7 +80,7 @@ def up(layout: Layout, counts: Mapping[str, int], say: Say, *, usual_ports: bool
             supervisor.start()
         postgres_process = next(p for p in cluster.services if p.name == "postgres")
         supervisor.start_programs(p.name for p in cluster.services)
-        wait_until_ready(layout, supervisor, [postgres_process], _SERVICES_SECONDS, say)
+        wait_until_ready(layout, supervisor, [postgres_process], _SERVICES_SECONDS, _unsaid)
         postgres.create_database(layout, cluster.ports["postgres"])
         postgres.migrate(layout, cluster.ports["postgres"])
         wait_until_ready(layout, supervisor, cluster.services, _SERVICES_SECONDS, say)
@@ -91,15 +93,14 @@ def up(layout: Layout, counts: Mapping[str, int], say: Say, *, usual_ports: bool
 def down(layout: Layout) -> bool:
     """Stop everything, the product first, and keep the data. Return whether anything ran."""
     supervisor = Supervisor(layout)
-    if not supervisor.is_running():
-        return False
-    names = supervisor.states()
-    services = {"epmd", "rabbitmq", "postgres"}
-    seconds = max((pool.grace_seconds for pool in load().pools.values()), default=0) + 10.0
-    supervisor.stop_programs(names.keys() - services, seconds)
-    supervisor.stop_programs({"rabbitmq", "postgres"}, 70.0)
-    supervisor.shut_down(20.0)
-    return True
+    was_running = supervisor.is_running()
+    if was_running:
+        stateful = {"epmd", "rabbitmq", "postgres"}
+        grace = max((pool.grace_seconds for pool in load().pools.values()), default=0)
+        supervisor.stop_programs(supervisor.states().keys() - stateful, grace + 10.0)
+        supervisor.stop_programs({"rabbitmq", "postgres"}, 70.0)
+        supervisor.shut_down(20.0)
+    return bool(leftovers.end(layout)) or was_running
 
 
 def remove(layout: Layout) -> None:
@@ -223,6 +224,10 @@ def _write_endpoints(cluster: Cluster) -> None:
         "mail_directory": str(layout.mail),
     }
     passwords.write(layout.endpoints, json.dumps(endpoints, indent=2))
+
+
+def _unsaid(text: str) -> None:
+    """Takes what will be said later."""
 
 
 @contextlib.contextmanager

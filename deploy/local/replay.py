@@ -21,6 +21,7 @@ from deploy.local.summary import Ledger, Progress, what_happened, where_to_look
 _BATCH = 50
 _UNFINISHED = 150
 """So many logins are at most under way: latency is then measured, not the length of a queue."""
+_POLL_SECONDS = 0.2
 _STALLED_SECONDS = 60.0
 _REPLAY_FOR = timedelta(days=1)
 """How long the same logins are sent again; after that they would be old news, and new ones are made."""
@@ -127,7 +128,7 @@ def _wait(ledger: Ledger, ended: int, bar: ProgressBar) -> Progress:
                 f"{progress.accepted - progress.ended} workflows have not moved for {_STALLED_SECONDS:.0f} s: "
                 "see `make status` and the logs"
             )
-        time.sleep(0.1)
+        time.sleep(_POLL_SECONDS)
 
 
 def _reason(problem: dict[str, Any]) -> str:

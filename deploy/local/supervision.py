@@ -7,17 +7,16 @@ import contextlib
 import http.client
 import os
 import shlex
-import signal
 import subprocess
 import sys
 import time
 import xmlrpc.client
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import Any
 
 from supervisor.xmlrpc import SupervisorTransport
 
+from deploy.local import leftovers
 from deploy.local.layout import Layout
 from deploy.local.process import ClusterError, Process
 
@@ -82,7 +81,11 @@ class Supervisor:
             str(self._layout.supervisor_configuration),
         ]
         # Programs inherit this: nothing of the caller's shell may leak into them.
-        environment = {"PATH": os.environ["PATH"], "LANG": "C.UTF-8"}
+        environment = {
+            "PATH": os.environ["PATH"],
+            "LANG": "C.UTF-8",
+            **leftovers.mark(self._layout),
+        }
         with log.open("ab") as output:
             subprocess.run(
                 command,
@@ -137,19 +140,11 @@ class Supervisor:
             time.sleep(0.1)
 
     def shut_down(self, seconds: float) -> None:
-        """Stop every program and the supervisor; after `seconds` kill by pid what is still there."""
-        pids = [state["pid"] for state in self.states().values() if state["pid"]]
-        with contextlib.suppress(OSError, ValueError):
-            pids.append(int(self._layout.supervisor_pid.read_text()))
+        """Tell it to stop every program and then itself, and wait for that."""
         with self._connect() as remote:
             remote.shutdown()
         deadline = time.monotonic() + seconds
-        while any(is_alive(pid) for pid in pids):
-            if time.monotonic() > deadline:
-                for pid in pids:
-                    with contextlib.suppress(ProcessLookupError):
-                        os.kill(pid, signal.SIGKILL)
-                break
+        while (self.is_running() or leftovers.find(self._layout)) and time.monotonic() < deadline:
             time.sleep(0.1)
 
     @contextlib.contextmanager
@@ -157,14 +152,6 @@ class Supervisor:
         transport = SupervisorTransport(None, None, f"unix://{self._layout.supervisor_socket}")
         with xmlrpc.client.ServerProxy("http://127.0.0.1", transport=transport) as server:
             yield server.supervisor
-
-
-def is_alive(pid: int) -> bool:
-    """Whether there is such a process, zombies left out."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
 
 
 def _program(layout: Layout, process: Process) -> dict[str, str]:
