@@ -5,6 +5,7 @@
 # Processes of a pool, where not one: make up PROCESSES="device_checks=2 db_writes=2"
 PROCESSES ?=
 LOCAL = .venv/bin/python -m deploy.local
+IF_SET_UP = test -x .venv/bin/python || { echo "nothing was set up yet: make up"; exit 1; };
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -18,12 +19,10 @@ up: ## start the whole cluster with private data under .local/
 	@$(LOCAL) up --processes "$(PROCESSES)"
 
 down: ## stop the cluster, keep its data
-	@deploy/local/setup
-	@$(LOCAL) down
+	@$(IF_SET_UP) $(LOCAL) down
 
 status: ## how each process is
-	@deploy/local/setup
-	@$(LOCAL) status
+	@$(IF_SET_UP) $(LOCAL) status
 
 test: ## linters, types, and all tests that take minutes, on services of their own
 	@deploy/local/test
