@@ -5,7 +5,7 @@
 # Processes of a pool, where not one: make up PROCESSES="device_checks=2 db_writes=2"
 PROCESSES ?=
 LOCAL = .venv/bin/python -m deploy.local
-IF_SET_UP = test -x .venv/bin/python || { echo "nothing was set up yet: make up"; exit 1; };
+IF_SET_UP = test -x .venv/bin/python || { echo "nothing was set up yet: make up"; exit 0; };
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
