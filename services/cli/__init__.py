@@ -1,1 +1,1 @@
-
+"""The `doorbell` command: for people who run the system, and for their scripts."""

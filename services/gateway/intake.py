@@ -103,14 +103,18 @@ class Intake:
         except DATABASE_ERRORS as error:
             away = Unavailable("the database does not answer; send the same request again")
             away.__cause__ = error
-            for item in items:
-                item.answer.set_exception(away)
+            _fail(items, away)
         except Exception as error:  # noqa: BLE001  handed to whoever waits for the answer
             if len(items) == 1:
-                items[0].answer.set_exception(error)
+                _fail(items, error)
                 return
             for item in items:
                 self._answer([item])
         else:
             for item, answer in zip(items, answers, strict=True):
                 item.answer.set_result(answer)
+
+
+def _fail(items: Sequence[_Waiting], error: Exception) -> None:
+    for item in items:
+        item.answer.set_exception(error)

@@ -102,7 +102,7 @@ class Outbox:
         except DATABASE_ERRORS as error:
             # Published, but not marked: the relay publishes the same ids again, which is harmless.
             _log.warning("cannot mark %d steps as published: %s", len(confirmed), error)
-        except Exception:
+        except Exception:  # noqa: BLE001  the thread must outlive it, and the relay makes good
             _log.exception("publishing failed in an unexpected way")
             self._pause("messages cannot be published")
         self._count("confirmed", len(confirmed))
@@ -150,7 +150,7 @@ class Backlog:
                 self._metrics.outbox_lag.set(lag_seconds)
             except DATABASE_ERRORS as error:
                 _log.debug("cannot measure the outbox: %s", error)
-            except Exception:
+            except Exception:  # noqa: BLE001  the thread must outlive it
                 _log.exception("cannot measure the outbox")
             if self._stopping.wait(WATCH_SECONDS):
                 return

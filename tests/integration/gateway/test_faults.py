@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import httpx
 import pytest
 
 from services.gateway import outbox
-from tests.integration.gateway.conftest import (
+from tests.integration.gateway.door import (
     KEYS,
     NO_BROKER,
     Door,
@@ -197,8 +198,8 @@ def _fate(door: Door, workflow_id: str) -> str | None:
     return "left" if door.parts.outbox.broker == "unreachable" else None
 
 
-def _messages(node: PrivateRabbitMQ) -> list[dict[str, object]]:
+def _messages(node: PrivateRabbitMQ) -> list[dict[str, Any]]:
     request = {"count": 10, "ackmode": "ack_requeue_true", "encoding": "auto"}
     path = f"queues/{TOPOLOGY.vhost}/{FIRST_QUEUE}/get"
-    messages: list[dict[str, object]] = node.manage("POST", path, request)
+    messages: list[dict[str, Any]] = node.manage("POST", path, request)
     return messages

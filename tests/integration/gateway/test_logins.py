@@ -11,8 +11,8 @@ from typing import Any
 import httpx
 import pytest
 
-from services.gateway.logins import MAX_BATCH
-from tests.integration.gateway.conftest import Door, login
+from services.gateway.reports import MAX_BATCH
+from tests.integration.gateway.door import Door, login
 
 TABLES = ("workflow", "reported_login", "idempotency_key", "step")
 

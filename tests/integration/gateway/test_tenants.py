@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import httpx
 
-from tests.integration.gateway.conftest import Door, login, wait_until
+from tests.integration.gateway.door import Door, login, wait_until
 
 ABSENT = "00000000-0000-4000-8000-000000000000"
 

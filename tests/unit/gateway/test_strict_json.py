@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 
 import pytest
 from hypothesis import given
@@ -39,10 +40,8 @@ def test_malformed_json_is_refused_with_a_reason(body: bytes, complaint: str) ->
 @given(st.binary())
 def test_any_bytes_are_read_or_refused(body: bytes) -> None:
     """No input raises anything but MalformedJson."""
-    try:
+    with suppress(MalformedJson):
         parse(body)
-    except MalformedJson as error:
-        assert str(error)
 
 
 _values = st.recursive(

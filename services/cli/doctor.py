@@ -1,0 +1,229 @@
+"""`doorbell doctor`: what is wrong on this machine, and how to mend it."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import smtplib
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Literal
+from urllib.parse import urlsplit
+
+import amqp
+import psycopg
+import requests
+from kombu import Connection as BrokerConnection
+from kombu.exceptions import OperationalError as BrokerError
+
+from routing.load import load as load_topology
+from services.cli.database import connected, fetch
+from services.cli.endpoints import Endpoints, find, without_credentials
+from services.cli.migrations import pending
+from services.cli.topology import management, verify
+from services.domain.errors import DoorbellError
+
+Verdict = Literal["ok", "skipped", "wrong"]
+
+_PINNED = {"celery": "5.7.0", "kombu": "5.7.0"}
+_NEEDED = ("fastapi", "prometheus-client", "psycopg", "pydantic", "requests", "uvicorn")
+_MOST_SKEW_SECONDS = 2.0
+_TIMEOUT_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing looked at. `mend` says what to do, and is empty unless it is wrong."""
+
+    what: str
+    verdict: Verdict
+    detail: str
+    mend: str = ""
+
+
+def examine() -> Iterator[Finding]:
+    """Look at everything, one after the other; a thing that is wrong stops nothing else."""
+    yield from _python()
+    yield _topology()
+    try:
+        endpoints = find()
+    except DoorbellError as error:
+        yield Finding("settings", "wrong", str(error), "set them, or run: make up")
+        return
+    yield Finding("settings", "ok", f"from {endpoints.source}")
+    checks: tuple[Callable[[Endpoints], Iterator[Finding]], ...] = (
+        _database,
+        _broker,
+        _broker_topology,
+        _outlier_api,
+        _mail_server,
+        _gateway,
+    )
+    for check in checks:
+        yield from check(endpoints)
+
+
+def _python() -> Iterator[Finding]:
+    version = ".".join(str(part) for part in sys.version_info[:3])
+    yield Finding("Python", "ok", version)
+    wrong = []
+    for package in (*_PINNED, *_NEEDED):
+        try:
+            found = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            wrong.append(f"{package} is missing")
+            continue
+        if found != _PINNED.get(package, found):
+            wrong.append(f"{package} is {found}, not {_PINNED[package]}")
+    if wrong:
+        yield Finding("packages", "wrong", "; ".join(wrong), "pip install -r requirements.txt")
+    else:
+        yield Finding("packages", "ok", f"Celery {_PINNED['celery']}")
+    if importlib.util.find_spec("librabbitmq") is None:
+        yield Finding("librabbitmq", "ok", "not installed, as it should be")
+    else:
+        detail = "installed: amqp:// would silently use it, without confirms and without TLS"
+        yield Finding("librabbitmq", "wrong", detail, "pip uninstall librabbitmq")
+
+
+def _topology() -> Finding:
+    try:
+        topology = load_topology()
+    except DoorbellError as error:
+        return Finding("topology", "wrong", str(error), "mend the lines named")
+    return Finding("topology", "ok", f"{len(topology.pools)} pools, {len(topology.tasks)} tasks")
+
+
+def _database(endpoints: Endpoints) -> Iterator[Finding]:
+    address = without_credentials(endpoints.database_url)[0]
+    try:
+        before = datetime.now(UTC)
+        with connected(endpoints.database_url) as connection:
+            [server] = fetch(connection, "server")
+        after = datetime.now(UTC)
+        yield Finding("database", "ok", f"PostgreSQL {server['version']} at {address}")
+        missing = pending(endpoints.database_url)
+    except psycopg.Error as error:
+        mend = "start PostgreSQL, or correct DOORBELL_DATABASE_URL"
+        yield Finding("database", "wrong", f"{address} does not answer: {_line(error)}", mend)
+        return
+    except DoorbellError as error:
+        yield Finding("schema", "wrong", str(error), "run doorbell from a checkout")
+        return
+    if missing:
+        detail = f"{len(missing)} migrations are missing: {', '.join(missing)}"
+        yield Finding("schema", "wrong", detail, "doorbell migrate")
+    else:
+        yield Finding("schema", "ok", "migrated")
+    yield _clock(server["now"], before, after)
+
+
+def _clock(theirs: datetime, before: datetime, after: datetime) -> Finding:
+    # The connection took time too; only what lies outside of it is skew.
+    skew = max((before - theirs).total_seconds(), (theirs - after).total_seconds(), 0.0)
+    detail = f"{skew:.1f} s from the database's"
+    if skew <= _MOST_SKEW_SECONDS:
+        return Finding("clock", "ok", detail)
+    return Finding("clock", "wrong", detail, "keep both hosts' time with NTP (chrony)")
+
+
+def _broker(endpoints: Endpoints) -> Iterator[Finding]:
+    address = without_credentials(endpoints.broker_url)[0]
+    connection = BrokerConnection(endpoints.broker_url, connect_timeout=_TIMEOUT_SECONDS)
+    try:
+        connection.connect()
+        version = connection.connection.server_properties.get("version", "of unknown version")
+        yield Finding("broker", "ok", f"RabbitMQ {version} at {address}")
+    except (OSError, BrokerError, amqp.AMQPError) as error:
+        mend = "start RabbitMQ, or correct DOORBELL_BROKER_URL (user, password, vhost)"
+        detail = f"{address} does not answer: {_line(error) or type(error).__name__}"
+        yield Finding("broker", "wrong", detail, mend)
+    finally:
+        connection.release()
+
+
+def _broker_topology(endpoints: Endpoints) -> Iterator[Finding]:
+    if endpoints.rabbitmq_management is None:
+        detail = "the management address is not known; doorbell topology verify takes one"
+        yield Finding("broker's topology", "skipped", detail)
+        return
+    try:
+        topology = load_topology()
+        api = management(endpoints.rabbitmq_management, None, None)
+        found = verify(topology, api, users=False)
+        idle = [
+            queue["name"]
+            for queue in api.rows("queues", topology.vhost)
+            if queue["name"] in topology.queues and not queue.get("consumers")
+        ]
+    except DoorbellError as error:
+        yield Finding("broker's topology", "wrong", _line(error), "is the management plugin on?")
+        return
+    if found:
+        detail = "; ".join(str(difference) for difference in found[:5])
+        mend = "import the definitions: python -m routing render"
+        yield Finding("broker's topology", "wrong", f"{len(found)} differences: {detail}", mend)
+    else:
+        yield Finding("broker's topology", "ok", "as in routing/topology.yml")
+    if idle:
+        detail = f"nobody consumes {', '.join(sorted(idle))}"
+        yield Finding("workers", "wrong", detail, "start the workers of these pools")
+    else:
+        yield Finding("workers", "ok", "every queue has a consumer")
+
+
+def _outlier_api(endpoints: Endpoints) -> Iterator[Finding]:
+    if endpoints.outlier_api is None:
+        yield Finding("outlier API", "skipped", "OUTLIER_API_URL is not set here")
+        return
+    address = without_credentials(endpoints.outlier_api)[0]
+    try:
+        # Somebody's own API need not know this path: any answer but a 5xx is life.
+        answer = requests.get(f"{endpoints.outlier_api}/healthz", timeout=_TIMEOUT_SECONDS)
+        detail = f"{address} answers {answer.status_code}"
+        is_alive = answer.status_code < 500
+    except requests.RequestException as error:
+        detail, is_alive = f"{address} does not answer: {_line(error)}", False
+    mend = "logins stay unscored until it answers: start it, or correct OUTLIER_API_URL"
+    verdict: Verdict = "ok" if is_alive else "wrong"
+    yield Finding("outlier API", verdict, detail, "" if is_alive else mend)
+
+
+def _mail_server(endpoints: Endpoints) -> Iterator[Finding]:
+    if endpoints.smtp_url is None:
+        yield Finding("mail server", "skipped", "DOORBELL_SMTP_URL is not set here")
+        return
+    address = without_credentials(endpoints.smtp_url)[0]
+    mend = "start it, or correct DOORBELL_SMTP_URL"
+    try:
+        parts = urlsplit(endpoints.smtp_url)
+        kind = smtplib.SMTP_SSL if parts.scheme == "smtps" else smtplib.SMTP
+        with kind(parts.hostname or "", parts.port or 0, timeout=_TIMEOUT_SECONDS) as server:
+            server.noop()
+    except (OSError, smtplib.SMTPException, ValueError) as error:
+        detail = f"{address} does not answer: {_line(error)}"
+        yield Finding("mail server", "wrong", detail, mend)
+    else:
+        yield Finding("mail server", "ok", f"{address} answers")
+
+
+def _gateway(endpoints: Endpoints) -> Iterator[Finding]:
+    if endpoints.gateway is None:
+        yield Finding("gateway", "skipped", "its address is not known here")
+        return
+    mend = "make status shows what runs; its log says why it does not"
+    try:
+        answer = requests.get(f"{endpoints.gateway}/readyz", timeout=_TIMEOUT_SECONDS)
+        problem = None if answer.ok else f"is not ready: {answer.text[:200]}"
+    except requests.RequestException as error:
+        problem = f"does not answer: {_line(error)}"
+    if problem:
+        yield Finding("gateway", "wrong", f"{endpoints.gateway} {problem}", mend)
+    else:
+        yield Finding("gateway", "ok", f"{endpoints.gateway} is ready")
+
+
+def _line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:300]

@@ -1,0 +1,273 @@
+"""The `doorbell` command's arguments, and what its exit codes mean."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+from uuid import UUID
+
+import psycopg
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import Progress
+
+from routing.load import load as load_topology
+from services.cli import doctor as examination
+from services.cli import importing, migrations, tenants, topology, trace
+from services.cli.database import connected
+from services.cli.endpoints import find
+from services.cli.output import AsJson, console, print_json, print_table
+from services.domain.errors import ConfigurationError, DoorbellError, Refused, Unavailable
+
+OK, REFUSED, MISUSED, UNAVAILABLE, NOT_FOUND, INTERRUPTED = 0, 1, 2, 3, 4, 130
+
+_EPILOG = (
+    "Exit codes: 0 all well; 1 refused, or something is wrong or differs; 2 wrong arguments or"
+    " settings; 3 a service does not answer; 4 not found; 130 interrupted."
+)
+
+app = typer.Typer(
+    name="doorbell",
+    help="Watches sign-ins: see what became of a login, and what state the system is in.",
+    epilog=_EPILOG,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+topology_app = typer.Typer(help="The shape of the system.", no_args_is_help=True)
+tenant_app = typer.Typer(help="The applications that report logins.", no_args_is_help=True)
+key_app = typer.Typer(help="The API keys of tenants.", no_args_is_help=True)
+logins_app = typer.Typer(help="Logins.", no_args_is_help=True)
+app.add_typer(topology_app, name="topology")
+app.add_typer(tenant_app, name="tenant")
+app.add_typer(key_app, name="key")
+app.add_typer(logins_app, name="logins")
+
+
+class NotFound(Refused):
+    """There is nothing of that name."""
+
+
+@app.command("trace")
+def trace_workflow(
+    workflow: Annotated[
+        UUID, typer.Argument(help="The workflow_id a login was answered.", metavar="WORKFLOW")
+    ],
+    as_json: AsJson = False,
+) -> None:
+    """Show a workflow's steps, as planned and as they went."""
+    with connected(find().database_url) as connection:
+        found = trace.read(connection, workflow)
+    if found is None:
+        raise NotFound(f"there is no workflow {workflow}")
+    if as_json:
+        print_json(found)
+    else:
+        console().print(trace.as_tree(found))
+
+
+@topology_app.command("show")
+def show_topology(as_json: AsJson = False) -> None:
+    """List pools, queues and tasks."""
+    shape = topology.describe(load_topology())
+    if as_json:
+        print_json(shape)
+        return
+    print_table(
+        ("POOL", "STYLE", "AT ONCE", "QUEUES", "DEAD LETTERS"),
+        [
+            (
+                pool["pool"],
+                pool["style"],
+                pool["concurrency"],
+                " ".join(each["queue"] for each in pool["queues"]),
+                " ".join(each["dead_letters"] for each in pool["queues"]),
+            )
+            for pool in shape["pools"]
+        ],
+    )
+    console().print()
+    rows = [(task["task"], task["queue"], " ".join(task["sends"])) for task in shape["tasks"]]
+    print_table(("TASK", "QUEUE", "MAY SEND TO"), rows)
+
+
+@topology_app.command("verify")
+def verify_topology(
+    management_url: Annotated[
+        str | None, typer.Option(help="RabbitMQ's management address, such as http://mq1:15672.")
+    ] = None,
+    user: Annotated[str | None, typer.Option(help="The account that asks.")] = None,
+    password_file: Annotated[
+        Path | None, typer.Option(help="The file that holds its password.")
+    ] = None,
+    with_users: Annotated[
+        bool, typer.Option(help="Compare users too, which an administrator alone may.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Compare the live broker with the topology, and name every difference."""
+    url = management_url or find().rabbitmq_management
+    password = _text_of(password_file) if password_file else None
+    api = topology.management(url, user, password)
+    found = topology.verify(load_topology(), api, users=with_users)
+    if as_json:
+        print_json([asdict(difference) for difference in found])
+    else:
+        for difference in found:
+            typer.echo(difference)
+        if not found:
+            typer.echo("the broker agrees with the topology")
+    raise typer.Exit(REFUSED if found else OK)
+
+
+@app.command("doctor")
+def doctor(as_json: AsJson = False) -> None:
+    """Say what is wrong on this machine, and how to mend it."""
+    findings: list[examination.Finding] = []
+    marks = {"ok": "[green]ok     [/green]", "skipped": "[dim]skipped[/dim]"}
+    for finding in examination.examine():
+        findings.append(finding)
+        if not as_json:
+            mark = marks.get(finding.verdict, "[red]wrong  [/red]")
+            console().print(f"{mark} {finding.what}: {escape(finding.detail)}")
+            if finding.mend:
+                console().print(f"        [bold]-> {escape(finding.mend)}[/bold]")
+    if as_json:
+        print_json([asdict(finding) for finding in findings])
+    raise typer.Exit(REFUSED if any(each.verdict == "wrong" for each in findings) else OK)
+
+
+@app.command("migrate")
+def migrate(
+    directory: Annotated[
+        Path, typer.Option(help="Where the migrations are.")
+    ] = migrations.DIRECTORY,
+    as_json: AsJson = False,
+) -> None:
+    """Bring the database's schema up to this version. Safe to run twice, and at once."""
+    applied = migrations.migrate(find().database_url, directory)
+    if as_json:
+        print_json({"applied": list(applied)})
+    else:
+        typer.echo(f"applied {', '.join(applied)}" if applied else "the schema is up to date")
+
+
+@tenant_app.command("create")
+def create_tenant(
+    tenant: Annotated[str, typer.Argument(help="A short id: a-z, 0-9, - and _.")],
+    name: Annotated[str, typer.Argument(help="The name that users read in their mails.")],
+    as_json: AsJson = False,
+) -> None:
+    """Add a tenant: one application that reports logins."""
+    with connected(find().database_url) as connection:
+        tenants.create_tenant(connection, tenant, name)
+    if as_json:
+        print_json({"tenant": tenant, "name": name})
+    else:
+        typer.echo(f"created {tenant}; give it a key: doorbell key create {tenant}")
+
+
+@key_app.command("create")
+def create_key(
+    tenant: Annotated[str, typer.Argument(help="The tenant's id.")],
+    key_file: Annotated[
+        Path | None, typer.Option(help="Take the key from this file, and print nothing secret.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Give a tenant an API key. It is printed this once: only its digest is kept."""
+    given = _text_of(key_file) if key_file else None
+    with connected(find().database_url) as connection:
+        key = tenants.create_key(connection, tenant, given)
+    if as_json:
+        print_json({"tenant": tenant} | ({} if key_file else {"api_key": key}))
+    else:
+        typer.echo(f"{tenant} has the key in {key_file}" if key_file else key)
+
+
+@logins_app.command("import")
+def import_logins(
+    file: Annotated[Path, typer.Argument(help="One login a line, as JSON; - is standard input.")],
+    gateway: Annotated[str | None, typer.Option(help="Such as https://doorbell.example.")] = None,
+    key_file: Annotated[Path | None, typer.Option(help="The file with the API key.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Report the logins of a file. A bad line stops no other; importing twice is harmless."""
+    local = None if gateway and key_file else find()
+    gateway = gateway or (local.gateway if local else None)
+    api_key = _text_of(key_file) if key_file else (local.api_key if local else None)
+    if not gateway or not api_key:
+        raise ConfigurationError("say where to: --gateway URL and --key-file FILE")
+    with Progress(
+        "{task.description} {task.completed} logins", console=Console(stderr=True), transient=True
+    ) as progress:
+        task = progress.add_task("reported", total=None)
+        outcome = importing.import_logins(
+            _lines_of(file), gateway, api_key, lambda count: progress.advance(task, count)
+        )
+    if as_json:
+        print_json(outcome.as_json())
+    else:
+        for each in outcome.refused:
+            typer.echo(f"line {each.line}: {each.reason}", err=True)
+        typer.echo(f"{outcome.accepted} accepted, {len(outcome.refused)} refused")
+    raise typer.Exit(REFUSED if outcome.refused else OK)
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit code. A user's mistake is one sentence on standard error."""
+    try:
+        app(arguments, prog_name="doorbell")
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else OK
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except (DoorbellError, psycopg.Error) as error:
+        typer.echo(f"doorbell: {_sentence(error)}", err=True)
+        return _exit_code(error)
+    return OK
+
+
+def main() -> None:
+    """The console script."""
+    sys.exit(run())
+
+
+def _sentence(error: Exception) -> str:
+    if isinstance(error, psycopg.errors.UndefinedTable):
+        return "the database has no schema yet: doorbell migrate"
+    if isinstance(error, psycopg.OperationalError):
+        return f"the database does not answer: {error}".strip()
+    return str(error)
+
+
+def _exit_code(error: Exception) -> int:
+    codes: dict[type[Exception], int] = {
+        NotFound: NOT_FOUND,
+        ConfigurationError: MISUSED,
+        Unavailable: UNAVAILABLE,
+        psycopg.OperationalError: UNAVAILABLE,
+    }
+    return next((code for kind, code in codes.items() if isinstance(error, kind)), REFUSED)
+
+
+def _text_of(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{path} cannot be read: {error}") from error
+
+
+def _lines_of(path: Path) -> Iterator[str]:
+    if str(path) == "-":
+        yield from sys.stdin
+        return
+    try:
+        with path.open(encoding="utf-8") as file:
+            yield from file
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{path} cannot be read: {error}") from error

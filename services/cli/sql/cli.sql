@@ -1,0 +1,41 @@
+-- name: workflow
+-- One workflow of any tenant.
+SELECT id AS workflow_id, name, state, tenant_id, user_id, event_id, generation, accepted_at, finished_at
+FROM workflow WHERE id = %(workflow)s
+
+-- name: steps
+-- A workflow's planned steps and whatever else ran for it, in the order of the plan and then of time.
+SELECT id, task, queue, state, position IS NOT NULL AS planned, after, sent_by, attempts, retries,
+    redeliveries, host, ready_at, published_at, due_at, started_at, finished_at, result
+FROM step WHERE workflow_id = %(workflow)s
+ORDER BY position NULLS LAST, ready_at NULLS LAST, id
+
+-- name: verdict
+-- What the outlier API said about a login.
+SELECT level, action, score, reasons, model_version, request_id, stored_at
+FROM verdict WHERE workflow_id = %(workflow)s
+
+-- name: create_tenant
+-- A new tenant; no row when the id is taken.
+INSERT INTO tenant (id, name) VALUES (%(tenant)s, %(name)s) ON CONFLICT DO NOTHING RETURNING id
+
+-- name: find_tenant
+-- Whether a tenant exists.
+SELECT id, name FROM tenant WHERE id = %(tenant)s
+
+-- name: create_key
+-- A new key of a tenant; no row when this very key exists already.
+INSERT INTO api_key (key_sha256, tenant_id) VALUES (%(digest)s, %(tenant)s)
+ON CONFLICT DO NOTHING RETURNING tenant_id
+
+-- name: holder_of_key
+-- Who has a key, and whether it still works.
+SELECT tenant_id, revoked_at FROM api_key WHERE key_sha256 = %(digest)s
+
+-- name: server
+-- The server's version and the time it takes it to be.
+SELECT current_setting('server_version') AS version, clock_timestamp() AS now
+
+-- name: wait_for_turn
+-- Migrations run one at a time; the session's end gives the turn back, however it ends.
+SELECT pg_advisory_lock(hashtextextended('doorbell migrate', 0))

@@ -1,0 +1,47 @@
+"""`doorbell tenant` and `doorbell key`: who may report logins."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import secrets
+
+from services.cli.database import Connection, fetch
+from services.domain.errors import Refused
+
+_TENANT = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
+_KEY = re.compile(r"[\x21-\x7e]{16,200}")
+
+
+def create_tenant(connection: Connection, tenant: str, name: str) -> None:
+    """Raises Refused when the id is taken or cannot be one."""
+    if not _TENANT.fullmatch(tenant):
+        raise Refused(
+            f"{tenant!r} cannot be a tenant's id: use 1 to 63 of a-z, 0-9, - and _,"
+            " beginning with a letter or digit"
+        )
+    if not name.strip() or len(name) > 200:
+        raise Refused("a tenant's name has 1 to 200 characters: users read it in their mails")
+    if not fetch(connection, "create_tenant", tenant=tenant, name=name.strip()):
+        raise Refused(f"there is a tenant {tenant} already")
+
+
+def create_key(connection: Connection, tenant: str, key: str | None = None) -> str:
+    """Give a tenant a key, a fresh random one unless given, and return it. Only its digest is kept.
+
+    A key that the tenant has already stays as it is.
+
+    Raises:
+        Refused: no such tenant, or the key is unfit, another tenant's, or revoked.
+    """
+    if not fetch(connection, "find_tenant", tenant=tenant):
+        raise Refused(f"there is no tenant {tenant}: doorbell tenant create {tenant} NAME")
+    key = secrets.token_urlsafe(32) if key is None else key
+    if not _KEY.fullmatch(key):
+        raise Refused("a key has 16 to 200 printable ASCII characters without spaces")
+    digest = hashlib.sha256(key.encode()).digest()
+    if not fetch(connection, "create_key", digest=digest, tenant=tenant):
+        [holder] = fetch(connection, "holder_of_key", digest=digest)
+        if holder["tenant_id"] != tenant or holder["revoked_at"] is not None:
+            raise Refused("this key is another tenant's or was revoked: choose another")
+    return key
