@@ -8,6 +8,7 @@ from typing import Any
 
 from celery import Celery
 from celery.app.amqp import AMQP
+from celery.app.control import Control
 from kombu import Exchange, Producer
 from kombu.serialization import dumps
 
@@ -23,6 +24,9 @@ class GuardedProducer(Producer):  # type: ignore[misc]  # kombu ships no types
     """Publishes what a programmer sends by hand: mandatory, confirmed, bounded in time and size."""
 
     def publish(self, body: Any, *args: Any, **options: Any) -> Any:
+        if "task" not in (options.get("headers") or {}):
+            # Control messages and events may find nobody listening.
+            return super().publish(body, *args, **options)
         options.setdefault("mandatory", True)
         if options.get("timeout") is None:
             options["timeout"] = PUBLISH_TIMEOUT_SECONDS
@@ -122,10 +126,22 @@ class CollectingProducer:
         )
 
 
+class LedgerControl(Control):  # type: ignore[misc]  # Celery ships no types
+    """Celery's remote control, without what Celery revokes by itself when a chord fails."""
+
+    def revoke(self, *args: Any, **options: Any) -> Any:
+        """Revoke steps, but nothing on behalf of a failed join: its body is blocked, to be replayed."""
+        unit = active_unit()
+        if unit is not None and unit.is_settling:
+            return None
+        return super().revoke(*args, **options)
+
+
 class LedgerApp(Celery):  # type: ignore[misc]  # Celery ships no types
     """A Celery app whose publishing goes into the active unit when there is one."""
 
     amqp_cls = GuardedAMQP
+    control_cls = LedgerControl
 
     def producer_or_acquire(self, producer: Any = None) -> AbstractContextManager[Any]:
         unit = active_unit()

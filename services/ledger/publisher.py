@@ -114,14 +114,15 @@ class Publisher:
         return channel
 
     def _prepared(self, channel: Any, message: Message) -> Any:
+        more = dict(message.properties)
         return channel.prepare_message(
             message.body,
-            priority=0,
+            priority=more.pop("priority", 0),
             content_type="application/json",
             content_encoding="utf-8",
             headers=dict(message.headers),
             # The id by which a returned message is recognised.
-            properties={"delivery_mode": 2, "message_id": message.step_id, **message.properties},
+            properties={"delivery_mode": 2, "message_id": message.step_id, **more},
         )
 
     def _settle(self, delivery_tag: int, multiple: bool) -> list[str]:

@@ -149,22 +149,33 @@ def _fire(  # noqa: PLR0917  # the join, its leaves and where to write
     parts: list[Row],
     body: Any,
 ) -> None:
-    backend = app.backend
     callback = maybe_signature(body, app=app)
     failed = next((part for part in parts if part["status"] != states.SUCCESS), None)
-    with unit.active():
-        if failed is None:
-            callback.delay(_results(app, join, parts))
-            store.close_join(connection, join["id"], "fired")
-            return
-        if join["state"] == "blocked":
-            return
-        error = backend.exception_to_python(backend.decode(failed["result"]))
-        chord_error = ChordError(f"Dependency {failed['step_id']} raised {error!r}")
-        chord_error.__cause__ = error if isinstance(error, BaseException) else None
+    unit.is_settling = True
+    try:
+        with unit.active():
+            if failed is None:
+                callback.delay(_results(app, join, parts))
+                store.close_join(connection, join["id"], "fired")
+            elif join["state"] != "blocked":
+                _block(app, unit, callback, failed)
+                store.close_join(connection, join["id"], "blocked")
+    finally:
+        unit.is_settling = False
+
+
+def _block(app: Celery, unit: Unit, callback: Any, failed: Row) -> None:
+    """The body will not run: its results say why, and its error callbacks fire, as Celery does it."""
+    backend = app.backend
+    error = backend.exception_to_python(backend.decode(failed["result"]))
+    chord_error = ChordError(f"Dependency {failed['step_id']} raised {error!r}")
+    cause = error if isinstance(error, BaseException) else None
+    try:
+        raise chord_error from cause
+    except ChordError:
+        # Celery reads the traceback of the exception that is being handled.
         backend.chord_error_from_stack(callback, chord_error)
-        _fail_outer_join(unit, backend, callback, chord_error)
-        store.close_join(connection, join["id"], "blocked")
+    _fail_outer_join(unit, backend, callback, chord_error)
 
 
 def _fail_outer_join(unit: Unit, backend: Any, callback: Any, error: Exception) -> None:

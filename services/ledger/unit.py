@@ -45,7 +45,8 @@ class Unit:
 
     While a unit is active in this context, publishing and the result backend
     write into it instead of to the broker and the database. `step_id` names
-    the step, if it is one that this process executes.
+    the step, if it is one that this process executes; `is_settling` is true
+    while a join fires.
     """
 
     step_id: str | None = None
@@ -56,6 +57,7 @@ class Unit:
     join_headers: dict[str, str] = field(default_factory=dict)
     join_growth: dict[str, int] = field(default_factory=dict)
     groups: dict[str, str] = field(default_factory=dict)
+    is_settling: bool = False
 
     @contextmanager
     def active(self) -> Iterator[Unit]:

@@ -55,6 +55,12 @@ class Finished:
     outcome: str
 
 
+@dataclass(frozen=True, slots=True)
+class _Committed:
+    messages: list[Message]
+    finished: list[Finished]
+
+
 class Executor:
     """Runs steps on a connection and a publisher of its own. Not thread-safe: one for each thread.
 
@@ -90,8 +96,8 @@ class Executor:
         while not self._stop.is_set():
             try:
                 self._begin(deliveries)
-                self._run_once(deliveries)
-                return
+                committed = self._commit(deliveries)
+                break
             except psycopg.Error as error:
                 if not self._may_try_again(error):
                     self._run_apart(deliveries, error)
@@ -102,6 +108,11 @@ class Executor:
                 return
             finally:
                 self.busy_since = None
+        else:
+            return
+        self._send(committed, deliveries)
+        for finished in committed.finished:
+            self._finish(finished)
 
     def admit(self, delivery: Delivery) -> bool:
         """Whether an I/O step's handler is to be called; if not, `run` answers for it.
@@ -162,7 +173,7 @@ class Executor:
         delivery.outcome = Failed(Unavailable(str(error)) if late else error)
         self.run([delivery])
 
-    def _run_once(self, deliveries: Sequence[Delivery]) -> None:
+    def _commit(self, deliveries: Sequence[Delivery]) -> _Committed:
         connection = self._open()
         started_at = datetime.now(UTC)
         rows = self._lock(connection, deliveries)
@@ -178,11 +189,9 @@ class Executor:
             self._hit("after_join", deliveries)
         connection.commit()
         self._hit("after_commit", deliveries)
-        self._publish(connection, [*settled.messages, *echoes], deliveries)
-        for item in traced:
-            self._finish(Finished(item.delivery, item.answer, item.outcome))
-        for delivery, state in sorted_.settled:
-            self._finish(self._answer_again(delivery, state, rows[delivery.id]))
+        finished = [Finished(t.delivery, t.answer, t.outcome) for t in traced]
+        again = [self._answer_again(d, state, rows[d.id]) for d, state in sorted_.settled]
+        return _Committed([*settled.messages, *echoes], [*finished, *again])
 
     def _lock(
         self, connection: Connection[Any], deliveries: Sequence[Delivery]
@@ -268,28 +277,29 @@ class Executor:
         """What settled steps' commits made ready and no publisher is known to have sent."""
         return store.unpublished_of(connection, [d.id for d, _ in settled]) if settled else []
 
-    def _publish(
-        self,
-        connection: Connection[Any],
-        messages: Sequence[Message],
-        deliveries: Sequence[Delivery],
-    ) -> None:
-        """Publish what is committed; what the broker does not take now, the relay sends."""
+    def _send(self, committed: _Committed, deliveries: Sequence[Delivery]) -> None:
+        """Publish what is committed. Nothing that fails here takes a step back: the relay sends it."""
 
         def on_sent(index: int) -> None:
             if index == 0:
                 self._hit("after_first_publish", deliveries)
 
-        if not messages:
+        if not committed.messages:
             return
         try:
-            confirmed = self._ledger.publisher().publish(messages, on_sent)
+            confirmed = self._ledger.publisher().publish(committed.messages, on_sent)
+            self._hit("after_last_publish", deliveries)
+            connection = self._open()
+            store.mark_published(connection, confirmed)
+            connection.commit()
         except Unavailable as error:
-            logger.warning("%d messages are left to the relay: %s", len(messages), error)
-            return
-        self._hit("after_last_publish", deliveries)
-        store.mark_published(connection, confirmed)
-        connection.commit()
+            logger.warning("%d messages are left to the relay: %s", len(committed.messages), error)
+        except psycopg.Error as error:
+            logger.warning("confirms could not be noted, the relay will repeat them: %s", error)
+            self._drop()
+        except Exception:
+            logger.exception("%d messages are left to the relay", len(committed.messages))
+            self._rollback()
 
     def _answer_again(self, delivery: Delivery, state: str, row: dict[str, Any]) -> Finished:
         if state in ("failed", "dead"):

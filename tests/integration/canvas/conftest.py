@@ -1,0 +1,127 @@
+"""Workers of ours in both styles, and one of Celery's own with Redis, on one private broker."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from celery import Celery
+
+from routing.load import load
+from services import settings
+from services.celery_app import make_app
+from tests.support.canvas_tasks import register, stock_app
+from tests.support.fleet import Fleet, doorbell_node, free_port, wait_until
+from tests.support.postgres import PrivatePostgres
+from tests.support.rabbitmq import ADMINISTRATOR, PrivateRabbitMQ
+
+MODULE = "tests.support.canvas_tasks"
+
+
+@dataclass
+class Workshop:
+    """An app with hand-made tasks and a running worker for them."""
+
+    app: Celery
+    tasks: dict[str, Any]
+    directory: Path
+    log: Callable[[], str]
+
+    def __getattr__(self, name: str) -> Any:
+        return self.tasks[name]
+
+    def seen(self, line: str = "") -> int:
+        """How often the tasks have noted a line that starts like this."""
+        file = self.directory / "seen"
+        lines = file.read_text().splitlines() if file.exists() else []
+        return sum(found.startswith(line) for found in lines)
+
+    def forget(self) -> None:
+        (self.directory / "seen").unlink(missing_ok=True)
+
+
+@pytest.fixture(scope="session")
+def node() -> Iterator[PrivateRabbitMQ]:
+    with doorbell_node() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PrivatePostgres]:
+    with PrivatePostgres() as running:
+        yield running
+
+
+@pytest.fixture(scope="session", params=["maintenance", "db_writes"], ids=["io", "batch"])
+def ours(
+    request: pytest.FixtureRequest,
+    node: PrivateRabbitMQ,
+    postgres: PrivatePostgres,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Workshop]:
+    """A pool's worker of each style; the client uses the same broker user."""
+    pool = request.param
+    directory = tmp_path_factory.mktemp(pool)
+    with postgres.database() as url, Fleet(node, url, directory) as fleet:
+        fleet.start(pool, MODULE, (pool,))
+        environment = fleet.environment(pool)
+        wanted = {k: v for k, v in environment.items() if k.startswith(("DOORBELL_", "OUTLIER_"))}
+        app = make_app(settings.load(wanted), load())
+        tasks = register(app, pool, str(directory))
+        workshop = Workshop(app, tasks, directory, lambda: fleet.log(pool))
+        wait_until(lambda: node.manage("GET", f"queues/doorbell/{pool}").get("consumers"))
+        yield workshop
+        app.ledger.close()
+        app.close()
+
+
+@pytest.fixture(scope="session")
+def redis_url() -> Iterator[str]:
+    program = shutil.which("redis-server")
+    if program is None:
+        if os.environ.get("CI"):
+            pytest.fail("redis-server is missing: install the package redis-server")
+        pytest.skip("redis-server is missing: install the package redis-server")
+    port = free_port()
+    process = subprocess.Popen(
+        [program, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", "/tmp"],
+        stdout=subprocess.DEVNULL,
+    )
+    try:
+        yield f"redis://127.0.0.1:{port}/0"
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+@pytest.fixture(scope="session")
+def stock(
+    node: PrivateRabbitMQ,
+    postgres: PrivatePostgres,
+    redis_url: str,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Workshop]:
+    """Celery as it comes, with Redis: what a hand-made canvas is compared with."""
+    directory = tmp_path_factory.mktemp("stock")
+    node.manage("PUT", "vhosts/stock")
+    everything = {"configure": ".*", "write": ".*", "read": ".*"}
+    node.manage("PUT", f"permissions/stock/{ADMINISTRATOR}", everything)
+    broker_url = node.broker_url(ADMINISTRATOR, node.password, "stock")
+    with postgres.database() as url, Fleet(node, url, directory) as fleet:
+        fleet.start("stock", MODULE, ("--stock", broker_url, redis_url), user="operator")
+        app = stock_app(broker_url, redis_url)
+        tasks = register(app, "hand", str(directory))
+        wait_until(
+            lambda: any(
+                q["name"] == "hand" and q.get("consumers")
+                for q in node.manage("GET", "queues/stock")
+            )
+        )
+        yield Workshop(app, tasks, directory, lambda: fleet.log("stock"))
+        app.close()
