@@ -18,6 +18,7 @@ from deploy.local.readiness import wait_until_ready
 from deploy.local.supervision import Supervisor, configure
 from routing.load import load
 from routing.topology import Topology
+from services.cli.migrations import migrate
 
 _USUAL_PORTS: Mapping[str, int | None] = {
     "gateway": 8000,
@@ -82,7 +83,7 @@ def up(layout: Layout, counts: Mapping[str, int], say: Say, *, usual_ports: bool
         supervisor.start_programs(p.name for p in cluster.services)
         wait_until_ready(layout, supervisor, [postgres_process], _SERVICES_SECONDS, _unsaid)
         postgres.create_database(layout, cluster.ports["postgres"])
-        postgres.migrate(layout, cluster.ports["postgres"])
+        migrate(postgres.url(layout, cluster.ports["postgres"]))
         wait_until_ready(layout, supervisor, cluster.services, _SERVICES_SECONDS, say)
         supervisor.start_programs(p.name for p in cluster.product)
         wait_until_ready(layout, supervisor, cluster.product, _PRODUCT_SECONDS, say)

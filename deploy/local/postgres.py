@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import pwd
 import re
@@ -12,9 +11,8 @@ import sys
 from pathlib import Path
 
 import psycopg
-from yoyo import get_backend, read_migrations
 
-from deploy.local.layout import REPOSITORY, Layout
+from deploy.local.layout import Layout
 from deploy.local.passwords import read_or_make, write
 from deploy.local.ports import HOST
 from deploy.local.process import ClusterError, Process
@@ -23,7 +21,6 @@ USER = "doorbell"
 DATABASE = "doorbell"
 
 _ACCOUNT = "postgres"
-_MIGRATIONS = REPOSITORY / "deploy" / "postgres" / "migrations"
 _HOME = Path("/var/lib/postgresql")
 _CONFIGURATION = {
     "listen_addresses": HOST,
@@ -98,14 +95,6 @@ def create_database(layout: Layout, port: int) -> None:
             raise
         environment = {"PGPASSWORD": read_or_make(layout.secrets / "database_password")}
         _run("createdb", "-h", HOST, "-p", str(port), "-U", USER, DATABASE, environment=environment)
-
-
-def migrate(layout: Layout, port: int) -> None:
-    """Bring the database's schema up to date."""
-    backend = get_backend(url(layout, port).replace("postgresql:", "postgresql+psycopg:", 1))
-    migrations = read_migrations(str(_MIGRATIONS))
-    with contextlib.closing(backend.connection), backend.lock():
-        backend.apply_migrations(backend.to_apply(migrations))
 
 
 def _probe(layout: Layout, port: int) -> None:
