@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Any
 
@@ -69,7 +70,10 @@ def _describe(app: FastAPI) -> dict[str, Any]:
         title=app.title, version=app.version, description=app.description, routes=app.routes
     )
     schemas = document["components"]["schemas"]
-    schemas["Login"] = LoginReport.model_json_schema()
+    login = LoginReport.model_json_schema()
+    # An example that is refused for its time, when somebody tries it out, would be a poor one.
+    now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    schemas["Login"] = login | {"example": login["example"] | {"occurred_at": now}}
     schemas["LoginBatch"] = {
         "type": "object",
         "title": "LoginBatch",

@@ -101,16 +101,15 @@ def test_an_absent_database_is_503_and_the_same_request_succeeds_once_later(
             known, unknown = login(), login()
             accepted = door.report(known).json()
             mortal_postgres.kill()
-            for _ in range(2):
-                for answer in (
-                    door.report(unknown),
-                    door.report_batch(unknown, login()),
-                    door.read(f"/v1/workflows/{accepted['workflow_id']}"),
-                    door.read("/readyz"),
-                ):
-                    assert answer.status_code == 503
-                    assert answer.headers["retry-after"] == "2"
-                    assert answer.headers["content-type"] == "application/problem+json"
+            for answer in (
+                door.report(unknown),
+                door.report_batch(unknown, login()),
+                door.read(f"/v1/workflows/{accepted['workflow_id']}"),
+                door.read("/readyz"),
+            ):
+                assert answer.status_code == 503
+                assert answer.headers["retry-after"] == "2"
+                assert answer.headers["content-type"] == "application/problem+json"
             assert door.read("/healthz").status_code == 200
             mortal_postgres.start()
             wait_until(lambda: door.report(unknown).status_code == 202, seconds=10)

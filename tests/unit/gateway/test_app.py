@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -13,6 +14,7 @@ from fastapi import FastAPI
 
 from services.gateway.app import make_app
 from services.gateway.outbox import PublishesMessages
+from services.gateway.reports import read_report
 from services.ledger.planning import Plan
 
 
@@ -168,8 +170,6 @@ def test_an_overfull_outbox_sheds_logins(app: FastAPI) -> None:
 
 
 def _now(login: dict[str, str]) -> dict[str, str]:
-    from datetime import UTC, datetime
-
     return login | {"occurred_at": datetime.now(UTC).isoformat()}
 
 
@@ -209,7 +209,8 @@ def test_every_route_is_described_in_full(app: FastAPI) -> None:
                 assert operation["security"]
                 assert {"401", "422", "503"} <= set(operation["responses"])
     _walk_references(document, lambda name: name in schemas)
-    assert schemas["Login"]["example"]
+    report, errors = read_report(schemas["Login"]["example"])
+    assert report is not None, errors
     assert "HTTPValidationError" not in str(document)
 
 

@@ -1,0 +1,75 @@
+"""`doorbell topology verify` and `doctor` against a real broker."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.integration.cli.conftest import Run
+from tests.support.broker import PASSWORDS, TOPOLOGY, fill, url_of
+from tests.support.rabbitmq import PrivateRabbitMQ
+
+
+@pytest.fixture(scope="module")
+def node() -> Iterator[PrivateRabbitMQ]:
+    with PrivateRabbitMQ() as running:
+        fill(running)
+        yield running
+
+
+@pytest.fixture
+def cluster(
+    node: PrivateRabbitMQ, database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> PrivateRabbitMQ:
+    """The node as a local cluster's: known from endpoints.json alone, as the user `operator`."""
+    monkeypatch.delenv("DOORBELL_DATABASE_URL")
+    monkeypatch.delenv("DOORBELL_BROKER_URL")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / ".local").mkdir()
+    management = node.management_url.replace("//", f"//operator:{PASSWORDS['operator']}@")
+    endpoints = {
+        "database_url": database_url,
+        "broker_url": url_of(node, "operator"),
+        "rabbitmq_management": management,
+    }
+    (tmp_path / ".local" / "endpoints.json").write_text(json.dumps(endpoints))
+    return node
+
+
+def test_a_broker_with_the_topology_agrees(cluster: PrivateRabbitMQ, doorbell: Run) -> None:
+    """The operator's own account may look."""
+    assert doorbell("topology", "verify") == (0, [])
+
+
+def test_a_difference_is_named(cluster: PrivateRabbitMQ, doorbell: Run) -> None:
+    """A queue that nobody declared makes the command fail and is named."""
+    path = f"queues/{TOPOLOGY.vhost}/stray"
+    cluster.manage("PUT", path, {"durable": True})
+    try:
+        code, [difference] = doorbell("topology", "verify")
+    finally:
+        cluster.manage("DELETE", path)
+    assert code == 1
+    assert (difference["kind"], difference["name"]) == ("extra", "stray")
+
+
+def test_a_wrong_password_is_refused_in_a_sentence(
+    cluster: PrivateRabbitMQ, doorbell: Run, tmp_path: Path
+) -> None:
+    """Who may not look hears so."""
+    (tmp_path / "password").write_text("wrong")
+    code, complaint = doorbell("topology", "verify", "--password-file", tmp_path / "password")
+    assert code == 1
+    assert "operator may not read" in complaint
+
+
+def test_the_doctor_misses_the_workers(cluster: PrivateRabbitMQ, doorbell: Run) -> None:
+    """With everything declared and nobody consuming, the workers are what is wrong."""
+    code, findings = doorbell("doctor")
+    wrong = {each["what"]: each for each in findings if each["verdict"] == "wrong"}
+    assert code == 1
+    assert set(wrong) == {"workers"}
+    assert all(queue in wrong["workers"]["detail"] for queue in TOPOLOGY.queues)

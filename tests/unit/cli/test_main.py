@@ -1,0 +1,96 @@
+"""The command's arguments, exit codes and words for mistakes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from services.cli import main as cli
+
+
+@pytest.fixture(autouse=True)
+def nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No cluster, and a database that nobody listens for."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DOORBELL_DATABASE_URL", "postgresql://x:secret@127.0.0.1:1/doorbell")
+    monkeypatch.setenv("DOORBELL_BROKER_URL", "pyamqp://x:secret@127.0.0.1:1/doorbell")
+    monkeypatch.delenv("OUTLIER_API_URL", raising=False)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (["--help"], 0),
+        (["topology", "show"], 0),
+        ([], 2),
+        (["frobnicate"], 2),
+        (["trace"], 2),
+        (["trace", "not-a-uuid"], 2),
+        (["trace", "00000000-0000-4000-8000-000000000000"], 3),
+        (["migrate"], 3),
+        (["migrate", "--directory", "/nonexistent"], 2),
+        (["tenant", "create", "Not An Id", "name"], 3),
+        (["key", "create", "shop", "--key-file", "/nonexistent"], 2),
+        (["topology", "verify"], 2),
+        (["topology", "verify", "--management-url", "http://u:p@127.0.0.1:1"], 3),
+        (["topology", "verify", "--management-url", "ftp://u:p@127.0.0.1:1"], 2),
+        (["logins", "import", "/nonexistent"], 2),
+        (["logins", "import", "."], 2),
+    ],
+)
+def test_exit_codes_mean_something(
+    arguments: list[str], code: int, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A mistake, an absent service and success are told apart, and nobody sees a stack trace."""
+    assert cli.run(arguments) == code
+    output = capfd.readouterr()
+    assert "Traceback" not in output.out + output.err
+    assert "secret" not in output.out + output.err
+    if code:
+        assert output.err or not arguments
+
+
+def test_the_help_documents_the_exit_codes(capfd: pytest.CaptureFixture[str]) -> None:
+    """Scripts can rely on what the help says."""
+    cli.run(["--help"])
+    assert "3 a service does not" in " ".join(capfd.readouterr().out.split())
+
+
+def test_the_topology_is_shown_as_json(capfd: pytest.CaptureFixture[str]) -> None:
+    """Scripts get pools, queues and tasks without parsing a table."""
+    cli.run(["topology", "show", "--json"])
+    shape = json.loads(capfd.readouterr().out)
+    names = [pool["pool"] for pool in shape["pools"]]
+    assert "maintenance" in names
+    assert {task["queue"] for task in shape["tasks"]} <= {
+        queue["queue"] for pool in shape["pools"] for queue in pool["queues"]
+    }
+
+
+def test_the_doctor_looks_at_everything_even_when_all_is_down(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """Each thing that is wrong comes with a way to mend it, and does not hide the next one."""
+    assert cli.run(["doctor", "--json"]) == 1
+    findings = {each["what"]: each for each in json.loads(capfd.readouterr().out)}
+    assert findings["librabbitmq"]["verdict"] == "ok"
+    assert {what for what, each in findings.items() if each["verdict"] == "wrong"} == {
+        "database",
+        "broker",
+    }
+    assert all(each["mend"] for each in findings.values() if each["verdict"] == "wrong")
+    assert "secret" not in str(findings)
+
+
+def test_lines_that_are_no_json_are_named(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A bad line is reported by its number, and blank ones do not count."""
+    (tmp_path / "logins").write_text("\n{\n\nnope\n")
+    (tmp_path / "key").write_text("k")
+    arguments = ["--gateway", "http://127.0.0.1:1", "--key-file", "key", "--json"]
+    assert cli.run(["logins", "import", "logins", *arguments]) == 1
+    outcome = json.loads(capfd.readouterr().out)
+    assert [each["line"] for each in outcome["refused"]] == [2, 4]
