@@ -11,10 +11,12 @@ from prometheus_client import start_http_server
 
 from routing.commands import celery_arguments
 from routing.load import load as load_topology
+from routing.rules import check_tasks
 from services import settings as configuration
 from services.bootstrap import configure_runner, make_wiring, register_steps
 from services.celery_app import make_app
 from services.domain.errors import ConfigurationError
+from services.handlers.fingerprint import describe
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -28,6 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         settings = configuration.load()
         app = make_app(settings, topology)
         register_steps(app, topology, make_wiring(app, settings))
+        check_tasks(topology, app.tasks)
         configure_runner(app, settings, topology, options.pool)
         celery = celery_arguments(topology, options.pool, options.process)
     except ConfigurationError as error:
@@ -36,10 +39,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(
         level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
+    # The parser of user agents loads its rules on first use; no login should wait for that.
+    describe("")
     if settings.metrics_port:
         start_http_server(settings.metrics_port, settings.metrics_host)
     app.worker_main(
-        [*celery, "--without-gossip", "--without-mingle", "--task-events", "--loglevel=WARNING"]
+        [*celery, "--task-events", "--loglevel=WARNING"]
     )
     return 0
 

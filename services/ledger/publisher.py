@@ -8,6 +8,7 @@ from time import monotonic
 from typing import Any
 
 import amqp
+import kombu.exceptions
 from celery import Celery
 
 from services.domain.errors import Unavailable
@@ -143,4 +144,4 @@ class Publisher:
 
 
 def _broken() -> tuple[type[BaseException], ...]:
-    return (OSError, amqp.AMQPError, amqp.exceptions.RecoverableConnectionError)
+    return (OSError, amqp.AMQPError, kombu.exceptions.OperationalError)

@@ -189,6 +189,8 @@ class Executor:
             self._hit("after_join", deliveries)
         connection.commit()
         self._hit("after_commit", deliveries)
+        if settled.fired:
+            self._hit("before_body_publish", deliveries)
         finished = [Finished(t.delivery, t.answer, t.outcome) for t in traced]
         again = [self._answer_again(d, state, rows[d.id]) for d, state in sorted_.settled]
         return _Committed([*settled.messages, *echoes], [*finished, *again])

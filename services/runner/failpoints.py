@@ -12,6 +12,7 @@ POINTS = (
     "after_handler",
     "after_join",
     "after_commit",
+    "before_body_publish",
     "after_first_publish",
     "after_last_publish",
     "before_ack",
@@ -22,8 +23,8 @@ class Failpoints:
     """Armed from a setting `POINT@TASK=MARKER,...`; unarmed points cost a dictionary look-up.
 
     The marker file is created when the point kills, so that it does so once
-    however many processes share the setting. `after_join` is the commit that
-    sent a chord's body.
+    however many processes share the setting. `after_join` lies before the
+    commit that completes a chord's header, `before_body_publish` behind it.
     """
 
     def __init__(self, spec: str = "") -> None:

@@ -18,6 +18,7 @@ from typing import Any, Self
 
 import pytest
 import requests
+from kombu import Connection
 
 from routing.definitions import password_hash
 
@@ -146,6 +147,13 @@ class PrivateRabbitMQ:
         if not answer.ok:
             raise RuntimeError(f"{method} {path}: {answer.status_code} {answer.text}")
         return answer.json() if answer.content else None
+
+    def peek(self, queue: str, vhost: str) -> tuple[int, int]:
+        """A queue's ready messages and consumers at this moment; management is seconds behind."""
+        address = self.broker_url(ADMINISTRATOR, self.password, vhost)
+        with Connection(address) as connection, connection.channel() as channel:
+            found = channel.queue_declare(queue, passive=True)
+            return int(found.message_count), int(found.consumer_count)
 
     def control(self, *arguments: str) -> str:
         """Run rabbitmqctl on this node and return what it prints."""
