@@ -65,7 +65,7 @@ def configure_runner(
 ) -> RunnerConfig:
     """Tell the app which pool this process is one of."""
     wanted = topology.pool(pool)
-    app.runner = RunnerConfig(
+    config = RunnerConfig(
         pool=pool,
         style=wanted.style,
         host=settings.host_name,
@@ -75,4 +75,5 @@ def configure_runner(
         transaction=PostgresTransaction,
         failpoints=settings.failpoints,
     )
-    return app.runner
+    app.runner = config
+    return config

@@ -55,9 +55,11 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
             values[name] = _convert(name, text)
         except ValueError as error:
             problems.append(f"{_variable(name)}: {error}")
-    for name in ("broker_url", "database_url"):
-        if name not in raw:
-            problems.append(f"{_variable(name)} (or {_variable(name)}_FILE) is not set")
+    problems.extend(
+        f"{_variable(name)} (or {_variable(name)}_FILE) is not set"
+        for name in ("broker_url", "database_url")
+        if name not in raw
+    )
     if problems:
         raise ConfigurationError("\n".join(problems))
     return Settings(**values)  # type: ignore[arg-type]  # _convert gives each field its type

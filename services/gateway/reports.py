@@ -29,7 +29,7 @@ MAX_KEY_LENGTH = 200
 MAX_BATCH = 1_000
 MAX_AHEAD = timedelta(minutes=5)
 """How far an application's clock may run ahead of ours."""
-MAX_AGE = timedelta(days=90)
+MAX_AGE = timedelta(days=365)
 """Older logins are history, not news: nobody is to be warned about them."""
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
@@ -73,7 +73,7 @@ def _is_plausible(value: datetime, info: ValidationInfo) -> datetime:
     if value > now + MAX_AHEAD:
         raise ValueError("lies more than 5 minutes in the future: check the clock of the sender")
     if value < now - MAX_AGE:
-        raise ValueError("is more than 90 days old")
+        raise ValueError("is more than 365 days old")
     return value
 
 
@@ -123,7 +123,7 @@ class LoginReport(BaseModel):
     )
     user_id: _Identifier = Field(description="The application's id of the user.")
     occurred_at: _Time = Field(
-        description="ISO 8601 with a time zone; at most 5 minutes ahead and 90 days old.",
+        description="ISO 8601 with a time zone; at most 5 minutes ahead and 365 days old.",
         json_schema_extra={"format": "date-time"},
     )
     ip: _Address = Field(description="The IPv4 or IPv6 address that the user signed in from.")

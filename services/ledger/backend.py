@@ -14,7 +14,7 @@ from services.ledger.settle import settle
 from services.ledger.unit import JoinPart, StoredResult, Unit, active_unit
 
 
-class LedgerBackend(BaseBackend):  # type: ignore[misc]  # Celery ships no types
+class LedgerBackend(BaseBackend):
     """Reads and writes steps.
 
     Inside a step's execution everything is written into the active unit and
@@ -27,6 +27,7 @@ class LedgerBackend(BaseBackend):  # type: ignore[misc]  # Celery ships no types
     psycopg connection and commits.
     """
 
+    app: Any
     supports_autoexpire = True
     persistent = True
 
@@ -52,9 +53,9 @@ class LedgerBackend(BaseBackend):  # type: ignore[misc]  # Celery ships no types
         stored = StoredResult(
             step_id=task_id,
             status=state,
-            result=self.encode(result),
+            result=self._json(result),
             traceback=str(traceback) if traceback else None,
-            children=self.encode(children) if children else None,
+            children=self._json(children) if children else None,
             task=getattr(request, "task", None),
             root_id=getattr(request, "root_id", None),
             parent_id=getattr(request, "parent_id", None),
@@ -83,28 +84,36 @@ class LedgerBackend(BaseBackend):  # type: ignore[misc]  # Celery ships no types
             "worker": row["host"],
             "parent_id": row["parent_id"],
         }
-        return self.meta_from_decoded(meta)  # type: ignore[no-any-return]
+        return self.meta_from_decoded(meta)
 
     def _meta_of_stored(self, stored: StoredResult) -> dict[str, Any]:
-        return self.meta_from_decoded(  # type: ignore[no-any-return]
+        return self.meta_from_decoded(
             {
                 "task_id": stored.step_id,
                 "status": stored.status,
-                "result": self.decode(stored.result) if stored.result else None,
+                "result": json.loads(stored.result) if stored.result else None,
                 "traceback": stored.traceback,
                 "children": self._children(stored.children),
             }
         )
 
+    def _json(self, value: Any) -> str:
+        """Celery's encoding of a value; raises kombu's EncodeError when it has none."""
+        text: Any = self.encode(value)
+        return str(text)
+
+    def _value(self, text: str) -> Any:
+        return self.decode(text)  # type: ignore[arg-type]  # JSON is text, whatever the stub says
+
     def _children(self, text: str | None) -> list[Any]:
-        return self.decode(text) if text else []
+        return self._value(text) if text else []
 
     def _forget(self, task_id: str) -> None:
         with self.app.ledger.connection() as connection:
             store.forget(connection, task_id)
 
     def _save_group(self, group_id: str, result: GroupResult) -> GroupResult:
-        text = self.encode({"result": result.as_tuple()})
+        text = self._json({"result": result.as_tuple()})
         current = active_unit()
         if current is not None:
             current.groups[group_id] = text
@@ -135,7 +144,7 @@ class LedgerBackend(BaseBackend):  # type: ignore[misc]  # Celery ships no types
         """Keep the header's shape when it is nested, so that the body gets it back nested."""
         header = self.app.GroupResult(*header_result_args)
         if any(isinstance(result, GroupResult) for result in header.results):
-            self._write(Unit(join_headers={header.id: self.encode(header.as_tuple())}))
+            self._write(Unit(join_headers={header.id: self._json(header.as_tuple())}))
 
     def set_chord_size(self, group_id: str, chord_size: int) -> None:
         """Celery counts the header's leaves here, before it sends the last one."""
@@ -154,7 +163,7 @@ class LedgerBackend(BaseBackend):  # type: ignore[misc]  # Celery ships no types
             step_id=request.id,
             position=request.group_index,
             status=state,
-            result=self.encode(self.encode_result(result, state)),
+            result=self._json(self.encode_result(result, state)),
             body=request.chord,
         )
         self._write(Unit(parts=[part]))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from celery import Celery
@@ -20,7 +20,7 @@ CONFIRM_TIMEOUT_SECONDS = 10.0
 """Without these a broker alarm would hold a publisher for ever."""
 
 
-class GuardedProducer(Producer):  # type: ignore[misc]  # kombu ships no types
+class GuardedProducer(Producer):
     """Publishes what a programmer sends by hand: mandatory, confirmed, bounded in time and size."""
 
     def publish(self, body: Any, *args: Any, **options: Any) -> Any:
@@ -34,7 +34,7 @@ class GuardedProducer(Producer):  # type: ignore[misc]  # kombu ships no types
             options["confirm_timeout"] = CONFIRM_TIMEOUT_SECONDS
         return super().publish(body, *args, **options)
 
-    def _prepare(  # noqa: PLR0917  # kombu's own signature
+    def _prepare(  # kombu's own signature
         self,
         body: Any,
         serializer: str | None = None,
@@ -50,7 +50,7 @@ class GuardedProducer(Producer):  # type: ignore[misc]  # kombu ships no types
         return prepared
 
 
-class GuardedAMQP(AMQP):  # type: ignore[misc]  # Celery ships no types for this module
+class GuardedAMQP(AMQP):
     """Celery's AMQP helper with the producer above."""
 
     Producer = GuardedProducer
@@ -111,8 +111,8 @@ class CollectingProducer:
                 "expires: a message that expires stops its canvas without a word;"
                 " check a deadline inside the task"
             )
-        _, _, data = dumps(body, serializer="json")
-        properties = {
+        data: Any = dumps(body, serializer="json")[2]
+        properties: dict[str, Any] = {
             "correlation_id": correlation_id,
             "reply_to": reply_to,
             "priority": priority,
@@ -126,7 +126,7 @@ class CollectingProducer:
         )
 
 
-class LedgerControl(Control):  # type: ignore[misc]  # Celery ships no types
+class LedgerControl(Control):
     """Celery's remote control, without what Celery revokes by itself when a chord fails."""
 
     def revoke(self, *args: Any, **options: Any) -> Any:
@@ -137,14 +137,14 @@ class LedgerControl(Control):  # type: ignore[misc]  # Celery ships no types
         return super().revoke(*args, **options)
 
 
-class LedgerApp(Celery):  # type: ignore[misc]  # Celery ships no types
+class LedgerApp(Celery[Any]):
     """A Celery app whose publishing goes into the active unit when there is one."""
 
-    amqp_cls = GuardedAMQP
-    control_cls = LedgerControl
+    amqp_cls: Any = GuardedAMQP
+    control_cls: Any = LedgerControl
 
-    def producer_or_acquire(self, producer: Any = None) -> AbstractContextManager[Any]:
+    def producer_or_acquire(self, producer: Any = None) -> Any:
         unit = active_unit()
         if unit is None or producer is not None:
-            return super().producer_or_acquire(producer)  # type: ignore[no-any-return]
+            return super().producer_or_acquire(producer)
         return nullcontext(CollectingProducer(unit))

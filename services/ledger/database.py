@@ -16,7 +16,7 @@ from services.ledger import store
 from services.ledger.message import Message
 from services.ledger.publisher import Publisher
 
-_KEEPALIVES = {
+_KEEPALIVES: dict[str, Any] = {
     # A dead client's locks must go: without these its row locks outlive it by hours.
     "keepalives_idle": 10,
     "keepalives_interval": 5,

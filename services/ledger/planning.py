@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from celery import Celery
-from celery.canvas import Signature, _chain, _chord, group, maybe_signature
+from celery.canvas import Signature, _chain, group, maybe_signature
+from celery.canvas import chord as _chord
 
 from services.ledger.message import Message
 from services.ledger.unit import Unit
@@ -54,17 +56,15 @@ def plan(app: Celery, signature: Signature) -> Plan:
     for message in unit.messages:
         last = _add(app, steps, message.step_id, message.task, message.queue, (), root, message)
         following = _embedded(message, "chain")
-        _follow(app, steps, [maybe_signature(s, app=app) for s in reversed(following)], last, root)
+        _follow(app, steps, list(reversed(following)), last, root)
     return Plan(tuple(steps))
 
 
-def _embedded(message: Message, key: str) -> Sequence[Any]:
-    from kombu.utils.json import loads
-
-    return loads(message.body)[2].get(key) or ()
+def _embedded(message: Message, key: str) -> list[Any]:
+    return json.loads(message.body)[2].get(key) or []
 
 
-def _add(  # noqa: PLR0917  # one row's columns
+def _add(  # one row's columns
     app: Celery,
     steps: list[PlannedStep],
     step_id: str,
@@ -82,7 +82,7 @@ def _add(  # noqa: PLR0917  # one row's columns
 def _follow(
     app: Celery,
     steps: list[PlannedStep],
-    signatures: Sequence[Signature],
+    signatures: Sequence[Any],
     after: tuple[str, ...],
     root: str | None,
 ) -> tuple[str, ...]:
@@ -94,11 +94,11 @@ def _follow(
 def _walk(
     app: Celery,
     steps: list[PlannedStep],
-    signature: Signature,
+    embedded: Any,
     after: tuple[str, ...],
     root: str | None,
 ) -> tuple[str, ...]:
-    signature = maybe_signature(signature, app=app)
+    signature: Any = maybe_signature(embedded, app=app)
     if isinstance(signature, _chain):
         return _follow(app, steps, signature.tasks, after, root)
     if isinstance(signature, group):

@@ -103,7 +103,7 @@ class Publisher:
         if self._channel is not None:
             return self._channel
         options = dict(self._app.conf.broker_transport_options or {}, confirm_publish=False)
-        connection = self._app.connection_for_write(transport_options=options)
+        connection: Any = self._app.connection_for_write(transport_options=options)
         connection.ensure_connection(max_retries=1, timeout=self._timeout)
         channel = connection.channel()
         channel.confirm_select()

@@ -104,18 +104,18 @@ def _end_workflows(
             if own.execution.state in _FAILED:
                 failed.append(step_id)
             # A step that sent something on cannot be a workflow's last one.
-            if own.execution.state in _ENDED and not unit.messages:
-                ended.append(own.workflow_id)
-            elif own.execution.state in _FAILED:
+            if (
+                own.execution.state in _ENDED
+                and not unit.messages
+                or own.execution.state in _FAILED
+            ):
                 ended.append(own.workflow_id)
     if failed:
         store.block_after(connection, ended, failed)
     return store.finish_workflows(connection, ended)
 
 
-def _resolve_joins(
-    connection: Connection[Any], app: Celery, unit: Unit, settled: Settled
-) -> None:
+def _resolve_joins(connection: Connection[Any], app: Celery, unit: Unit, settled: Settled) -> None:
     """Count the unit's leaves and fire the joins that are complete; firing may end outer leaves."""
     declared = bool(unit.join_sizes or unit.join_headers or unit.join_growth)
     if declared or unit.parts:
@@ -141,7 +141,7 @@ def _resolve_joins(
             store.declare_joins(connection, unit.join_sizes, unit.join_headers, {}, ())
 
 
-def _fire(  # noqa: PLR0917  # the join, its leaves and where to write
+def _fire(  # the join, its leaves and where to write
     connection: Connection[Any],
     app: Celery,
     unit: Unit,
@@ -149,7 +149,7 @@ def _fire(  # noqa: PLR0917  # the join, its leaves and where to write
     parts: list[Row],
     body: Any,
 ) -> None:
-    callback = maybe_signature(body, app=app)
+    callback: Any = maybe_signature(body, app=app)
     failed = next((part for part in parts if part["status"] != states.SUCCESS), None)
     unit.is_settling = True
     try:
@@ -209,5 +209,5 @@ def _results(app: Celery, join: Row, parts: list[Row]) -> list[Any]:
 
 def _nest(result: Any, decoded: dict[str, Any]) -> Any:
     if isinstance(result, GroupResult):
-        return [_nest(child, decoded) for child in result.results]
+        return [_nest(child, decoded) for child in result.results or ()]
     return decoded.pop(result.id, None)

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, LiteralString, cast
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from psycopg import Connection
@@ -35,12 +35,13 @@ class Execution:
 
 def _run(connection: Connection[Any], name: str, **values: Any) -> list[Row]:
     with connection.cursor(row_factory=dict_row) as cursor:
-        cursor.execute(cast(LiteralString, _SQL[name]), values)
+        cursor.execute(_SQL[name].encode(), values)
         return cursor.fetchall() if cursor.description else []
 
 
 def lock_steps(
-    connection: Connection[Any], messages: Sequence[tuple[str, str, str, str | None, str | None, int]]
+    connection: Connection[Any],
+    messages: Sequence[tuple[str, str, str, str | None, str | None, int]],
 ) -> dict[str, Row]:
     """Lock the rows of delivered steps; a step seen for the first time gets one.
 
@@ -147,9 +148,7 @@ def forget(connection: Connection[Any], step_id: str) -> None:
     _run(connection, "forget", id=step_id)
 
 
-def insert_workflows(
-    connection: Connection[Any], workflows: Sequence[tuple[UUID, Plan]]
-) -> None:
+def insert_workflows(connection: Connection[Any], workflows: Sequence[tuple[UUID, Plan]]) -> None:
     """Write the planned steps of accepted workflows, whose own rows must exist."""
     steps = [(workflow, step) for workflow, plan in workflows for step in plan.steps]
     if not steps:

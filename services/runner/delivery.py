@@ -11,6 +11,8 @@ from kombu.serialization import loads
 
 from services.domain.outcome import Outcome
 
+JSON = "application/json"
+
 
 @dataclass(slots=True)
 class Delivery:
@@ -45,7 +47,7 @@ class Delivery:
     def value(self) -> Any:
         """The message's value: its only argument, or all of them when there are several."""
         args, kwargs, _ = (
-            loads(self.body, self.content_type, self.content_encoding, accept={"application/json"})
+            loads(self.body, self.content_type, self.content_encoding or "utf-8", accept={JSON})
             if self.content_type
             else self.body
         )

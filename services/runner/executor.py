@@ -12,6 +12,7 @@ from time import monotonic
 from typing import Any
 
 import psycopg
+from billiard.einfo import ExceptionInfo
 from celery import Celery
 from psycopg import Connection
 
@@ -102,7 +103,7 @@ class Executor:
                 if not self._may_try_again(error):
                     self._run_apart(deliveries, error)
                     return
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001  # a bug in a handler is that step's failure
                 self._rollback()
                 self._run_apart(deliveries, error)
                 return
@@ -251,17 +252,15 @@ class Executor:
             elif isinstance(task, BatchTask):
                 lists.setdefault(delivery.task, []).append(delivery)
         for name, members in lists.items():
-            task = self._app.tasks[name]
-            outcomes: Sequence[Outcome] = task.many(
+            handled: Any = self._app.tasks[name]
+            outcomes: Sequence[Outcome] = handled.many(
                 [member.value() for member in members], prepared.transaction
             )
             prepared.outcomes |= {
                 member.id: outcome for member, outcome in zip(members, outcomes, strict=True)
             }
 
-    def _trace(
-        self, connection: Connection[Any], delivery: Delivery, prepared: Running
-    ) -> Traced:
+    def _trace(self, connection: Connection[Any], delivery: Delivery, prepared: Running) -> Traced:
         outcome = delivery.outcome
         if isinstance(outcome, Failed) and isinstance(outcome.error, KilledTooOften):
             return fail(self._app, delivery, outcome.error)
@@ -308,9 +307,7 @@ class Executor:
             error = self._app.backend.get_result(delivery.id)
             try:
                 raise error if isinstance(error, Exception) else RuntimeError(str(error))
-            except Exception:
-                from billiard.einfo import ExceptionInfo
-
+            except Exception:  # noqa: BLE001  # raised one line above, for its traceback
                 return Finished(delivery, (1, ExceptionInfo(), 0.0), "repeated")
         return Finished(delivery, (0, row["result"] or "", 0.0), "repeated")
 

@@ -116,6 +116,6 @@ class IoStyle:
                     outcome = await self._loop.run_in_executor(self._threads, call, value)
         except TimeoutError:
             return Failed(Unavailable(f"no answer within {delivery.soft_limit} seconds"))
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  # a bug in a handler is that step's failure
             return Failed(error)
         return outcome

@@ -24,7 +24,7 @@ from services.runner.watchdog import EXIT_STATUS, Watchdog
 logger = logging.getLogger(__name__)
 
 
-class StepPool(BasePool):  # type: ignore[misc]  # Celery ships no types
+class StepPool(BasePool):
     """Celery's pool interface (`worker_pool`) over the two styles.
 
     The app must carry `runner`: a `services.runner.config.RunnerConfig`.
@@ -79,7 +79,7 @@ class StepPool(BasePool):  # type: ignore[misc]  # Celery ships no types
         self._watchdog.turn()
         loop.call_repeatedly(1.0, self._watchdog.turn)
 
-    def on_apply(  # noqa: PLR0913  # Celery's interface
+    def on_apply(  # Celery's interface
         self,
         target: Any,
         args: tuple[Any, ...] = (),

@@ -27,7 +27,7 @@ class Running:
 running: ContextVar[Running | None] = ContextVar("doorbell_running", default=None)
 
 
-class StepTask(Task):  # type: ignore[misc]  # Celery ships no types
+class StepTask(Task[Any, Any]):
     """Base of every task: acks late, keeps what fails for good in the dead-letter queue."""
 
     abstract = True
@@ -46,6 +46,11 @@ class HandlerTask(StepTask):
     policy: RetryPolicy
     exhausted: Callable[[Any], Outcome] | None = None
 
+    def deliver(self, notice_id: str) -> None:
+        """Start what follows a notice that was recorded; the app knows the canvas of it."""
+        app: Any = self.app
+        app.deliver(notice_id)
+
     def answer(self, value: Any) -> Outcome:
         """Call the handler for one value in the running transaction (celery.map and starmap do)."""
         raise NotImplementedError
@@ -54,7 +59,7 @@ class HandlerTask(StepTask):
         """Return the handler's result, retry by the policy, or raise its error."""
         value = single_value(args, kwargs)
         prepared = running.get()
-        outcome = prepared.outcomes.get(self.request.id) if prepared else None
+        outcome = prepared.outcomes.get(str(self.request.id)) if prepared else None
         if outcome is None:
             outcome = self.answer(value)
         if isinstance(outcome, Failed) and not isinstance(outcome.error, Conflict):
@@ -62,11 +67,11 @@ class HandlerTask(StepTask):
         if isinstance(outcome, Failed):
             return {"conflict": str(outcome.error)}
         for notice in outcome.notices:
-            self.app.deliver(notice)
+            self.deliver(notice)
         return dict(outcome.result)
 
     def _give_up_or_retry(self, value: Any, outcome: Failed) -> Done:
-        jitter = random.random()  # noqa: S311  # spreads retries, guards nothing
+        jitter = random.random()  # spreads retries, guards nothing
         decision = decide(outcome.error, self.request.retries, self.policy, jitter)
         if isinstance(decision, RetryIn):
             raise self.retry(exc=outcome.error, countdown=decision.seconds)
@@ -112,13 +117,13 @@ class Steps:
         self._app = app
         self._policy_of = policy_of
 
-    def batch(self, name: str) -> Callable[[BatchHandler], Task]:
+    def batch(self, name: str) -> Callable[[BatchHandler], StepTask]:
         """Declare a step whose handler takes a list of values and the transaction."""
         return lambda handler: self._register(name, BatchTask, handler, {"many": handler})
 
     def io(
         self, name: str, exhausted: Callable[[Any], Outcome] | None = None
-    ) -> Callable[[Callable[[Any], Any]], Task]:
+    ) -> Callable[[Callable[[Any], Any]], StepTask]:
         """Declare a step that calls outside; `exhausted` answers when the retries are used up."""
         more = {"exhausted": staticmethod(exhausted)} if exhausted else {}
         return lambda handler: self._register(name, IoTask, handler, {"call": handler}, more)
@@ -130,7 +135,7 @@ class Steps:
         handler: Any,
         functions: dict[str, Any],
         more: dict[str, Any] | None = None,
-    ) -> Task:
+    ) -> StepTask:
         attributes = {
             "name": name,
             "abstract": False,
@@ -140,4 +145,6 @@ class Steps:
             **{key: staticmethod(function) for key, function in functions.items()},
             **(more or {}),
         }
-        return self._app.register_task(type(handler.__name__, (base,), attributes)())
+        task: StepTask = type(handler.__name__, (base,), attributes)()
+        self._app.register_task(task)
+        return task

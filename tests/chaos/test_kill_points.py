@@ -37,11 +37,11 @@ KILLS = [
 ]
 
 
-@pytest.mark.parametrize(("point", "task"), KILLS, ids=lambda value: str(value))
+@pytest.mark.parametrize(("point", "task"), KILLS, ids=str)
 def test_one_kill(cluster: Cluster, tmp_path: Path, point: str, task: str) -> None:
     """The step's process dies there once; the workflow ends done with each effect once."""
     marker = tmp_path / "killed"
-    _run_with_kills(cluster, {task.split(".")[0]: f"{point}@{task}={marker}"}, marker)
+    _run_with_kills(cluster, {task.split(".", maxsplit=1)[0]: f"{point}@{task}={marker}"}, marker)
 
 
 @pytest.mark.parametrize("point", ["after_join", "before_body_publish"])
@@ -67,7 +67,11 @@ def _run_with_kills(cluster: Cluster, arms: dict[str, str], marker: Path) -> Non
 
     assert cluster.ended(workflow) == ["done"]
     assert _effects(cluster, workflow, user) == {
-        "login": 1, "notice": 1, "receipts": 1, "verdict": 1, "mails": 1,
+        "login": 1,
+        "notice": 1,
+        "receipts": 1,
+        "verdict": 1,
+        "mails": 1,
     }
     wait_until(lambda: not cluster.waiting_messages(), 30, "messages are left over")
 

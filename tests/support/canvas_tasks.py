@@ -22,7 +22,9 @@ def note(directory: str, line: str) -> None:
         file.write(f"{line}\n".encode())
 
 
-def register(app: Celery, queue: str, directory: str) -> dict[str, Task[Any, Any]]:
+def register(  # noqa: C901, PLR0915  # one flat list of tiny tasks
+    app: Celery, queue: str, directory: str
+) -> dict[str, Task[Any, Any]]:
     """Register the tasks with `app`, all on `queue`; what they do is noted in `directory`."""
     tasks: dict[str, Task[Any, Any]] = {}
     by_hand = {"hand.*": {"queue": queue}, "celery.*": {"queue": queue}}
@@ -124,9 +126,7 @@ def main() -> None:
     if sys.argv[1] == "--stock":
         app = stock_app(sys.argv[2], sys.argv[3])
         register(app, "hand", directory)
-        app.worker_main(
-            ["worker", "--pool=threads", "--concurrency=4", "--loglevel=WARNING"]
-        )
+        app.worker_main(["worker", "--pool=threads", "--concurrency=4", "--loglevel=WARNING"])
         return
     from routing.commands import celery_arguments
     from routing.load import load

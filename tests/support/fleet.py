@@ -42,7 +42,11 @@ class Fleet:
     """Worker processes of one test; `with` ends them all."""
 
     def __init__(
-        self, node: PrivateRabbitMQ, database_url: str, directory: Path, smtp_port: int = 1,
+        self,
+        node: PrivateRabbitMQ,
+        database_url: str,
+        directory: Path,
+        smtp_port: int = 1,
         outlier_api_url: str = "http://127.0.0.1:1",
     ) -> None:
         self._node = node
@@ -123,7 +127,9 @@ class Fleet:
         return (self._directory / f"{name}.log").read_text(errors="replace")
 
     def logs(self) -> Mapping[str, str]:
-        return {path.stem: path.read_text(errors="replace") for path in self._directory.glob("*.log")}
+        return {
+            path.stem: path.read_text(errors="replace") for path in self._directory.glob("*.log")
+        }
 
 
 def free_port() -> int:

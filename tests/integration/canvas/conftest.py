@@ -75,7 +75,7 @@ def ours(
         app = make_app(settings.load(wanted), load())
         tasks = register(app, pool, str(directory))
         workshop = Workshop(app, tasks, directory, lambda: fleet.log(pool))
-        wait_until(lambda: node.manage("GET", f"queues/doorbell/{pool}").get("consumers"))
+        wait_until(lambda: node.peek(pool, "doorbell")[1])
         yield workshop
         app.ledger.close()
         app.close()
@@ -118,9 +118,9 @@ def stock(
         app = stock_app(broker_url, redis_url)
         tasks = register(app, "hand", str(directory))
         wait_until(
-            lambda: any(
-                q["name"] == "hand" and q.get("consumers")
-                for q in node.manage("GET", "queues/stock")
+            lambda: (
+                any(queue["name"] == "hand" for queue in node.manage("GET", "queues/stock"))
+                and node.peek("hand", "stock")[1]
             )
         )
         yield Workshop(app, tasks, directory, lambda: fleet.log("stock"))

@@ -24,7 +24,10 @@ CANVASES: dict[str, Canvas] = {
         w.add.s(1, 1), group(w.add.s(1), w.add.s(2)), w.nested.s()
     ),
     "two groups in a chain": lambda w: chain(
-        group(w.add.s(1, 1), w.add.s(2, 2)), w.total.s(), group(w.add.s(1), w.add.s(2)), w.nested.s()
+        group(w.add.s(1, 1), w.add.s(2, 2)),
+        w.total.s(),
+        group(w.add.s(1), w.add.s(2)),
+        w.nested.s(),
     ),
     "chain that ends with a group": lambda w: chain(w.add.s(1, 1), group(w.add.s(1), w.add.s(2))),
     "group of chains": lambda w: group(
@@ -56,9 +59,9 @@ CANVASES: dict[str, Canvas] = {
     "replaced by a group": lambda w: chain(w.become_group.s(1), w.nested.s()),
     "replaced in a header": lambda w: chord([w.become.s(1), w.add.s(1, 1)], w.nested.s()),
     "chunks": lambda w: w.add.chunks([(1, 1), (2, 2), (3, 3)], 2),
-    "failure in a chain": lambda w: chain(
-        w.add.s(1, 1), w.fail.s(), w.add.s(1)
-    ).on_error(w.on_error.s("chain")),
+    "failure in a chain": lambda w: chain(w.add.s(1, 1), w.fail.s(), w.add.s(1)).on_error(
+        w.on_error.s("chain")
+    ),
     "first of a chain fails": lambda w: chain(w.fail.s(), w.add.s(1)).on_error(
         w.on_error.s("chain")
     ),
@@ -122,7 +125,9 @@ def _notes(workshop: Workshop) -> dict[str, int]:
     return {name: workshop.seen(name) for name in names}
 
 
-@pytest.mark.filterwarnings("ignore:.*task_allow_error_cb_on_chord_header:PendingDeprecationWarning")
+@pytest.mark.filterwarnings(
+    "ignore:.*task_allow_error_cb_on_chord_header:PendingDeprecationWarning"
+)
 @pytest.mark.parametrize("name", CANVASES)
 def test_a_canvas_ends_as_with_redis(name: str, ours: Workshop, stock: Workshop) -> None:
     """Values, states, and how often bodies and error callbacks ran are the same."""
