@@ -85,7 +85,7 @@ class Generator:
 
     def __init__(self, seed: int) -> None:
         self._seed = seed
-        self._random = random.Random(seed)  # noqa: S311  # sample data, and it must repeat
+        self._random = random.Random(seed)  # sample data, and it must repeat
         self._lines = _device_lines()
         self._access, self._hosting = _networks()
 
