@@ -1,0 +1,74 @@
+"""The compose file brought up once a session, with secrets, data and ports of its own."""
+
+from __future__ import annotations
+
+import subprocess
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.compose.stack import PUBLISHED, ROOT, Stack, free_ports, service_of
+from tests.e2e.application import Application
+from tests.e2e.waiting import wait_until
+
+_HEALTHY_SECONDS = 120
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--compose", metavar="PROGRAM", help="Compose 1.29 or v2; tests/compose/run gives both"
+    )
+
+
+@pytest.fixture(scope="session")
+def stack(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Stack]:
+    """Everything up and healthy; removed with its data at the end."""
+    program = request.config.getoption("--compose", default=None)
+    if program is None:
+        pytest.skip("needs a container engine and Compose: make test-compose")
+    secrets = tmp_path_factory.mktemp("compose") / "private"
+    subprocess.run([ROOT / "deploy" / "docker" / "secrets", secrets], check=True)
+    project = f"doorbell-test-{uuid.uuid4().hex[:8]}"
+    stack = Stack(program, project, secrets, free_ports(PUBLISHED))
+    try:
+        stack.up("--build")
+        wait_until(lambda: not unhealthy(stack), _HEALTHY_SECONDS, "every container to be healthy")
+        yield stack
+    finally:
+        print(stack.compose("logs", "--no-color", "--tail", "100"))
+        stack.remove()
+
+
+@pytest.fixture(scope="session")
+def api_key(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The key of a tenant that was made as the compose file's head tells."""
+    stack.doorbell("tenant", "create", "shop", "The Shop")
+    return stack.doorbell("key", "create", "shop")
+
+
+@pytest.fixture
+def application(stack: Stack, api_key: str) -> Iterator[Application]:
+    """An application that reports its users' logins."""
+    with Application(stack.url("GATEWAY_PORT"), api_key) as application:
+        yield application
+
+
+@pytest.fixture
+def flower_auth(stack: Stack) -> tuple[str, str]:
+    """Flower's only user, with the password."""
+    user, _, password = Path(stack.secrets / "flower_auth").read_text().strip().partition(":")
+    return user, password
+
+
+def unhealthy(stack: Stack) -> list[str]:
+    """The services that are not as they should be: healthy, or ended well where that is their way."""
+    return [
+        service_of(container)
+        for container in stack.containers()
+        if container["State"].get("Health", {}).get("Status") != "healthy"
+        and (container["State"]["Running"] or container["State"]["ExitCode"])
+    ]

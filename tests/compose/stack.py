@@ -1,0 +1,96 @@
+"""A composed project on a real engine: brought up, looked at, removed with its data."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+IMAGE = "doorbell-test/fleet"
+PUBLISHED = ("GATEWAY_PORT", "FLOWER_PORT", "PROMETHEUS_PORT")
+
+_UP_SECONDS = 480
+_COMMAND_SECONDS = 180
+
+
+@dataclass(frozen=True, slots=True)
+class Stack:
+    """One project. `program` is Compose 1.29 or v2; `secrets` is where its secrets lie."""
+
+    program: str
+    project: str
+    secrets: Path
+    ports: Mapping[str, int]
+
+    def up(self, *arguments: str) -> None:
+        """Bring everything up."""
+        self.compose("up", "-d", *arguments, seconds=_UP_SECONDS)
+
+    def remove(self) -> None:
+        """Stop everything and delete it with its data."""
+        self.compose("down", "-v", "--remove-orphans")
+
+    def compose(self, *arguments: str, seconds: float = _COMMAND_SECONDS) -> str:
+        """Run a compose command and return its standard output."""
+        files = ("-f", "docker-compose.yml", "-f", "tests/compose/rig.yml")
+        return self._run((self.program, "-p", self.project, *files, *arguments), seconds)
+
+    def doorbell(self, *arguments: str) -> str:
+        """Run the `doorbell` command in a container of its own."""
+        return self.compose("run", "--rm", "-T", "doorbell", *arguments).strip()
+
+    def containers(self, service: str = "") -> list[dict[str, Any]]:
+        """What the engine knows about the project's containers, or those of one service."""
+        wanted = ["--filter", f"label=com.docker.compose.project={self.project}"]
+        if service:
+            wanted += ["--filter", f"label=com.docker.compose.service={service}"]
+        ids = self.docker("ps", "--all", "--quiet", *wanted).split()
+        if not ids:
+            return []
+        found: list[dict[str, Any]] = json.loads(self.docker("inspect", *ids))
+        return found
+
+    def docker(self, *arguments: str) -> str:
+        """Run an engine command and return its standard output."""
+        return self._run(("docker", *arguments), _COMMAND_SECONDS)
+
+    def url(self, port: str) -> str:
+        """Where a published port is."""
+        return f"http://127.0.0.1:{self.ports[port]}"
+
+    def _run(self, command: tuple[str, ...], seconds: float) -> str:
+        environment = os.environ | {name: str(port) for name, port in self.ports.items()}
+        environment |= {"SECRETS_DIRECTORY": str(self.secrets), "FLEET_IMAGE": IMAGE}
+        ended = subprocess.run(
+            command,
+            cwd=ROOT,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=seconds,
+        )
+        assert ended.returncode == 0, f"{' '.join(command)}\n{ended.stdout}\n{ended.stderr}"
+        return ended.stdout
+
+
+def service_of(container: Mapping[str, Any]) -> str:
+    """The compose service that a container belongs to."""
+    name: str = container["Config"]["Labels"]["com.docker.compose.service"]
+    return name
+
+
+def free_ports(names: tuple[str, ...]) -> dict[str, int]:
+    """Ports of loopback that nobody uses at this moment."""
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in names]
+    try:
+        return {name: s.getsockname()[1] for name, s in zip(names, sockets, strict=True)}
+    finally:
+        for each in sockets:
+            each.close()
