@@ -45,7 +45,7 @@ def stack(
 
 @pytest.fixture(scope="session")
 def api_key(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The key of a tenant that was made as the compose file's head tells."""
+    """The key of a tenant that was made as deploy/docker/README.md tells."""
     stack.doorbell("tenant", "create", "shop", "The Shop")
     return stack.doorbell("key", "create", "shop")
 
