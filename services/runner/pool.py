@@ -79,6 +79,10 @@ class StepPool(BasePool):
         self._watchdog.turn()
         loop.call_repeatedly(1.0, self._watchdog.turn)
 
+    def on_disconnected(self) -> None:
+        """The consumer's loop stands still until the broker is back: the watchdog must not mind."""
+        self._watchdog.last_turn = None
+
     def on_apply(  # Celery's interface
         self,
         target: Any,

@@ -99,7 +99,8 @@ class Fleet:
         arguments = arguments or ((name,) if module == "services.worker" else ())
         with (self._directory / f"{name}.log").open("ab") as log:
             process = subprocess.Popen(
-                [sys.executable, "-m", module, *arguments],
+                # A killed test run leaves no process behind.
+                ["setpriv", "--pdeathsig", "KILL", sys.executable, "-m", module, *arguments],
                 env=self.environment(user or name, **more),
                 cwd=ROOT,
                 stdin=subprocess.DEVNULL,

@@ -106,7 +106,12 @@ class PrivatePostgres:
         ]
         with (self._directory / "log").open("ab") as log:
             self._process = subprocess.Popen(
-                [self._binaries / "postgres", "-D", self._data, "-p", str(self.port), *options],
+                [
+                    # A killed test run leaves no server behind.
+                    *("setpriv", "--pdeathsig", "KILL"),
+                    *(self._binaries / "postgres", "-D", self._data, "-p", str(self.port)),
+                    *options,
+                ],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

@@ -1,0 +1,78 @@
+"""The outlier API misbehaves: retried, then failed open, and visible."""
+
+from __future__ import annotations
+
+from uuid import uuid4
+
+import pytest
+
+from tests.support.cluster import Cluster
+from tests.support.fleet import wait_until
+from tests.support.outlier_api import AdjustableOutlierApi
+
+
+def _verdict(cluster: Cluster, workflow: str) -> tuple[str, str, str | None]:
+    rows = cluster.rows(
+        "SELECT level, action, score::text FROM verdict WHERE workflow_id = %s", workflow
+    )
+    level, action, score = rows[0]
+    return level, action, score
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (500, b"{}"),
+        (503, b""),
+        (200, b"<html>welcome to the proxy</html>"),
+        (200, b'{"score": "high"}'),
+        (200, b'{"score": 1e400, "level": "low", "action": "allow", "reasons": []}'),
+    ],
+    ids=["500", "503", "another page", "wrong types", "an infinite score"],
+)
+def test_an_api_that_answers_badly(
+    cluster: Cluster, api: AdjustableOutlierApi, status: int, body: bytes
+) -> None:
+    """It is asked again under the same key; then the login stays unscored and the workflow ends done."""
+    api.status, api.body = status, body
+    workflow = cluster.post(f"user-{uuid4().hex[:8]}")
+
+    assert cluster.ended(workflow) == ["done"]
+    assert api.calls[workflow] == 4
+    assert _verdict(cluster, workflow) == ("unscored", "allow", None)
+
+
+def test_an_api_that_recovers(cluster: Cluster, api: AdjustableOutlierApi) -> None:
+    """A retry finds it well: the verdict is the API's."""
+    api.status = 500
+    workflow = cluster.post(f"user-{uuid4().hex[:8]}")
+    wait_until(lambda: api.calls[workflow], 30)
+    api.reset()
+
+    assert cluster.ended(workflow) == ["done"]
+    assert _verdict(cluster, workflow)[0] == "low"
+
+
+def test_an_api_that_hangs_delays_no_other_pool(
+    cluster: Cluster, api: AdjustableOutlierApi
+) -> None:
+    """Devices are checked and logins stored meanwhile; after the time-outs the login is unscored."""
+    api.hold.clear()
+    workflow = cluster.post(f"user-{uuid4().hex[:8]}")
+
+    assert cluster.ended(workflow, seconds=90) == ["done"]
+    assert _verdict(cluster, workflow)[0] == "unscored"
+    assert cluster.count("login", workflow) == 1
+
+
+def test_the_breaker_spares_an_api_that_is_down(
+    cluster: Cluster, api: AdjustableOutlierApi
+) -> None:
+    """After five failures in a row, by whichever process, nobody calls for a while."""
+    api.status = 500
+    workflows = [cluster.post(f"user-{uuid4().hex[:8]}") for _ in range(8)]
+
+    assert set(cluster.ended(*workflows)) == {"done"}
+    calls = sum(api.calls[workflow] for workflow in workflows)
+    assert calls < 8 * 4
+    assert {_verdict(cluster, workflow)[0] for workflow in workflows} == {"unscored"}
