@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from time import monotonic
 from typing import Any
 
@@ -30,7 +31,7 @@ class Delivery:
     hard_limit: float | None
     outcome: Outcome | None = None
     received_at: float = field(default_factory=monotonic)
-    started_at: float = 0.0
+    began_at: datetime | None = None
 
     @property
     def is_redelivered(self) -> bool:

@@ -230,8 +230,6 @@ class Executor:
         return bool(again)
 
     def _execute(self, connection: Connection[Any], run: Sequence[Delivery]) -> list[Traced]:
-        for delivery in run:
-            delivery.started_at = monotonic()
         prepared = Running(self._transaction(connection))
         token = running.set(prepared)
         try:

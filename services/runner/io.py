@@ -8,6 +8,7 @@ import logging
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from time import monotonic
 from typing import Any
 
@@ -99,6 +100,7 @@ class IoStyle:
         admitted = await self._loop.run_in_executor(self._door, self._admission.admit, delivery)
         if admitted:
             self._starts[delivery.id] = (monotonic(), delivery.hard_limit)
+            delivery.began_at = datetime.now(UTC)
             try:
                 delivery.outcome = await self._call(delivery)
             finally:

@@ -61,7 +61,9 @@ def fail(app: Celery, delivery: Delivery, error: Exception) -> Traced:
 
 def ran(traced: Traced, row: dict[str, Any], host: str, started_at: datetime) -> Ran:
     """What the ledger notes of this execution."""
-    return Ran(Execution(traced.state, host, started_at), row["workflow_id"])
+    return Ran(
+        Execution(traced.state, host, traced.delivery.began_at or started_at), row["workflow_id"]
+    )
 
 
 def _classified(delivery: Delivery, unit: Unit, answer: tuple[int, Any, float]) -> Traced:

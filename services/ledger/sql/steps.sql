@@ -22,7 +22,7 @@ INSERT INTO step AS s (id, task, queue, state, status, result, traceback, childr
                        parent_id, retries, host, started_at, finished_at)
 SELECT u.id, u.task, NULL, u.state, u.status, u.result, u.traceback, u.children, u.root_id,
        u.parent_id, u.retries, u.host, u.started_at,
-       CASE WHEN u.state IN ('done', 'failed', 'dead', 'blocked') THEN now() END
+       CASE WHEN u.state IN ('done', 'failed', 'dead', 'blocked') THEN clock_timestamp() END
 FROM unnest(%(ids)s::text[], %(tasks)s::text[], %(states)s::text[], %(statuses)s::text[],
             %(results)s::text[], %(tracebacks)s::text[], %(children)s::text[], %(roots)s::text[],
             %(parents)s::text[], %(retries)s::int[], %(hosts)s::text[], %(started)s::timestamptz[],
