@@ -128,6 +128,7 @@ def _notes(workshop: Workshop) -> dict[str, int]:
 @pytest.mark.filterwarnings(
     "ignore:.*task_allow_error_cb_on_chord_header:PendingDeprecationWarning"
 )
+@pytest.mark.parametrize("ours", ["db_writes"], indirect=True)
 @pytest.mark.parametrize("name", CANVASES)
 def test_a_canvas_ends_as_with_redis(name: str, ours: Workshop, stock: Workshop) -> None:
     """Values, states, and how often bodies and error callbacks ran are the same."""
