@@ -1,0 +1,137 @@
+"""`python -m tests.bench`: Doorbell and the same workflow in plain Celery, measured side by side."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+from types import FrameType
+
+from deploy.local import cluster as local_cluster
+from deploy.local.__main__ import parse_counts
+from deploy.local.layout import REPOSITORY, Layout
+from deploy.local.process import ClusterError
+from services.domain.errors import DoorbellError
+from tests.bench import report
+from tests.bench.doorbell import Doorbell
+from tests.bench.load import logins
+from tests.bench.plain import Plain
+from tests.bench.result import Result
+
+_WARM_UP = 60
+_WARM_UP_SECONDS = 30.0
+_LATENCY_SECONDS = 40.0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure and print; 0 when everything was measured, 1 when something ran into its deadline."""
+    options = _parser().parse_args(arguments)
+    signal.signal(signal.SIGTERM, _interrupt)
+    load = os.getloadavg()[0]
+    if text := report.warning(load, os.cpu_count() or 1):
+        _say(text)
+    try:
+        with _cluster(options) as cluster:
+            result = _measure(cluster, options, load)
+    except (ClusterError, DoorbellError) as error:
+        print(error, file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted; what was started has been ended", file=sys.stderr)
+        return 130
+    print(report.as_json(result) if options.json else report.as_text(result))
+    return 0 if result.is_complete else 1
+
+
+def _measure(cluster: local_cluster.Cluster, options: argparse.Namespace, load: float) -> Result:
+    run = uuid.uuid4().hex[:8]
+    doorbell = Doorbell(cluster)
+    workers = doorbell.workers
+    result = Result(os.cpu_count() or 1, load, workers, workers)
+    with closing(doorbell), closing(Plain(cluster, workers)) as plain:
+        _say("warming up")
+        doorbell.throughput(logins(_WARM_UP, f"{run}-warm"), _WARM_UP_SECONDS)
+        _say(f"single logins on the idle cluster: {options.singles}")
+        singles = logins(options.singles, f"{run}-singles")
+        result.latency = doorbell.latency(singles, _LATENCY_SECONDS)
+        for number in range(1, options.rounds + 1):
+            if number > 1:
+                doorbell.start()
+                doorbell.throughput(logins(_WARM_UP, f"{run}-warm{number}"), _WARM_UP_SECONDS)
+            batch = logins(options.logins, f"{run}-{number}")
+            _say(f"round {number}, Doorbell: {options.logins} logins")
+            result.doorbell.append(doorbell.throughput(batch, options.deadline))
+            doorbell.stop()
+            _say(f"round {number}, plain: {options.logins} logins")
+            with plain.running() as pids:
+                # The product is stopped: what is left of the cluster is what both sides use.
+                everything = {n: p for n, p in doorbell.pids().items() if p} | pids
+                warm = logins(_WARM_UP, f"{run}-plain-warm{number}")
+                plain.throughput(warm, _WARM_UP_SECONDS, everything)
+                result.plain.append(plain.throughput(batch, options.deadline, everything))
+            if not result.is_complete:
+                break  # what is left over would disturb the next round
+    return result
+
+
+@contextmanager
+def _cluster(options: argparse.Namespace) -> Iterator[local_cluster.Cluster]:
+    """A cluster of our own; removed at the end, or stopped with its logs kept after a failure."""
+    layout = Layout(options.root.resolve())
+    if layout.root.exists() and not layout.ports.exists():
+        raise ClusterError(f"{layout.root} is not a cluster's directory: nothing was touched")
+    local_cluster.remove(layout)
+    is_well = False
+    try:
+        _say("starting a private cluster")
+        yield local_cluster.up(layout, options.processes, lambda _: None, usual_ports=False)
+        is_well = True
+    finally:
+        _say("ending what was started")
+        if is_well:
+            local_cluster.remove(layout)
+        else:
+            local_cluster.down(layout)
+            _say(f"its logs are kept in {layout.logs}")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
+    add = parser.add_argument
+    add("--logins", type=_positive, default=1500, help="logins of each run (default: 1500)")
+    add("--singles", type=_positive, default=120, help="single logins, for p50 and p99")
+    add("--rounds", type=_positive, default=1, help="runs of each side, by turns")
+    add("--deadline", type=_positive, default=75, help="seconds after which a run is cut off")
+    add("--processes", type=parse_counts, default={}, metavar="POOL=NUMBER,...")
+    add("--json", action="store_true", help="print all numbers instead of tables")
+    add(
+        "--root",
+        type=Path,
+        default=REPOSITORY / ".local" / "bench",
+        metavar="DIR",
+        help="the private cluster's directory; deleted at the end",
+    )
+    return parser
+
+
+def _positive(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of at least 1")
+    return int(text)
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    sys.exit(main())

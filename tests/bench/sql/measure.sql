@@ -1,0 +1,18 @@
+-- name: verdicts
+-- How many of these workflows have a verdict, and when the last one was stored.
+SELECT count(*), max(stored_at) FROM verdict WHERE workflow_id = ANY (%(workflows)s)
+
+-- name: has_verdict
+-- Whether a workflow's verdict can be read.
+SELECT EXISTS (SELECT FROM verdict WHERE workflow_id = %(workflow)s)
+
+-- name: latencies
+-- Seconds from accepted to verdict stored, of some workflows.
+SELECT extract(epoch FROM verdict.stored_at - workflow.accepted_at)::float8
+FROM workflow JOIN verdict ON verdict.workflow_id = workflow.id
+WHERE workflow.id = ANY (%(workflows)s)
+
+-- name: unfinished
+-- Workflows and notices that are still under way.
+SELECT (SELECT count(*) FROM workflow WHERE state = 'accepted')
+    + (SELECT count(*) FROM notice WHERE state IN ('recorded', 'sending'))
