@@ -103,7 +103,8 @@ def test_up_again_changes_nothing(stack: Stack) -> None:
     stack.up()
 
     assert started(stack) == before
-    assert unhealthy(stack) == []
+    # An earlier test may just have restarted a worker.
+    wait_until(lambda: not unhealthy(stack), 60, "every container to be healthy")
 
 
 def test_nothing_runs_as_root(stack: Stack) -> None:
