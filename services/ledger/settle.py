@@ -18,7 +18,6 @@ from services.ledger.message import Message
 from services.ledger.store import Execution, Row
 from services.ledger.unit import JoinPart, Unit
 
-_ENDED = ("done", "failed", "dead", "blocked")
 _FAILED = ("failed", "dead", "blocked")
 
 
@@ -103,12 +102,9 @@ def _end_workflows(
                 continue
             if own.execution.state in _FAILED:
                 failed.append(step_id)
-            # A step that sent something on cannot be a workflow's last one.
-            if (
-                own.execution.state in _ENDED
-                and not unit.messages
-                or own.execution.state in _FAILED
-            ):
+                ended.append(own.workflow_id)
+            # Who sent something on, or has siblings to wait for, cannot be a workflow's last.
+            elif own.execution.state == "done" and not unit.messages and not unit.is_waiting:
                 ended.append(own.workflow_id)
     if failed:
         store.block_after(connection, ended, failed)
@@ -127,6 +123,7 @@ def _resolve_joins(connection: Connection[Any], app: Celery, unit: Unit, settled
             (part.join_id for part in unit.parts),
         )
     pending, unit.parts = unit.parts, []
+    unit.is_waiting = bool(pending)
     while pending:
         joins = sorted({part.join_id for part in pending})
         bodies = {part.join_id: part.body for part in pending}
@@ -135,6 +132,7 @@ def _resolve_joins(connection: Connection[Any], app: Celery, unit: Unit, settled
             if join["size"] is None or len(parts) < join["size"] or join["state"] == "fired":
                 continue
             _fire(connection, app, unit, join, parts, bodies[join_id])
+            unit.is_waiting = False
             settled.fired += 1
         pending, unit.parts = unit.parts, []
         if unit.join_sizes or unit.join_headers:

@@ -46,7 +46,7 @@ class Unit:
     While a unit is active in this context, publishing and the result backend
     write into it instead of to the broker and the database. `step_id` names
     the step, if it is one that this process executes; `is_settling` is true
-    while a join fires.
+    while a join fires, `is_waiting` when its join waits for other leaves.
     """
 
     step_id: str | None = None
@@ -58,6 +58,7 @@ class Unit:
     join_growth: dict[str, int] = field(default_factory=dict)
     groups: dict[str, str] = field(default_factory=dict)
     is_settling: bool = False
+    is_waiting: bool = False
 
     @contextmanager
     def active(self) -> Iterator[Unit]:

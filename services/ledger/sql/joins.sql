@@ -14,7 +14,7 @@ UPDATE join_point SET size = size + %(more)s WHERE id = %(id)s
 
 -- name: lock_joins
 -- Two siblings committing at once must not miss each other.
-SELECT id, size, header, state FROM join_point WHERE id = ANY(%(ids)s) ORDER BY id FOR UPDATE
+SELECT id, size, header, state FROM join_point WHERE id = ANY(%(ids)s) ORDER BY id FOR NO KEY UPDATE
 
 -- name: add_parts
 -- A leaf counts once, however often it is delivered; a replayed one replaces its failure.

@@ -1,7 +1,7 @@
 -- name: lock_steps
 -- The rows of delivered steps, locked in one order so that two batches cannot deadlock.
 SELECT id, workflow_id, state, status, retries, generation, redeliveries, result, published_at
-FROM step WHERE id = ANY(%(ids)s) ORDER BY id FOR UPDATE
+FROM step WHERE id = ANY(%(ids)s) ORDER BY id FOR NO KEY UPDATE
 
 -- name: appear
 -- Rows for steps that were sent by hand and are seen for the first time.
@@ -115,8 +115,9 @@ FROM unnest(%(ids)s::text[], %(workflows)s::uuid[], %(positions)s::int[], %(task
      AS u(id, workflow_id, position, task, queue, after, root_id, message)
 
 -- name: lock_workflows
--- Two last steps of one workflow that commit at once must not miss each other.
-SELECT id FROM workflow WHERE id = ANY(%(ids)s) ORDER BY id FOR UPDATE
+-- Two last steps of one workflow that commit at once must not miss each other. Not FOR UPDATE:
+-- that would wait for every insert whose foreign key names the workflow, and deadlock with it.
+SELECT id FROM workflow WHERE id = ANY(%(ids)s) ORDER BY id FOR NO KEY UPDATE
 
 -- name: finish_workflows
 -- A workflow ends when none of its steps can go on.
