@@ -16,6 +16,9 @@ from services.settings import Settings
 
 HEARTBEAT_SECONDS = 20
 
+RESULT_EXPIRES_SECONDS = 24 * 3600
+"""How long results of canvases that were sent by hand are kept; workflows are not touched by it."""
+
 
 class DoorbellApp(LedgerApp):
     """The app with what its tasks need: the ledger, the runner's settings, the way out for notices."""
@@ -80,7 +83,7 @@ def _messaging(settings: Settings) -> dict[str, Any]:
         "worker_deduplicate_successful_tasks": False,
         "task_allow_error_cb_on_chord_header": False,
         "result_extended": True,
-        "result_expires": None,
+        "result_expires": RESULT_EXPIRES_SECONDS,
         "enable_utc": True,
         "timezone": "UTC",
         "event_queue_ttl": 60,

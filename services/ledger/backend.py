@@ -28,7 +28,8 @@ class LedgerBackend(BaseBackend):
     """
 
     app: Any
-    supports_autoexpire = True
+    expires: int | None
+    supports_autoexpire = False  # beat then schedules celery.backend_cleanup
     persistent = True
 
     def _write(self, unit: Unit) -> None:
@@ -139,6 +140,12 @@ class LedgerBackend(BaseBackend):
     def _delete_group(self, group_id: str) -> None:
         with self.app.ledger.connection() as connection:
             store.delete_group(connection, group_id)
+
+    def cleanup(self) -> None:
+        """Delete what was sent by hand and ended longer than `result_expires` ago. Idempotent."""
+        if self.expires:
+            with self.app.ledger.connection() as connection:
+                store.delete_unplanned(connection, self.expires)
 
     def apply_chord(self, header_result_args: Any, body: Any, **kwargs: Any) -> None:
         """Keep the header's shape when it is nested, so that the body gets it back nested."""

@@ -232,6 +232,12 @@ def close_join(connection: Connection[Any], join_id: str, state: str) -> None:
     _run(connection, "close_join", id=join_id, state=state)
 
 
+def delete_unplanned(connection: Connection[Any], older_than_seconds: float) -> None:
+    """Delete ended steps, joins and groups that belong to no workflow; workflows have a retention of their own."""
+    for name in ("delete_unplanned_steps", "delete_joins", "delete_groups"):
+        _run(connection, name, older_than=older_than_seconds)
+
+
 def save_group(connection: Connection[Any], group_id: str, result: str) -> None:
     """Keep a GroupResult's shape."""
     _run(connection, "save_group", id=group_id, result=result)

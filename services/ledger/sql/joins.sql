@@ -47,3 +47,12 @@ SELECT result, saved_at FROM saved_group WHERE id = %(id)s
 -- name: delete_group
 -- GroupResult.delete
 DELETE FROM saved_group WHERE id = %(id)s
+
+-- name: delete_joins
+-- Joins that have fired; their parts go with them.
+DELETE FROM join_point
+WHERE state = 'fired' AND fired_at < now() - make_interval(secs => %(older_than)s)
+
+-- name: delete_groups
+-- Saved groups that nobody deleted.
+DELETE FROM saved_group WHERE saved_at < now() - make_interval(secs => %(older_than)s)

@@ -143,3 +143,9 @@ WITH RECURSIVE behind AS (
     WHERE s.workflow_id = ANY(%(workflows)s) AND s.state = 'planned'
 )
 UPDATE step SET state = 'blocked', finished_at = now() FROM behind WHERE step.id = behind.id
+
+-- name: delete_unplanned_steps
+-- Results of what was sent by hand, beat's ticks among them, once nobody is to read them any more.
+DELETE FROM step
+WHERE workflow_id IS NULL AND state IN ('done', 'failed', 'dead', 'blocked')
+  AND finished_at < now() - make_interval(secs => %(older_than)s)

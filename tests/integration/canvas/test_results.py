@@ -113,6 +113,20 @@ def test_a_task_that_ignores_its_result_runs_once(ours: Workshop) -> None:
     assert ours.app.AsyncResult(result.id).result is None
 
 
+def test_results_of_what_was_sent_by_hand_expire(ours: Workshop) -> None:
+    """celery.backend_cleanup deletes ended steps that are older than a day, and no younger ones."""
+    old, young = ours.add.delay(1, 1), ours.add.delay(2, 2)
+    assert [old.get(timeout=SECONDS), young.get(timeout=SECONDS)] == [2, 4]
+    with ours.app.ledger.connection() as connection:
+        connection.execute(
+            "UPDATE step SET finished_at = now() - interval '25 hours' WHERE id = %s", [old.id]
+        )
+
+    ours.app.tasks["celery.backend_cleanup"].delay().get(timeout=SECONDS)
+    assert ours.app.AsyncResult(old.id).state == "PENDING"
+    assert ours.app.AsyncResult(young.id).result == 4
+
+
 def test_map_and_starmap(ours: Workshop) -> None:
     """They run where `celery.*` is routed, in the order of their items."""
     assert ours.identity.map([1, 2, 3]).apply_async().get(timeout=SECONDS) == [1, 2, 3]
