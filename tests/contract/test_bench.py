@@ -1,0 +1,99 @@
+"""`make bench`: what it computes of what it measured, and what it says about its conditions."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.bench import report
+from tests.bench.__main__ import main
+from tests.bench.cpu import Consumption, cpu_seconds
+from tests.bench.load import logins
+from tests.bench.result import Latency, Result, Throughput, percentile
+
+_BURN = "import time\nwhile time.process_time() < 0.3: pass\nprint(flush=True)\ntime.sleep(60)"
+
+
+def run(stored: int, seconds: float, sent: int | None = None) -> Throughput:
+    """A run as the benchmark would have measured it."""
+    cpu = Consumption(seconds, {"worker": 3.0, "broker": 1.0}, others=0.5, load=0.1)
+    return Throughput(sent or stored, stored, seconds, cpu)
+
+
+def result(doorbell: Throughput, plain: Throughput, load: float = 0.1) -> Result:
+    """A whole result with one round."""
+    latency = Latency(2, [0.02, 0.04], [0.03, 0.05], doorbell.cpu)
+    return Result(2, load, 5, 5, latency, [doorbell], [plain])
+
+
+def test_percentiles_are_values_that_were_measured() -> None:
+    """Nearest rank: the p99 of few values is the largest, never one in between."""
+    values = [float(number) for number in range(1, 101)]
+    assert (percentile(values, 50), percentile(values, 99)) == (50, 99)
+    assert percentile([3.0, 1.0, 2.0], 99) == 3
+
+
+def test_the_ratio_is_of_logins_per_second() -> None:
+    """Twice the time for as many logins is half the rate."""
+    assert result(run(100, 2.0), run(100, 4.0)).ratio == 2
+
+
+def test_a_run_that_was_cut_off_says_so_and_is_not_complete() -> None:
+    """A rate over what was stored by the deadline is never shown without that word."""
+    measured = result(run(50, 10.0, sent=100), run(100, 10.0))
+    assert not measured.is_complete
+    assert "STOPPED by the deadline, 100 were sent" in report.as_text(measured)
+
+
+@pytest.mark.parametrize(("load", "is_warned"), [(0.1, False), (3.0, True)])
+def test_a_busy_machine_is_mentioned_beside_the_numbers(load: float, is_warned: bool) -> None:
+    """Whoever reads the tables later must see that something else was running."""
+    text = report.as_text(result(run(10, 1.0), run(10, 1.0), load))
+    assert ("warning: the load average is" in text) == is_warned
+
+
+def test_json_has_the_raw_numbers() -> None:
+    """Each latency and each process's seconds, so that others can compute something else."""
+    found = json.loads(report.as_json(result(run(100, 2.0), run(100, 4.0))))
+    assert found["latency"]["database"] == [0.02, 0.04]
+    assert found["doorbell"][0]["cpu"]["by_process"] == {"worker": 3.0, "broker": 1.0}
+    assert found["ratio"] == 2
+
+
+def test_cpu_time_counts_children_with_their_parent_unless_they_are_named() -> None:
+    """What a process's child uses is its own, and nothing counts twice."""
+    with subprocess.Popen([sys.executable, "-c", _BURN], stdout=subprocess.PIPE) as child:
+        try:
+            assert child.stdout is not None
+            child.stdout.readline()
+            together = cpu_seconds({"self": os.getpid()})["self"]
+            apart = cpu_seconds({"self": os.getpid(), "child": child.pid})
+        finally:
+            child.kill()
+    assert apart["child"] >= 0.25
+    assert together >= apart["self"] + 0.25 - 0.1
+
+
+def test_each_run_has_logins_of_its_own() -> None:
+    """As many as asked for, even beyond the samples, and no user or event twice between runs."""
+    first, second = logins(3000, "a"), logins(10, "b")
+    assert len({login["event_id"] for login in first + second}) == 3010
+    assert {login["user_id"] for login in first}.isdisjoint(login["user_id"] for login in second)
+
+
+def test_a_directory_that_is_no_cluster_is_left_alone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A typing mistake in --root must not delete anything."""
+    (tmp_path / "thesis.txt").write_text("the only copy")
+    began = time.monotonic()
+    assert main(["--root", str(tmp_path)]) == 2
+    assert "is not a cluster's directory" in capsys.readouterr().err
+    assert (tmp_path / "thesis.txt").exists()
+    assert time.monotonic() - began < 5
