@@ -48,6 +48,7 @@ def settle(
     """
     settled = Settled()
     outgoing: list[tuple[Message, str | None, UUID | None]] = []
+    _declare_joins(connection, units)
     for unit in units:
         _resolve_joins(connection, app, unit, settled)
         sender, workflow = _sender(unit, ran)
@@ -111,17 +112,23 @@ def _end_workflows(
     return store.finish_workflows(connection, ended)
 
 
+def _declare_joins(connection: Connection[Any], units: Sequence[Unit]) -> None:
+    """Write what the whole list knows of joins, which locks them in one order.
+
+    Locked unit by unit, two lists with leaves of the same joins would deadlock.
+    """
+    known = Unit()
+    for unit in units:
+        known.merge(unit)
+    seen = {part.join_id for part in known.parts}
+    if seen or known.join_sizes or known.join_headers or known.join_growth:
+        store.declare_joins(
+            connection, known.join_sizes, known.join_headers, known.join_growth, seen
+        )
+
+
 def _resolve_joins(connection: Connection[Any], app: Celery, unit: Unit, settled: Settled) -> None:
     """Count the unit's leaves and fire the joins that are complete; firing may end outer leaves."""
-    declared = bool(unit.join_sizes or unit.join_headers or unit.join_growth)
-    if declared or unit.parts:
-        store.declare_joins(
-            connection,
-            unit.join_sizes,
-            unit.join_headers,
-            unit.join_growth,
-            (part.join_id for part in unit.parts),
-        )
     pending, unit.parts = unit.parts, []
     unit.is_waiting = bool(pending)
     while pending:
@@ -153,20 +160,32 @@ def _fire(  # the join, its leaves and where to write
     try:
         with unit.active():
             if failed is None:
-                callback.delay(_results(app, join, parts))
+                _send_body(app, unit, callback, _results(app, join, parts))
                 store.close_join(connection, join["id"], "fired")
             elif join["state"] != "blocked":
-                _block(app, unit, callback, failed)
+                error = app.backend.exception_to_python(app.backend.decode(failed["result"]))
+                _block(
+                    app, unit, callback, f"Dependency {failed['step_id']} raised {error!r}", error
+                )
                 store.close_join(connection, join["id"], "blocked")
     finally:
         unit.is_settling = False
 
 
-def _block(app: Celery, unit: Unit, callback: Any, failed: Row) -> None:
+def _send_body(app: Celery, unit: Unit, callback: Any, results: list[Any]) -> None:
+    """Send a join's body. One that cannot be sent fails, and not the leaf that happened to be last."""
+    collected = len(unit.messages)
+    try:
+        callback.delay(results)
+    except Exception as error:  # noqa: BLE001  # whatever it is, the header has done its work
+        del unit.messages[collected:]
+        _block(app, unit, callback, f"Callback error: {error!r}", error)
+
+
+def _block(app: Celery, unit: Unit, callback: Any, reason: str, error: Any) -> None:
     """The body will not run: its results say why, and its error callbacks fire, as Celery does it."""
     backend = app.backend
-    error = backend.exception_to_python(backend.decode(failed["result"]))
-    chord_error = ChordError(f"Dependency {failed['step_id']} raised {error!r}")
+    chord_error = ChordError(reason)
     cause = error if isinstance(error, BaseException) else None
     try:
         raise chord_error from cause
