@@ -12,6 +12,7 @@ from routing.load import load as load_topology
 from services import settings as configuration
 from services.celery_app import make_app
 from services.domain.errors import ConfigurationError
+from services.leader import become_leader
 
 RELAY_EVERY_SECONDS = 2.0
 
@@ -30,7 +31,10 @@ def schedule() -> dict[str, dict[str, Any]]:
 
 
 def main() -> int:
-    """Run beat until told to stop; 2 when the configuration is wrong."""
+    """Run beat until told to stop; 2 when the configuration is wrong.
+
+    Of several, one works; the others wait to take over.
+    """
     try:
         settings = configuration.load()
         app = make_app(settings, load_topology())
@@ -42,10 +46,12 @@ def main() -> int:
     )
     if settings.metrics_port:
         start_http_server(settings.metrics_port, settings.metrics_host)
+    leadership = become_leader(app.ledger.connect, "beat")
     settings.state_directory.mkdir(parents=True, exist_ok=True)
     app.conf.beat_schedule = schedule()
     app.conf.beat_schedule_filename = str(settings.state_directory / "beat")
-    app.start(["beat", "--loglevel=WARNING", "--pidfile="])
+    with leadership:
+        app.start(["beat", "--loglevel=WARNING", "--pidfile="])
     return 0
 
 

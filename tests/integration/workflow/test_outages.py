@@ -40,3 +40,18 @@ def test_the_database_restarts_under_load(cluster: Cluster, postgres: PrivatePos
     assert cluster.ended(*workflows, seconds=90) == ["done"] * 10
     assert [cluster.count("login", w) for w in workflows] == [1] * 10
     assert _pids(cluster) == before
+
+
+def test_a_second_beat_takes_over(cluster: Cluster) -> None:
+    """Of two, one works: the second waits for the first one's session to end, then ticks."""
+    cluster.fleet.start("second beat", "services.schedule", user="beat")
+    waiting = (
+        "SELECT count(*) FROM pg_locks l JOIN pg_database d ON d.oid = l.database"
+        " WHERE l.locktype = 'advisory' AND NOT l.granted AND d.datname = current_database()"
+    )
+    wait_until(lambda: cluster.rows(waiting)[0][0] == 1, 30, "the second beat waits")
+    cluster.fleet.kill("beat")
+    ticks = "SELECT count(*) FROM step WHERE task = 'maintenance.relay' AND state = 'done'"
+    before = cluster.rows(ticks)[0][0]
+
+    wait_until(lambda: cluster.rows(ticks)[0][0] > before + 1, 30, "the second beat ticks")
