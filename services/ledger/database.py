@@ -51,7 +51,7 @@ class Ledger:
         except Unavailable:
             return
         with self.connection() as connection:
-            store.mark_published(connection, confirmed)
+            store.mark_published(connection, confirmed, messages)
 
     def publisher(self) -> Publisher:
         """This thread's publisher."""

@@ -25,7 +25,7 @@ def relay_once(ledger: Ledger) -> int:
         with ledger.connection() as connection:
             messages = store.take_unpublished(connection, GRACE_SECONDS, _BATCH)
             confirmed = ledger.publisher().publish(messages)
-            store.mark_published(connection, confirmed)
+            store.mark_published(connection, confirmed, messages)
         published += len(confirmed)
         if len(messages) < _BATCH or not confirmed:
             return published

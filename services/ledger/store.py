@@ -90,8 +90,10 @@ def store_results(
 
 
 def _storable(text: str | None) -> str | None:
-    # PostgreSQL's text has no NUL; a traceback may quote one.
-    return None if text is None else text.replace("\x00", "\\x00")
+    # PostgreSQL's text has no NUL and no lone surrogates; a traceback may quote some.
+    if text is None:
+        return None
+    return text.replace("\x00", "\\x00").encode(errors="backslashreplace").decode()
 
 
 def make_ready(
@@ -117,10 +119,23 @@ def make_ready(
     )
 
 
-def mark_published(connection: Connection[Any], step_ids: Sequence[str]) -> None:
-    """Note that the broker confirmed these messages. Idempotent."""
-    if step_ids:
-        _run(connection, "mark_published", ids=list(step_ids))
+def mark_published(
+    connection: Connection[Any], confirmed: Sequence[str], messages: Sequence[Message] = ()
+) -> None:
+    """Note that the broker confirmed these steps' messages. Idempotent.
+
+    messages: what was published; only first attempts may be left out. A step
+    that has a newer message by now, a retry, is not marked.
+    """
+    if not confirmed:
+        return
+    retries = {message.step_id: message.retries for message in messages}
+    _run(
+        connection,
+        "mark_published",
+        ids=list(confirmed),
+        retries=[retries.get(step_id, 0) for step_id in confirmed],
+    )
 
 
 def unpublished_of(connection: Connection[Any], step_ids: Sequence[str]) -> list[Message]:

@@ -289,7 +289,7 @@ class Executor:
             confirmed = self._ledger.publisher().publish(committed.messages, on_sent)
             self._hit("after_last_publish", deliveries)
             connection = self._open()
-            store.mark_published(connection, confirmed)
+            store.mark_published(connection, confirmed, committed.messages)
             connection.commit()
         except Unavailable as error:
             logger.warning("%d messages are left to the relay: %s", len(committed.messages), error)

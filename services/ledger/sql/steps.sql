@@ -74,9 +74,11 @@ ON CONFLICT (id) DO UPDATE SET
 WHERE s.state <> 'done'
 
 -- name: mark_published
--- These messages were confirmed by the broker.
+-- These messages were confirmed by the broker; a retry committed since then waits for its own confirm.
 UPDATE step SET published_at = now()
-WHERE id = ANY(%(ids)s) AND published_at IS NULL AND state IN ('ready', 'retrying')
+FROM unnest(%(ids)s::text[], %(retries)s::int[]) AS u(id, retries)
+WHERE step.id = u.id AND step.retries = u.retries
+  AND published_at IS NULL AND state IN ('ready', 'retrying')
 
 -- name: unpublished_of_senders
 -- Messages that these steps' commits made ready and that nobody saw confirmed.
@@ -135,14 +137,16 @@ WHERE w.id = ended.workflow_id AND w.state IS DISTINCT FROM ended.state
 RETURNING w.id, w.state
 
 -- name: block_after
--- Planned steps behind a step that failed for good wait for a replay.
+-- Planned steps behind a step that failed for good wait for a replay; a join's body may be blocked already.
 WITH RECURSIVE behind AS (
-    SELECT id FROM step WHERE workflow_id = ANY(%(workflows)s) AND after && %(ids)s AND state = 'planned'
+    SELECT id FROM step
+    WHERE workflow_id = ANY(%(workflows)s) AND after && %(ids)s AND state IN ('planned', 'blocked')
     UNION
     SELECT s.id FROM step s JOIN behind b ON s.after @> ARRAY[b.id]
-    WHERE s.workflow_id = ANY(%(workflows)s) AND s.state = 'planned'
+    WHERE s.workflow_id = ANY(%(workflows)s) AND s.state IN ('planned', 'blocked')
 )
-UPDATE step SET state = 'blocked', finished_at = now() FROM behind WHERE step.id = behind.id
+UPDATE step SET state = 'blocked', finished_at = now()
+FROM behind WHERE step.id = behind.id AND step.state = 'planned'
 
 -- name: delete_unplanned_steps
 -- Results of what was sent by hand, beat's ticks among them, once nobody is to read them any more.
