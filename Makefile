@@ -1,6 +1,6 @@
 # What people do with Doorbell on one machine. Each target calls one script; the work is done there.
 .DEFAULT_GOAL := help
-.PHONY: help demo up down status test bench lint lock
+.PHONY: help demo up down status test test-chaos test-compose bench lint lock
 
 # Processes of a pool, where not one: make up PROCESSES="device_checks=2 db_writes=2"
 PROCESSES ?=
@@ -8,7 +8,7 @@ LOCAL = .venv/bin/python -m deploy.local
 IF_SET_UP = test -x .venv/bin/python || { echo "nothing was set up yet: make up"; exit 0; };
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: ## set everything up, start the cluster, replay the sample logins, say what happened
 	@deploy/local/setup
@@ -26,6 +26,13 @@ status: ## how each process is
 
 test: ## linters, types, and all tests that take minutes, on services of their own
 	@deploy/local/test
+
+test-chaos: ## worker processes killed at every point between handler and ack
+	@deploy/local/setup --dev
+	@.venv/bin/python -m pytest --timeout 300 tests/chaos
+
+test-compose: ## docker-compose.yml on a real engine, with Compose 1.29 and v2 (as root)
+	@tests/compose/run
 
 lint: ## linters and types alone
 	@deploy/local/setup --dev
