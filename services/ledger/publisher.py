@@ -42,8 +42,9 @@ class Publisher:
     ) -> list[str]:
         """Publish `messages`; returns the step ids that the broker confirmed.
 
-        A message that the broker refuses (full queue, no route) is missing in
-        the answer and logged: the relay tries it again from the ledger.
+        A message that the broker refuses (full queue, no route, no such
+        exchange, no permission) is missing in the answer and logged: the relay
+        tries it again from the ledger.
         on_sent: called with the index of each message after it was written.
 
         Raises:
@@ -55,10 +56,14 @@ class Publisher:
             return []
         try:
             return self._publish(messages, on_sent)
+        except amqp.IrrecoverableChannelError:
+            return self._publish_apart(messages)
         except _broken():
             self.close()
         try:
             return self._publish(messages, on_sent)
+        except amqp.IrrecoverableChannelError:
+            return self._publish_apart(messages)
         except _broken() as error:
             self.close()
             raise Unavailable(f"the broker does not answer: {error}") from error
@@ -92,6 +97,22 @@ class Publisher:
         self._await_confirms(deadline, 0)
         return [step_id for step_id in self._confirmed if step_id not in self._refused]
 
+    def _publish_apart(self, messages: Sequence[Message]) -> list[str]:
+        """One by one: a message for which the broker closes the channel takes no other with it."""
+        self.close()
+        confirmed: list[str] = []
+        for message in messages:
+            try:
+                confirmed += self._publish([message], None)
+            except amqp.IrrecoverableChannelError as error:
+                # The channel comes back by itself, but without confirms.
+                self.close()
+                logger.error("the broker refused the message of step %s: %s", message.step_id, error)
+            except _broken() as error:
+                self.close()
+                raise Unavailable(f"the broker does not answer: {error}") from error
+        return confirmed
+
     def _await_confirms(self, deadline: float, remaining: int) -> None:
         while len(self._tags) > remaining:
             left = deadline - monotonic()
@@ -104,7 +125,7 @@ class Publisher:
             return self._channel
         options = dict(self._app.conf.broker_transport_options or {}, confirm_publish=False)
         connection: Any = self._app.connection_for_write(transport_options=options)
-        connection.ensure_connection(max_retries=1, timeout=self._timeout)
+        connection.ensure_connection(max_retries=1, interval_start=0.2, timeout=self._timeout)
         channel = connection.channel()
         channel.confirm_select()
         channel.events["basic_ack"].add(self._on_ack)

@@ -15,17 +15,21 @@ def relay_once(ledger: Ledger) -> int:
     """Publish what waits; returns how many messages the broker confirmed.
 
     At least once: two relays skip each other's rows, and a copy too many finds
-    its step done.
+    its step done. A queue that refuses a message (it is full, or not there) is
+    left to the next run, so that it holds up no other.
 
     Raises:
         Unavailable: the broker does not answer; nothing is lost, the next run tries again.
     """
     published = 0
+    refusing: set[str] = set()
     while True:
         with ledger.connection() as connection:
-            messages = store.take_unpublished(connection, GRACE_SECONDS, _BATCH)
+            messages = store.take_unpublished(connection, GRACE_SECONDS, _BATCH, refusing)
             confirmed = ledger.publisher().publish(messages)
             store.mark_published(connection, confirmed, messages)
         published += len(confirmed)
-        if len(messages) < _BATCH or not confirmed:
+        if len(messages) < _BATCH:
             return published
+        taken = set(confirmed)
+        refusing |= {message.queue for message in messages if message.step_id not in taken}

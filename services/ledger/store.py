@@ -145,10 +145,19 @@ def unpublished_of(connection: Connection[Any], step_ids: Sequence[str]) -> list
 
 
 def take_unpublished(
-    connection: Connection[Any], older_than_seconds: float, limit: int
+    connection: Connection[Any],
+    older_than_seconds: float,
+    limit: int,
+    except_queues: Iterable[str] = (),
 ) -> list[Message]:
     """Lock up to `limit` messages that nobody has seen confirmed for so long."""
-    rows = _run(connection, "take_unpublished", older_than=older_than_seconds, limit=limit)
+    rows = _run(
+        connection,
+        "take_unpublished",
+        older_than=older_than_seconds,
+        limit=limit,
+        except_queues=sorted(except_queues),
+    )
     return [Message.from_json(row["message"]) for row in rows]
 
 

@@ -92,6 +92,7 @@ ORDER BY ready_at
 SELECT message FROM step
 WHERE published_at IS NULL AND state IN ('ready', 'retrying') AND message IS NOT NULL
   AND ready_at < now() - make_interval(secs => %(older_than)s)
+  AND queue <> ALL(%(except_queues)s::text[])
 ORDER BY ready_at LIMIT %(limit)s
 FOR UPDATE SKIP LOCKED
 

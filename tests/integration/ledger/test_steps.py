@@ -146,6 +146,7 @@ def test_starts_after_a_redelivery_are_counted(database: Database) -> None:
 def test_a_host_is_noted_for_what_it_ran_only(database: Database, offline: DoorbellApp) -> None:
     """Attempts and host belong to executions, not to states written on a step's behalf."""
     with database.connect() as connection:
+        store.make_ready(connection, [(message("a"), None, None)])
         unit = Unit("a", results={"a": result_of("a"), "b": result_of("b", "FAILURE")})
         settle(connection, offline, [unit], {"a": ran()})
         connection.commit()
