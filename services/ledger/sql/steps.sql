@@ -74,11 +74,17 @@ ON CONFLICT (id) DO UPDATE SET
 WHERE s.state <> 'done'
 
 -- name: mark_published
--- These messages were confirmed by the broker; a retry committed since then waits for its own confirm.
+-- These messages were confirmed by the broker; a retry committed since then waits for its own
+-- confirm. A row that its consumer holds already is skipped, for waiting could deadlock: it will be
+-- done, or the relay publishes it once more.
 UPDATE step SET published_at = now()
-FROM unnest(%(ids)s::text[], %(retries)s::int[]) AS u(id, retries)
-WHERE step.id = u.id AND step.retries = u.retries
-  AND published_at IS NULL AND state IN ('ready', 'retrying')
+WHERE id IN (
+    SELECT s.id FROM step s
+    JOIN unnest(%(ids)s::text[], %(retries)s::int[]) AS u(id, retries)
+      ON s.id = u.id AND s.retries = u.retries
+    WHERE s.published_at IS NULL AND s.state IN ('ready', 'retrying')
+    ORDER BY s.id FOR NO KEY UPDATE OF s SKIP LOCKED
+)
 
 -- name: unpublished_of_senders
 -- Messages that these steps' commits made ready and that nobody saw confirmed.
@@ -94,7 +100,7 @@ WHERE published_at IS NULL AND state IN ('ready', 'retrying') AND message IS NOT
   AND ready_at < now() - make_interval(secs => %(older_than)s)
   AND queue <> ALL(%(except_queues)s::text[])
 ORDER BY ready_at LIMIT %(limit)s
-FOR UPDATE SKIP LOCKED
+FOR NO KEY UPDATE SKIP LOCKED
 
 -- name: read_step
 -- One step as Celery's AsyncResult reads it.

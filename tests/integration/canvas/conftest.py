@@ -124,4 +124,7 @@ def stock(
             )
         )
         yield Workshop(app, tasks, directory, lambda: fleet.log("stock"))
+        app.backend.result_consumer.stop()
+        # Results unsubscribe when they are collected, for which Redis may be gone by then.
+        app.backend.remove_pending_result = lambda result: result
         app.close()
