@@ -58,6 +58,11 @@ def lock_steps(
     return rows
 
 
+def limit_statements(connection: Connection[Any], seconds: float) -> None:
+    """Cancel each statement of this transaction that runs for longer."""
+    _run(connection, "limit_statements", milliseconds=str(int(seconds * 1000)))
+
+
 def count_redelivery(connection: Connection[Any], step_id: str) -> int:
     """Count one more start of a redelivered step; returns the count."""
     rows = _run(connection, "count_redelivery", id=step_id)

@@ -14,6 +14,7 @@ from typing import Any
 import psycopg
 from billiard.einfo import ExceptionInfo
 from celery import Celery
+from celery.exceptions import SoftTimeLimitExceeded
 from psycopg import Connection
 
 from services.domain.errors import Unavailable
@@ -34,8 +35,15 @@ MAX_STARTS = 5
 
 _AWAY_PAUSE_SECONDS = 1.0
 
+_LATE = (psycopg.errors.QueryCanceled, SoftTimeLimitExceeded)
+"""What a step at its soft limit sees: in PostgreSQL the statement time-out, elsewhere Celery's exception."""
 
-class KilledTooOften(Exception):
+
+class Untraceable(Exception):
+    """Celery's tracer can do nothing with the step, not even fail it: its body is not what Celery writes."""
+
+
+class KilledTooOften(Untraceable):
     """The step was started again and again, and its process died each time."""
 
 
@@ -167,11 +175,12 @@ class Executor:
                 self.run([delivery])
             return
         delivery = deliveries[0]
-        if delivery.outcome is not None and isinstance(delivery.outcome, Failed):
-            raise error
-        # 57014: the statement ran into the soft limit.
-        late = isinstance(error, psycopg.errors.QueryCanceled)
-        delivery.outcome = Failed(Unavailable(str(error)) if late else error)
+        if isinstance(delivery.outcome, Failed):
+            if isinstance(delivery.outcome.error, Untraceable) or isinstance(error, _LATE):
+                raise error
+            error = Untraceable(f"{type(error).__name__}: {error}")
+        late = isinstance(error, _LATE)
+        delivery.outcome = Failed(Unavailable(f"past its soft limit: {error}") if late else error)
         self.run([delivery])
 
     def _commit(self, deliveries: Sequence[Delivery]) -> _Committed:
@@ -201,9 +210,7 @@ class Executor:
     ) -> dict[str, dict[str, Any]]:
         soft, _ = self.limits
         if soft:
-            connection.execute(
-                "SELECT set_config('statement_timeout', %s, true)", [str(int(soft * 1000))]
-            )
+            store.limit_statements(connection, soft)
         return store.lock_steps(
             connection,
             [
@@ -260,7 +267,7 @@ class Executor:
 
     def _trace(self, connection: Connection[Any], delivery: Delivery, prepared: Running) -> Traced:
         outcome = delivery.outcome
-        if isinstance(outcome, Failed) and isinstance(outcome.error, KilledTooOften):
+        if isinstance(outcome, Failed) and isinstance(outcome.error, Untraceable):
             return fail(self._app, delivery, outcome.error)
         if delivery.id in prepared.outcomes:
             return trace(self._app, delivery)

@@ -1,3 +1,7 @@
+-- name: limit_statements
+-- For the rest of the transaction: a step's soft limit holds inside PostgreSQL too.
+SELECT set_config('statement_timeout', %(milliseconds)s, true)
+
 -- name: lock_steps
 -- The rows of delivered steps, locked in one order so that two batches cannot deadlock.
 SELECT id, workflow_id, state, status, retries, generation, redeliveries, result, published_at
