@@ -107,7 +107,9 @@ class Publisher:
             except amqp.IrrecoverableChannelError as error:
                 # The channel comes back by itself, but without confirms.
                 self.close()
-                logger.warning("the broker refused the message of step %s: %s", message.step_id, error)
+                logger.warning(
+                    "the broker refused the message of step %s: %s", message.step_id, error
+                )
             except _broken() as error:
                 self.close()
                 raise Unavailable(f"the broker does not answer: {error}") from error

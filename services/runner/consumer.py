@@ -14,6 +14,9 @@ RECONNECT_STEP_SECONDS = 1
 RECONNECT_LONGEST_SECONDS = 5
 """Celery's own pauses grow to half a minute: that long a fleet would stand still behind a broker that is back."""
 
+_UNREADABLE = (ValueError, TypeError, LookupError, AttributeError)
+"""What Celery raises over a message that is no task message, wherever it stumbles."""
+
 
 class StepConsumer(Consumer):
     """A consumer whose broker user may not declare anything, and that is back soon after its broker.
@@ -26,6 +29,29 @@ class StepConsumer(Consumer):
         default_steps: ClassVar[list[str]] = [
             step for step in Consumer.Blueprint.default_steps if "delayed_delivery" not in step
         ]
+
+    def create_task_handler(self) -> Any:
+        """Celery's handler; what it cannot even receive is dead-lettered instead of ending the process."""
+        receive = super().create_task_handler()
+
+        def on_task_received(message: Any) -> Any:
+            try:
+                return receive(message)
+            except _UNREADABLE as error:
+                self.on_decode_error(message, error)
+                return None
+
+        return on_task_received
+
+    def on_decode_error(self, message: Any, exc: Exception) -> None:
+        """Keep a message that nobody can read; Celery would ack it, and it would be gone."""
+        logger.error(
+            "dead-lettered the message %s, whose body is none of Celery's: %s",
+            message.headers.get("id"),
+            exc,
+        )
+        if not message.acknowledged:
+            message.reject_log_error(logger, self.connection_errors)
 
     def ensure_connected(self, conn: Any) -> Any:
         """Wait for the broker as long as it takes; the loop does not turn meanwhile."""

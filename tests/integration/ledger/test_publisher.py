@@ -95,9 +95,7 @@ def test_an_unroutable_message_is_not_confirmed_and_others_are(
     assert publisher.publish([message(lost.step_id)]) == [lost.step_id]
 
 
-def test_a_full_queue_does_not_confirm(
-    publisher: Publisher, full_queue: str, queue: str
-) -> None:
+def test_a_full_queue_does_not_confirm(publisher: Publisher, full_queue: str, queue: str) -> None:
     """The broker nacks what the queue rejects; a message of another queue is taken."""
     filling = [message(queue=full_queue) for _ in range(3)]
     wait_until(lambda: len(publisher.publish(filling)) < 3, 20, "the queue never fills")
@@ -106,9 +104,7 @@ def test_a_full_queue_does_not_confirm(
     assert publisher.publish([refused, taken]) == [taken.step_id]
 
 
-def test_a_message_that_the_broker_forbids_stops_no_other(
-    publisher: Publisher, queue: str
-) -> None:
+def test_a_message_that_the_broker_forbids_stops_no_other(publisher: Publisher, queue: str) -> None:
     """The broker closes the channel at an unknown exchange; the rest of the list still goes out."""
     good = [message() for _ in range(4)]
     bad = message(exchange="no_such_exchange")

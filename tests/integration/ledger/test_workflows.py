@@ -61,7 +61,9 @@ def test_without_the_lock_no_step_is_the_last(
 ) -> None:
     """The negative control: neither sees the other's commit, and the workflow never ends."""
     workflow_id = database.add_workflow()
-    monkeypatch.setitem(store._SQL, "lock_workflows", "SELECT id FROM workflow WHERE id = ANY(%(ids)s)")
+    monkeypatch.setitem(
+        store._SQL, "lock_workflows", "SELECT id FROM workflow WHERE id = ANY(%(ids)s)"
+    )
     with database.connect() as first, database.connect() as second:
         plan_steps(first, workflow_id, {"a": (), "b": ()})
         for connection, step_id in ((first, "a"), (second, "b")):
