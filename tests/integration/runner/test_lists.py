@@ -1,0 +1,145 @@
+"""A list of steps: one item's failure is that item's alone, whatever it does."""
+
+from __future__ import annotations
+
+import json
+from uuid import uuid4
+
+import pytest
+from celery import chain, chord
+
+from tests.integration.runner.conftest import SECONDS, VHOST, Bench
+from tests.support.fleet import wait_until
+
+
+def names(word: str, count: int = 1) -> list[str]:
+    """Items that no other test uses."""
+    return [f"{word} {uuid4().hex[:8]}" for _ in range(count)]
+
+
+def test_an_item_that_blows_up_fails_alone(batch: Bench) -> None:
+    """The list's transaction is lost with it; its neighbours run again, each effect once."""
+    good, (bad,) = names("ok", 6), names("raise")
+    batch.send("try.batch", *names("linger"))
+    ids = batch.send("try.batch", *good[:3], bad, *good[3:])
+
+    assert batch.ended(ids) == ["done"] * 3 + ["dead"] + ["done"] * 3
+    assert [batch.effects(item) for item in good] == [1] * 6
+    assert batch.effects(bad) == 0
+    assert "list 7" in batch.lines("list")
+    assert batch.dead_letter(ids[3]).headers["task"] == "try.batch"
+
+
+def test_outcomes_are_each_items_own(batch: Bench) -> None:
+    """Refused becomes failed at once, Unavailable is tried again until the limit and is dead."""
+    items = [*names("ok"), *names("refuse"), *names("unavailable"), *names("unavailable once")]
+    ids = batch.send("try.batch", *items)
+
+    assert batch.ended(ids) == ["done", "failed", "dead", "done"]
+    assert [batch.ran(item) for item in items] == [1, 1, 2, 2]
+    assert batch.dead_letter(ids[1]).headers["id"] == ids[1]
+
+
+def test_a_step_whose_retries_ran_out_keeps_its_canvas(batch: Bench) -> None:
+    """The dead letter is the whole message: the rest of the chain is in it."""
+    (item,) = names("unavailable")
+    follower = batch.app.signature("try.plain", args=("ok behind",), immutable=True)
+    first = batch.app.signature("try.batch", args=(item,))
+    result = chain(first, follower, app=batch.app).apply_async()
+
+    assert batch.ended([result.parent.id]) == ["dead"]
+    letter = batch.dead_letter(result.parent.id)
+    args, _, embedded = json.loads(letter.body)
+    assert args == [item]
+    assert [step["options"]["task_id"] for step in embedded["chain"]] == [result.id]
+    assert letter.headers["retries"] == 1
+    assert batch.ran("ok behind") == 0
+
+
+def test_a_poison_step_is_dead_and_its_neighbours_done(batch: Bench) -> None:
+    """A message that kills its process is started six times in all, alone after the first."""
+    good, (poison,) = names("ok", 4), names("kill")
+    batch.send("try.batch", *names("linger"))
+    ids = batch.send("try.batch", *good[:2], poison, *good[2:])
+
+    assert batch.ended(ids, 90) == ["done", "done", "dead", "done", "done"]
+    assert batch.ran(poison) == 6
+    assert [batch.effects(item) for item in good] == [1] * 4
+    assert batch.dead_letter(ids[2]).headers["id"] == ids[2]
+    status = batch.rows("SELECT status, redeliveries FROM step WHERE id = %s", ids[2])
+    assert status == [("FAILURE", 6)]
+
+
+@pytest.mark.parametrize("body", ["{not json", "{}", "[1]", '[["ok"], {}]'])
+def test_a_body_that_is_none_of_celerys_is_dead_and_kills_nobody(batch: Bench, body: str) -> None:
+    """A stranger's message goes to the dead letters; the process and the others go on."""
+    (step_id, neighbour) = (str(uuid4()), names("ok"))
+    starts = len(batch.lines("start"))
+    with batch.app.producer_or_acquire() as producer:
+        headers = {"id": step_id, "task": "try.batch", "lang": "py", "retries": 0}
+        producer.publish(
+            body,
+            exchange="doorbell",
+            routing_key=batch.pool,
+            headers=headers,
+            content_type="application/json",
+            content_encoding="utf-8",
+        )
+    ids = batch.send("try.batch", *neighbour)
+
+    assert batch.ended(ids) == ["done"]
+    assert batch.dead_letter(step_id).headers["id"] == step_id
+    assert len(batch.lines("start")) == starts
+
+
+def test_an_unknown_task_is_dead(batch: Bench) -> None:
+    """A producer that is ahead of its consumers loses nothing."""
+    step_id = str(uuid4())
+    batch.app.send_task("try.not_yet", ["x"], task_id=step_id)
+
+    assert batch.dead_letter(step_id).headers["task"] == "try.not_yet"
+
+
+def test_a_body_too_large_to_be_sent_fails_without_a_death(batch: Bench) -> None:
+    """A header whose results together exceed a message: the body says so, the leaves are done."""
+    starts = len(batch.lines("start"))
+    leaf = batch.app.signature
+    result = chord(
+        [leaf("try.large", args=(40_000,)), leaf("try.large", args=(40_001,))],
+        leaf("try.plain"),
+        app=batch.app,
+    ).apply_async()
+
+    with pytest.raises(Exception, match="pass ids instead of values"):
+        result.get(timeout=SECONDS)
+    assert batch.ran("large 40000") == batch.ran("large 40001") == 1
+    assert len(batch.lines("start")) == starts
+
+
+def test_a_delivery_of_a_done_step_is_answered(batch: Bench) -> None:
+    """The same message again runs nothing and is acked."""
+    (item,) = names("ok")
+    (step_id,) = batch.send("try.batch", item)
+    assert batch.ended([step_id]) == ["done"]
+    batch.send("try.batch", item, task_id=step_id)
+
+    (after,) = names("ok")
+    assert batch.ended(batch.send("try.batch", after)) == ["done"]
+    wait_until(lambda: batch.node.peek(batch.pool, VHOST)[0] == 0, SECONDS)
+    assert batch.ran(item) == 1
+    assert batch.effects(item) == 1
+
+
+def test_a_delivery_that_its_retry_has_overtaken_is_answered(batch: Bench) -> None:
+    """The row is ahead of the message: a stale copy is acked, and only the retry runs."""
+    (item,) = names("unavailable once")
+    (step_id,) = batch.send("try.batch", item)
+    assert batch.ended([step_id]) == ["done"]
+    # As if the retry were still on its way.
+    batch.rows("UPDATE step SET state = 'retrying', retries = 1 WHERE id = %s", step_id)
+    batch.send("try.batch", item, task_id=step_id)
+
+    (after,) = names("ok")
+    assert batch.ended(batch.send("try.batch", after)) == ["done"]
+    assert batch.ran(item) == 2
+    assert batch.rows("SELECT state FROM step WHERE id = %s", step_id) == [("retrying",)]

@@ -1,0 +1,180 @@
+"""A pool's worker with steps that do what their message says; a process that dies is followed by another.
+
+Run as `python -m tests.integration.runner.worker_of_tests POOL`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import logging
+import os
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from celery import Celery
+from psycopg import Connection
+
+from routing.commands import celery_arguments
+from routing.load import load
+from services import settings
+from services.celery_app import DoorbellApp, make_app
+from services.domain.errors import Refused, Unavailable
+from services.domain.outcome import Done, Failed, Outcome
+from services.domain.retry import RetryPolicy
+from services.runner.config import RunnerConfig
+from services.runner.task import Steps
+
+POLICY = RetryPolicy(limit=1, base_seconds=1, cap_seconds=1)
+
+_PR_SET_PDEATHSIG = 1
+
+
+def note(line: str) -> None:
+    """Leave a line for the test; one write, so that processes do not mix."""
+    with (Path(os.environ["HOME"]) / "seen").open("ab", buffering=0) as file:
+        file.write(f"{line}\n".encode())
+
+
+def _first(marker: str) -> bool:
+    try:
+        os.close(os.open(Path(os.environ["HOME"]) / marker, os.O_CREAT | os.O_EXCL))
+    except FileExistsError:
+        return False
+    return True
+
+
+def obey(item: str) -> Outcome:
+    """Do what an item like `ok 7` or `sleep once 8` says."""
+    words = item.split()
+    note(f"ran {item}")
+    if words[1] == "once" and not _first(f"once-{item}".replace(" ", "-")):
+        return Done({"item": item})
+    match words[0]:
+        case "raise":
+            raise ValueError(f"as asked: {item}")
+        case "refuse":
+            return Failed(Refused(item))
+        case "unavailable":
+            return Failed(Unavailable(item))
+        case "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        case "exit":
+            sys.exit(3)
+        case "cancel":
+            raise asyncio.CancelledError
+        case "linger":
+            _linger(0.5)
+        case "busy":
+            _linger(60)
+        case "stuck":
+            time.sleep(60)
+    return Done({"item": item})
+
+
+def _linger(seconds: float) -> None:
+    """Long work that the interpreter may interrupt, as a time limit does."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        time.sleep(0.01)
+
+
+def register(app: Celery, queue: str) -> None:
+    """Declare the steps, all on `queue`."""
+    routes = {"try.*": {"queue": queue}}
+    app.conf.task_routes = (routes, *(app.conf.task_routes or ()))
+    steps = Steps(app, lambda _: POLICY)
+
+    @steps.batch("try.batch")
+    def batch(items: Sequence[str], connection: Connection[Any]) -> Sequence[Outcome]:
+        """A list in one transaction; each item's effect is a row."""
+        note(f"list {len(items)}")
+        outcomes = [obey(item) for item in items]
+        with connection.cursor() as cursor:
+            cursor.executemany("INSERT INTO effect VALUES (%s)", [(item,) for item in items])
+        return outcomes
+
+    @steps.batch("try.slow_statement")
+    def slow_statement(items: Sequence[str], connection: Connection[Any]) -> Sequence[Outcome]:
+        """Waits in PostgreSQL, once."""
+        note(f"ran {items[0]}")
+        if _first(f"slow-{items[0]}"):
+            connection.execute("SELECT pg_sleep(60)")
+        return [Done({}) for _ in items]
+
+    @steps.io("try.call")
+    def call(item: str) -> Outcome:
+        """One call on a thread."""
+        return obey(item)
+
+    @steps.io("try.coroutine")
+    async def coroutine(item: str) -> Outcome:
+        """One call on the loop."""
+        if item.startswith("busy"):
+            note(f"ran {item}")
+            await asyncio.sleep(60 if _first(f"coroutine-{item}") else 0)
+            return Done({"item": item})
+        return obey(item)
+
+    @app.task(name="try.plain", shared=False)
+    def plain(item: str) -> str:
+        """A task as a programmer writes it."""
+        obey(item)
+        return item
+
+    @app.task(name="try.large", shared=False)
+    def large(size: int) -> str:
+        """A result of that size."""
+        note(f"ran large {size}")
+        return "x" * size
+
+
+def configured() -> DoorbellApp:
+    """The product's app from this process's environment, with the steps above."""
+    current = settings.load()
+    pool = sys.argv[1]
+    app = make_app(current, load())
+    register(app, pool)
+    logging.basicConfig(level="WARNING", format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    app.runner = RunnerConfig(
+        pool=pool,
+        style=load().pool(pool).style,
+        host="test",
+        grace_seconds=15,
+        ledger=app.ledger,
+        transaction=lambda connection: connection,
+    )
+    return app
+
+
+def main() -> int:
+    """Run worker processes one after another until told to stop; returns the last one's status."""
+    stopping: list[int] = []
+    while True:
+        child = os.fork()
+        if child == 0:
+            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            note(f"start {os.getpid()}")
+            configured().worker_main(
+                [*celery_arguments(load(), sys.argv[1]), "--loglevel=WARNING", "-E"]
+            )
+            return 0
+
+        def stop(_number: int, _frame: object, pid: int = child) -> None:
+            stopping.append(pid)
+            os.kill(pid, signal.SIGTERM)
+
+        signal.signal(signal.SIGTERM, stop)
+        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        note(f"end {status}")
+        if stopping:
+            return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())
