@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import psycopg
 from celery import Celery
 from psycopg import Connection
 from psycopg_pool import ConnectionPool
@@ -23,6 +24,15 @@ _KEEPALIVES: dict[str, Any] = {
     "keepalives_count": 3,
     "tcp_user_timeout": 25_000,
 }
+
+
+def is_away(error: psycopg.Error) -> bool:
+    """Whether PostgreSQL cannot be reached or is shutting down: waiting helps, and nothing failed."""
+    state = error.sqlstate or ""
+    if state == "57014":  # a statement that ran into its time limit
+        return False
+    is_fault = isinstance(error, psycopg.OperationalError | psycopg.InterfaceError)
+    return is_fault and (not state or state[:2] in ("08", "53", "57"))
 
 
 class Ledger:

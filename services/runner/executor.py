@@ -20,7 +20,7 @@ from psycopg import Connection
 from services.domain.errors import Unavailable
 from services.domain.outcome import Failed, Outcome
 from services.ledger import store
-from services.ledger.database import Ledger
+from services.ledger.database import Ledger, is_away
 from services.ledger.message import Message
 from services.ledger.settle import settle
 from services.runner.delivery import Delivery
@@ -153,13 +153,10 @@ class Executor:
 
     def _may_try_again(self, error: psycopg.Error) -> bool:
         """True for faults of the connection and lost races; False for what the statement itself did."""
-        state = error.sqlstate or ""
-        if state.startswith("40"):
+        if (error.sqlstate or "").startswith("40"):
             self._rollback()
             return True
-        if isinstance(error, psycopg.OperationalError | psycopg.InterfaceError) and (
-            not state or state[:2] in ("08", "53", "57") and state != "57014"
-        ):
+        if is_away(error):
             logger.warning("PostgreSQL is away, holding what is unacked: %s", error)
             self._drop()
             self.busy_since = None

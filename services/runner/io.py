@@ -12,14 +12,19 @@ from datetime import UTC, datetime
 from time import monotonic
 from typing import Any
 
+import psycopg
+
 from services.domain.errors import Unavailable
 from services.domain.outcome import Failed, Outcome
+from services.ledger.database import is_away
 from services.runner.batch import BatchStyle
 from services.runner.delivery import Delivery
 from services.runner.executor import Executor
 from services.runner.task import IoTask
 
 logger = logging.getLogger(__name__)
+
+AWAY_PAUSE_SECONDS = 1.0
 
 
 class IoStyle:
@@ -108,6 +113,17 @@ class IoStyle:
         self._committing.submit(delivery)
 
     async def _call(self, delivery: Delivery) -> Outcome:
+        while True:
+            outcome = await self._call_once(delivery)
+            error = outcome.error if isinstance(outcome, Failed) else None
+            if not (isinstance(error, psycopg.Error) and is_away(error)):
+                return outcome
+            # The step has not failed: a handler's calls are made so that they can be repeated.
+            logger.warning("PostgreSQL is away, calling again for step %s", delivery.id)
+            await asyncio.sleep(AWAY_PAUSE_SECONDS)
+            self._starts[delivery.id] = (monotonic(), delivery.hard_limit)
+
+    async def _call_once(self, delivery: Delivery) -> Outcome:
         call = self._task_of(delivery.task).call
         try:
             value = delivery.value()

@@ -7,6 +7,7 @@ from uuid import uuid4
 from routing.load import load
 from tests.support.cluster import Cluster
 from tests.support.fleet import wait_until
+from tests.support.outlier_api import AdjustableOutlierApi
 from tests.support.postgres import PrivatePostgres
 from tests.support.rabbitmq import PrivateRabbitMQ
 
@@ -40,6 +41,26 @@ def test_the_database_restarts_under_load(cluster: Cluster, postgres: PrivatePos
     assert cluster.ended(*workflows, seconds=90) == ["done"] * 10
     assert [cluster.count("login", w) for w in workflows] == [1] * 10
     assert _pids(cluster) == before
+
+
+def test_the_database_is_away_while_calls_are_under_way(
+    cluster: Cluster, postgres: PrivatePostgres, api: AdjustableOutlierApi
+) -> None:
+    """No step fails because the ledger could not be reached: calls are made again, verdicts kept."""
+    api.hold.clear()
+    workflows = [cluster.post(f"user-{uuid4().hex[:8]}") for _ in range(5)]
+    wait_until(lambda: all(api.calls[workflow] for workflow in workflows), 30)
+    postgres.stop()
+    api.hold.set()
+    said = "PostgreSQL is away, calling again"
+    wait_until(lambda: said in cluster.fleet.log("external_api"), 40, said)
+    postgres.start()
+
+    assert cluster.ended(*workflows, seconds=90) == ["done"] * 5
+    levels = cluster.rows(
+        "SELECT level FROM verdict WHERE workflow_id = ANY(%s::uuid[])", workflows
+    )
+    assert levels == [("low",)] * 5
 
 
 def test_a_second_beat_takes_over(cluster: Cluster) -> None:
