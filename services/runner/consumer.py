@@ -25,14 +25,16 @@ class StepConsumer(Consumer):
     definitions did that before anything started.
     """
 
+    connection_errors: tuple[type[BaseException], ...]
+
     class Blueprint(Consumer.Blueprint):  # type: ignore[misc, valid-type]  # a class attribute of Celery's
         default_steps: ClassVar[list[str]] = [
             step for step in Consumer.Blueprint.default_steps if "delayed_delivery" not in step
         ]
 
-    def create_task_handler(self) -> Any:
+    def create_task_handler(self, *args: Any, **options: Any) -> Any:
         """Celery's handler; what it cannot even receive is dead-lettered instead of ending the process."""
-        receive = super().create_task_handler()
+        receive = super().create_task_handler(*args, **options)
 
         def on_task_received(message: Any) -> Any:
             try:
