@@ -104,6 +104,14 @@ def test_one_member_of_the_group_fails(cluster: Cluster, user: str) -> None:
         "record_unscored": 1,
         "note_failed_workflow": 1,
     }
+    noted = dict(
+        cluster.rows("SELECT level, step_id FROM failed_step WHERE workflow_id = %s", workflow)
+    )
+    ids = {step["task"]: step["id"] for step in cluster.workflow(workflow)["steps"]}
+    assert noted == {
+        "group": ids["notifications.notify_user"],
+        "chain": ids["external_api.score_login"],
+    }
 
 
 def test_both_members_of_the_group_fail(cluster: Cluster, user: str) -> None:
