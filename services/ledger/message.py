@@ -31,8 +31,7 @@ class Message:
     @property
     def queue(self) -> str:
         """The queue it ends in, also when it goes through the delay exchanges."""
-        parts = self.routing_key.split(".", _DELAY_BITS)
-        return parts[-1] if len(parts) > _DELAY_BITS else self.routing_key
+        return queue_of(self.routing_key)
 
     @property
     def retries(self) -> int:
@@ -51,3 +50,9 @@ class Message:
     def from_json(cls, value: Mapping[str, Any]) -> Self:
         """Rebuild a message from the decoded JSON of `to_json`."""
         return cls(**value)
+
+
+def queue_of(routing_key: str) -> str:
+    """The queue that a routing key leads to, also the key of a delayed message."""
+    parts = routing_key.split(".", _DELAY_BITS)
+    return parts[-1] if len(parts) > _DELAY_BITS else routing_key

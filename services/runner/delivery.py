@@ -11,6 +11,7 @@ from typing import Any
 from kombu.serialization import loads
 
 from services.domain.outcome import Outcome
+from services.ledger.message import queue_of
 
 JSON = "application/json"
 
@@ -38,8 +39,13 @@ class Delivery:
         return bool(self.request["delivery_info"].get("redelivered"))
 
     @property
+    def is_suspect(self) -> bool:
+        """Delivered for the third time or more: something ends its process again and again."""
+        return int(self.request.get("x-delivery-count") or 0) > 1
+
+    @property
     def queue(self) -> str:
-        return str(self.request["delivery_info"].get("routing_key"))
+        return queue_of(str(self.request["delivery_info"].get("routing_key")))
 
     @property
     def retries(self) -> int:

@@ -8,6 +8,7 @@ import logging
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from time import monotonic
 from typing import Any
@@ -30,8 +31,11 @@ AWAY_PAUSE_SECONDS = 1.0
 class IoStyle:
     """Calls handlers without holding a transaction, then commits their outcomes as a batch does.
 
-    A handler that is still waiting at the soft limit becomes `Unavailable` and
-    is tried again; a slow receiver holds up nobody else. Steps that are not
+    A handler that is still waiting at the soft limit, counted from its own
+    start, becomes `Unavailable` and is tried again; a slow receiver holds up
+    nobody else. A call that goes on behind that limit keeps its thread, and at
+    the hard limit ends the process. A message that came for the third time or
+    more runs beside no other such: it may be what kills its process. Steps that are not
     calls (celery.map, batch steps, plain tasks) run one by one on the
     committing thread.
     """
@@ -44,6 +48,7 @@ class IoStyle:
         task_of: Callable[[str], Any],
     ) -> None:
         self._task_of = task_of
+        self._on_crash = on_crash
         self._admission = new_executor()
         self._committing = BatchStyle(new_executor(), concurrency, on_crash)
         self._threads = ThreadPoolExecutor(concurrency, thread_name_prefix="doorbell-io")
@@ -52,7 +57,9 @@ class IoStyle:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run_loop, name="doorbell-loop", daemon=True)
         self._running: set[asyncio.Task[None]] = set()
-        self._starts: dict[str, tuple[float, float | None]] = {}
+        self._slots = asyncio.Semaphore(concurrency)
+        self._suspects = asyncio.Lock()
+        self._starts: dict[object, tuple[str, float, float | None]] = {}
 
     def start(self) -> None:
         self._committing.start()
@@ -87,14 +94,19 @@ class IoStyle:
 
     def overdue(self) -> str | None:
         """The id of a step whose handler is past its hard limit, for the watchdog."""
-        for step_id, (started, hard) in list(self._starts.items()):
+        for step_id, started, hard in list(self._starts.values()):
             if hard and monotonic() - started > hard:
                 return step_id
         return None
 
     def _run_loop(self) -> None:
         asyncio.set_event_loop(self._loop)
-        self._loop.run_forever()
+        try:
+            self._loop.run_forever()
+        except BaseException:
+            # A handler asked to exit. Without the loop nothing here would end.
+            logger.exception("the loop of calls cannot go on")
+            self._on_crash()
 
     def _begin(self, delivery: Delivery) -> None:
         task = self._loop.create_task(self._handle(delivery))
@@ -102,14 +114,15 @@ class IoStyle:
         task.add_done_callback(self._running.discard)
 
     async def _handle(self, delivery: Delivery) -> None:
-        admitted = await self._loop.run_in_executor(self._door, self._admission.admit, delivery)
-        if admitted:
-            self._starts[delivery.id] = (monotonic(), delivery.hard_limit)
-            delivery.began_at = datetime.now(UTC)
+        async with self._suspects if delivery.is_suspect else nullcontext():
             try:
-                delivery.outcome = await self._call(delivery)
-            finally:
-                self._starts.pop(delivery.id, None)
+                if await self._loop.run_in_executor(
+                    self._door, self._admission.admit, delivery
+                ):
+                    delivery.outcome = await self._call(delivery)
+            except psycopg.Error as error:
+                # Not the connection's fault: the commit meets the same and decides.
+                delivery.outcome = Failed(error)
         self._committing.submit(delivery)
 
     async def _call(self, delivery: Delivery) -> Outcome:
@@ -121,19 +134,41 @@ class IoStyle:
             # The step has not failed: a handler's calls are made so that they can be repeated.
             logger.warning("PostgreSQL is away, calling again for step %s", delivery.id)
             await asyncio.sleep(AWAY_PAUSE_SECONDS)
-            self._starts[delivery.id] = (monotonic(), delivery.hard_limit)
 
     async def _call_once(self, delivery: Delivery) -> Outcome:
-        call = self._task_of(delivery.task).call
+        await self._slots.acquire()
+        future = self._started(delivery)
         try:
-            value = delivery.value()
             async with asyncio.timeout(delivery.soft_limit):
-                if inspect.iscoroutinefunction(call):
-                    outcome: Outcome = await call(value)
-                else:
-                    outcome = await self._loop.run_in_executor(self._threads, call, value)
+                outcome: Outcome = await future
         except TimeoutError:
             return Failed(Unavailable(f"no answer within {delivery.soft_limit} seconds"))
+        except asyncio.CancelledError:
+            return Failed(RuntimeError("the call was cancelled from within"))
         except Exception as error:  # noqa: BLE001  # a bug in a handler is that step's failure
             return Failed(error)
         return outcome
+
+    def _started(self, delivery: Delivery) -> asyncio.Future[Outcome]:
+        """Begin a call; its slot and its place under the watchdog last until it has really ended."""
+        key = object()
+
+        def ended(_: object) -> None:
+            self._starts.pop(key, None)
+            self._loop.call_soon_threadsafe(self._slots.release)
+
+        call = self._task_of(delivery.task).call
+        delivery.began_at = datetime.now(UTC)
+        self._starts[key] = (delivery.id, monotonic(), delivery.hard_limit)
+        if inspect.iscoroutinefunction(call):
+            task = self._loop.create_task(_awaited(call, delivery))
+            task.add_done_callback(ended)
+            return task
+        thread = self._threads.submit(lambda: call(delivery.value()))
+        thread.add_done_callback(ended)
+        return asyncio.wrap_future(thread, loop=self._loop)
+
+
+async def _awaited(call: Callable[[Any], Any], delivery: Delivery) -> Outcome:
+    outcome: Outcome = await call(delivery.value())
+    return outcome

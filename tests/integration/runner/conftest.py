@@ -20,7 +20,7 @@ from tests.support.rabbitmq import ADMINISTRATOR, PrivateRabbitMQ
 
 MODULE = "tests.integration.runner.worker_of_tests"
 VHOST = "doorbell"
-SECONDS = 40
+SECONDS = 20
 
 
 class Bench:
@@ -73,7 +73,7 @@ class Bench:
         try:
             return wait_until(found, seconds) or []
         except AssertionError as error:
-            raise AssertionError(self.fleet.log(self.pool)[-4000:]) from error
+            raise AssertionError(self.fleet.log(self.pool)[-1500:]) from error
 
     def rows(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
         with psycopg.connect(self._database_url) as connection:

@@ -27,11 +27,17 @@ from services.domain.errors import Refused, Unavailable
 from services.domain.outcome import Done, Failed, Outcome
 from services.domain.retry import RetryPolicy
 from services.runner.config import RunnerConfig
+from services.runner.consumer import StepConsumer
+from services.runner.pool import StepPool
 from services.runner.task import Steps
 
 POLICY = RetryPolicy(limit=1, base_seconds=1, cap_seconds=1)
 
 _PR_SET_PDEATHSIG = 1
+
+# Imported before the first fork, so that each process starts quickly and with the same code.
+assert StepConsumer
+assert StepPool
 
 
 def note(line: str) -> None:

@@ -1,0 +1,80 @@
+"""The I/O style: whatever a call does, its step ends, and the others go on."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.integration.runner.conftest import Bench
+from tests.integration.runner.test_lists import names
+from tests.support.fleet import wait_until
+
+
+@pytest.mark.parametrize("task", ["try.call", "try.coroutine"])
+def test_outcomes_of_calls(io: Bench, task: str) -> None:
+    """On a thread or on the loop: done, failed, tried again, dead, and a bug is dead too."""
+    items = [
+        *names("ok"),
+        *names("refuse"),
+        *names("unavailable once"),
+        *names("unavailable"),
+        *names("raise"),
+    ]
+    ids = io.send(task, *items)
+
+    assert io.ended(ids) == ["done", "failed", "done", "dead", "dead"]
+    assert [io.ran(item) for item in items] == [1, 1, 2, 2, 1]
+    assert io.dead_letter(ids[4]).headers["id"] == ids[4]
+
+
+@pytest.mark.parametrize("task", ["try.call", "try.coroutine"])
+def test_a_cancelled_call_is_a_failure_like_another(io: Bench, task: str) -> None:
+    """A client library's CancelledError neither loses the step nor stops the loop."""
+    ids = io.send(task, *names("cancel"), *names("ok"))
+
+    assert io.ended(ids) == ["dead", "done"]
+    io.dead_letter(ids[0])
+
+
+@pytest.mark.parametrize("task", ["try.call", "try.coroutine"])
+def test_a_call_that_exits_ends_its_process_like_a_kill(io: Bench, task: str) -> None:
+    """The loop does not stand still behind it: another process starts and the step is done."""
+    starts = len(io.lines("start"))
+    (item,) = names("exit once")
+    ids = io.send(task, item)
+
+    assert io.ended(ids) == ["done"]
+    assert io.ran(item) == 2
+    assert len(io.lines("start")) == starts + 1
+
+
+def test_a_poison_call_does_not_take_its_neighbours_with_it(io: Bench) -> None:
+    """It kills its process at once, again and again; calls that take longer than that are done."""
+    slow, (poison,) = names("linger", 4), names("kill")
+    ids = io.send("try.call", poison, *slow)
+
+    assert io.ended(ids, 60) == ["dead", *["done"] * 4]
+    assert io.dead_letter(ids[0]).headers["id"] == ids[0]
+
+
+def test_slow_calls_hold_up_no_quick_one(io: Bench) -> None:
+    """Thirty calls that take half a second each end together; a list would take fifteen."""
+    ids = io.send("try.call", *names("linger", 30))
+
+    assert io.ended(ids, 12) == ["done"] * 30
+
+
+def test_waiting_for_a_free_thread_is_no_slowness_of_the_call(io: Bench) -> None:
+    """Twice as many calls as run at once: the soft limit counts from each one's own start."""
+    items = names("linger", 64)
+    ids = io.send("try.call", *items, soft_time_limit=0.8, time_limit=30)
+
+    assert io.ended(ids) == ["done"] * 64
+    assert io.rows("SELECT max(retries) FROM step WHERE id = ANY(%s)", ids) == [(0,)]
+
+
+def test_other_tasks_in_an_io_pool(io: Bench) -> None:
+    """Plain tasks and batch steps run there as well, one by one."""
+    ids = io.send("try.plain", *names("ok")) + io.send("try.batch", *names("ok"))
+
+    assert io.ended(ids) == ["done", "done"]
+    wait_until(io.is_idle)

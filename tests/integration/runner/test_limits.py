@@ -1,0 +1,87 @@
+"""Time limits: the soft one interrupts a step, the hard one ends the process and the message comes again."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.integration.runner.conftest import SECONDS, Bench
+from tests.integration.runner.test_lists import names
+from tests.support.fleet import wait_until
+
+SOFT = {"soft_time_limit": 1, "time_limit": 30}
+HARD = {"soft_time_limit": 20, "time_limit": 2}
+BOTH = {"soft_time_limit": 1, "time_limit": 3}
+
+
+@pytest.mark.parametrize(
+    ("style", "task", "word"),
+    [
+        ("batch", "try.batch", "busy once"),
+        ("batch", "try.slow_statement", "slow"),
+        ("io", "try.coroutine", "busy"),
+    ],
+)
+def test_the_soft_limit_interrupts_and_the_step_is_tried_again(
+    request: pytest.FixtureRequest, style: str, task: str, word: str
+) -> None:
+    """In Python, in PostgreSQL and on the loop; the process lives on."""
+    bench: Bench = request.getfixturevalue(style)
+    starts = len(bench.lines("start"))
+    (item,) = names(word)
+    ids = bench.send(task, item, **SOFT)
+
+    assert bench.ended(ids) == ["done"]
+    assert bench.rows("SELECT retries FROM step WHERE id = %s", ids[0]) == [(1,)]
+    assert len(bench.lines("start")) == starts
+
+
+def test_a_neighbour_of_a_late_step_is_done(batch: Bench) -> None:
+    """The list is split; only the late one comes later."""
+    batch.send("try.batch", *names("linger"))
+    ids = batch.send("try.batch", *names("ok"), *names("busy"), *names("ok"), **SOFT)
+
+    assert batch.ended(ids) == ["done", "dead", "done"]
+    retries = dict(batch.rows("SELECT id, retries FROM step WHERE id = ANY(%s)", ids))
+    assert [retries[step_id] for step_id in ids] == [0, 1, 0]
+    assert "soft limit" in str(batch.app.AsyncResult(ids[1]).result)
+    batch.dead_letter(ids[1])
+
+
+def test_a_plain_task_sees_celerys_exception(batch: Bench) -> None:
+    """What a programmer did not catch is the task's failure, as with Celery's own pools."""
+    (item,) = names("busy")
+    ids = batch.send("try.plain", item, **SOFT)
+
+    assert batch.ended(ids) == ["dead"]
+    assert "SoftTimeLimitExceeded" in str(batch.app.AsyncResult(ids[0]).traceback)
+    batch.dead_letter(ids[0])
+
+
+@pytest.mark.parametrize(
+    ("style", "task"), [("batch", "try.batch"), ("io", "try.call")], ids=["list", "call"]
+)
+def test_the_hard_limit_ends_the_process_and_the_message_comes_again(
+    request: pytest.FixtureRequest, style: str, task: str
+) -> None:
+    """What cannot be interrupted goes with its process; the next one does the work."""
+    bench: Bench = request.getfixturevalue(style)
+    starts = len(bench.lines("start"))
+    (item,) = names("stuck once")
+    ids = bench.send(task, item, **HARD)
+
+    assert bench.ended(ids) == ["done"]
+    assert len(bench.lines("start")) == starts + 1
+    assert bench.lines("end")[-1] == "end 70"
+    assert bench.ran(item) == 2
+
+
+def test_a_call_that_outlives_its_soft_limit_frees_its_thread(io: Bench) -> None:
+    """The step is tried again meanwhile; the thread that never ends goes with its process."""
+    starts = len(io.lines("start"))
+    (item,) = names("stuck once")
+    ids = io.send("try.call", item, **BOTH)
+
+    assert io.ended(ids) == ["done"]
+    assert io.ran(item) == 2
+    wait_until(lambda: len(io.lines("start")) == starts + 1, SECONDS, "the process lives on")
+    io.wait_for_consumers(1)
