@@ -110,4 +110,6 @@ def _walk(
         ends = [_walk(app, steps, task, after, root) for task in members]
         joined = tuple(step_id for end in ends for step_id in end)
         return _walk(app, steps, signature.body, joined, root)
-    return _add(app, steps, signature.options["task_id"], signature.task, None, after, root)
+    options = signature.options
+    queue = options.get("queue")
+    return _add(app, steps, options["task_id"], signature.task, queue, after, root)

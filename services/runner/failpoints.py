@@ -30,9 +30,9 @@ class Failpoints:
     def __init__(self, spec: str = "") -> None:
         self._armed: dict[tuple[str, str], Path] = {}
         for entry in filter(None, spec.split(",")):
-            where, found, marker = entry.partition("=")
-            point, at, task = where.partition("@")
-            if not (found and at) or point not in POINTS:
+            where, _, marker = entry.partition("=")
+            point, _, task = where.partition("@")
+            if not (marker and task) or point not in POINTS:
                 raise ConfigurationError(
                     f"DOORBELL_FAILPOINTS: {entry!r} is not POINT@TASK=FILE with a point of {POINTS}"
                 )

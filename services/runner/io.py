@@ -116,9 +116,7 @@ class IoStyle:
     async def _handle(self, delivery: Delivery) -> None:
         async with self._suspects if delivery.is_suspect else nullcontext():
             try:
-                if await self._loop.run_in_executor(
-                    self._door, self._admission.admit, delivery
-                ):
+                if await self._loop.run_in_executor(self._door, self._admission.admit, delivery):
                     delivery.outcome = await self._call(delivery)
             except psycopg.Error as error:
                 # Not the connection's fault: the commit meets the same and decides.

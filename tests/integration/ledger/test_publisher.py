@@ -75,8 +75,9 @@ def test_a_message_arrives_as_celery_reads_it(
     publisher.publish([sent])
 
     address = node.broker_url(ADMINISTRATOR, node.password, VHOST)
-    with Connection(address) as connection, connection.channel() as channel:
-        got: Any = channel.basic_get(queue, no_ack=True)
+    with Connection(address) as connection:
+        channel: Any = connection.default_channel
+        got = channel.basic_get(queue, no_ack=True)
     assert got.body == sent.body
     assert sent.headers.items() <= got.headers.items()
     assert got.properties["delivery_mode"] == 2

@@ -10,7 +10,7 @@ from psycopg import Connection
 from services.celery_app import DoorbellApp
 from services.ledger import store
 from services.ledger.settle import settle
-from services.ledger.unit import Unit
+from services.ledger.unit import StoredResult, Unit
 from tests.integration.ledger.conftest import Database
 from tests.integration.ledger.steps import commit, message, ran, result_of
 
@@ -114,9 +114,7 @@ def test_what_text_in_postgresql_cannot_hold_is_escaped(
     database: Database, offline: DoorbellApp
 ) -> None:
     """A traceback quotes what a stranger's server said: NUL and lone surrogates are kept readable."""
-    result = store.StoredResult(
-        "a", "FAILURE", "null", "bad \x00 and \udcff", None, None, None, None, 0
-    )
+    result = StoredResult("a", "FAILURE", "null", "bad \x00 and \udcff", None, None, None, None, 0)
     with database.connect() as connection:
         commit(connection, offline, [Unit("a", results={"a": result})], state="dead")
 

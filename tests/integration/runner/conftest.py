@@ -110,7 +110,8 @@ class Bench:
     def take(self, queue: str) -> list[Any]:
         address = self.node.broker_url(ADMINISTRATOR, self.node.password, VHOST)
         messages: list[Any] = []
-        with Connection(address) as connection, connection.channel() as channel:
+        with Connection(address) as connection:
+            channel: Any = connection.default_channel
             while (message := channel.basic_get(queue, no_ack=True)) is not None:
                 messages.append(message)
         return messages

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -45,7 +46,7 @@ def test_a_step_whose_retries_ran_out_keeps_its_canvas(batch: Bench) -> None:
     (item,) = names("unavailable")
     follower = batch.app.signature("try.plain", args=("ok behind",), immutable=True)
     first = batch.app.signature("try.batch", args=(item,))
-    result = chain(first, follower, app=batch.app).apply_async()
+    result: Any = chain(first, follower, app=batch.app).apply_async()
 
     assert batch.ended([result.parent.id]) == ["dead"]
     letter = batch.dead_letter(result.parent.id)

@@ -36,8 +36,7 @@ POLICY = RetryPolicy(limit=1, base_seconds=1, cap_seconds=1)
 _PR_SET_PDEATHSIG = 1
 
 # Imported before the first fork, so that each process starts quickly and with the same code.
-assert StepConsumer
-assert StepPool
+IMPORTED = (StepConsumer, StepPool)
 
 
 def note(line: str) -> None:

@@ -1,0 +1,121 @@
+"""A worker process as its operators see it: stopping, revoking, events, and refusing to start."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.integration.runner.conftest import SECONDS, VHOST, Bench
+from tests.integration.runner.test_lists import names
+from tests.support.fleet import ROOT, wait_until
+
+
+@pytest.mark.parametrize(("style", "task"), [("batch", "try.batch"), ("io", "try.call")])
+def test_a_stop_finishes_and_acks_what_was_received(
+    request: pytest.FixtureRequest, style: str, task: str
+) -> None:
+    """SIGTERM in the middle of a list: exit status 0, and nothing that is done comes again."""
+    bench: Bench = request.getfixturevalue(style)
+    working, items = names("linger", 2), names("ok", 20)
+    ids = bench.send(task, *working, *items)
+    wait_until(lambda: bench.ran(working[0]), SECONDS)
+
+    assert bench.fleet.stop(bench.pool) == 0
+    states = dict(bench.rows("SELECT id, state FROM step WHERE id = ANY(%s)", ids))
+    done = {step_id for step_id in ids if states.get(step_id) == "done"}
+    left = bench.take(bench.pool)
+    assert {message.headers["id"] for message in left} == set(ids) - done
+    assert ids[0] in done
+
+    for message in left:
+        bench.send(task, items[ids.index(message.headers["id"]) - 2], task_id=message.headers["id"])
+    bench.start()
+    assert bench.ended(ids) == ["done"] * 22
+    assert [bench.ran(item) for item in [*working, *items]] == [1] * 22
+
+
+def test_a_revoked_step_is_not_started(batch: Bench) -> None:
+    """An operator's revoke, sent before the message: it is answered, marked, and never run."""
+    (item,), (step_id,) = names("ok"), names("revoked")
+    answers: Any = batch.app.control.broadcast(
+        "revoke", arguments={"task_id": step_id}, reply=True, timeout=5, limit=1
+    )
+    assert answers
+    batch.send("try.batch", item, task_id=step_id)
+
+    assert batch.ended([step_id]) == ["blocked"]
+    assert str(batch.app.AsyncResult(step_id).state) == "REVOKED"
+    assert batch.ran(item) == 0
+    wait_until(lambda: batch.node.peek(batch.pool, VHOST)[0] == 0, SECONDS)
+
+
+@pytest.fixture
+def events(batch: Bench) -> Iterator[list[dict[str, Any]]]:
+    """What a monitor such as Flower hears."""
+    heard: list[dict[str, Any]] = []
+    with batch.app.connection_for_read() as connection:
+        receiver = batch.app.events.Receiver(connection, handlers={"*": heard.append})
+        thread = threading.Thread(target=lambda: receiver.capture(limit=None, wakeup=False))
+        thread.start()
+        # The worker's heartbeat comes every other second.
+        wait_until(lambda: heard, SECONDS, "no event at all")
+        yield heard
+        receiver.should_stop = True
+        thread.join(SECONDS)
+
+
+def test_events_arrive(batch: Bench, events: list[dict[str, Any]]) -> None:
+    """Each step is received, started, and succeeded, failed or retried, with its worker's name."""
+    ids = batch.send("try.batch", *names("ok"), *names("refuse"), *names("unavailable once"))
+    assert batch.ended(ids) == ["done", "failed", "done"]
+    last = ("task-received", "task-started", "task-retried", "task-received", "task-started")
+
+    def kinds(step_id: str) -> tuple[str, ...]:
+        return tuple(event["type"] for event in events if event.get("uuid") == step_id)
+
+    wait_until(lambda: kinds(ids[2])[-1:] == ("task-succeeded",), SECONDS, str(events))
+    assert kinds(ids[0]) == ("task-received", "task-started", "task-succeeded")
+    assert kinds(ids[1]) == ("task-received", "task-started", "task-rejected", "task-failed")
+    assert kinds(ids[2]) == (*last, "task-succeeded")
+    assert {e["hostname"].split("@")[0] for e in events if e.get("uuid") in ids} == {batch.pool}
+    batch.dead_letter(ids[1])
+
+
+def test_a_worker_refuses_to_start_with_one_sentence(batch: Bench, tmp_path: Path) -> None:
+    """Exit status 2 and what to do; no stack trace, for whatever is wrong."""
+    (tmp_path / "librabbitmq.py").touch()
+    good = batch.fleet.environment("db_writes")
+    without_broker = {k: v for k, v in good.items() if k != "DOORBELL_BROKER_URL"}
+    wrong = {
+        "pip uninstall librabbitmq": (
+            "db_writes",
+            good | {"PYTHONPATH": f"{ROOT}:{tmp_path}"},
+        ),
+        "DOORBELL_BROKER_URL (or DOORBELL_BROKER_URL_FILE) is not set": (
+            "db_writes",
+            without_broker,
+        ),
+        "no_such_pool": ("no_such_pool", good),
+    }
+    started = {
+        sentence: subprocess.Popen(
+            [sys.executable, "-m", "services.worker", pool],
+            env=environment,
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for sentence, (pool, environment) in wrong.items()
+    }
+    for sentence, process in started.items():
+        output, _ = process.communicate(timeout=60)
+        assert process.returncode == 2, output
+        assert sentence in output
+        assert len(output.strip().splitlines()) == 1, output

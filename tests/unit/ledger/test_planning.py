@@ -1,0 +1,128 @@
+"""The login workflow as planned steps: frozen ids, edges, and the first message."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from celery import chain, chord, group
+from celery.app.trace import build_tracer
+
+from routing.load import load
+from services.canvas.login import login_workflow
+from services.celery_app import DoorbellApp, make_app
+from services.ledger.planning import Plan, plan
+from services.ledger.unit import Unit
+from services.settings import Settings
+
+WORKFLOW = UUID(int=7)
+
+
+@pytest.fixture(scope="module")
+def app() -> Iterator[DoorbellApp]:
+    made = make_app(Settings("pyamqp://nobody@127.0.0.1:1/x", "postgresql://127.0.0.1:1/x"), load())
+
+    @made.task(name="hand.step", shared=False)
+    def step(*values: object) -> object:
+        return values[0] if values else None
+
+    yield made
+    made.close()
+
+
+def by_task(planned: Plan) -> dict[str, Any]:
+    return {step.task: step for step in planned.steps}
+
+
+def test_the_login_workflow(app: DoorbellApp) -> None:
+    """Five steps in the order in which they can run, each behind what it needs."""
+    planned = plan(app, login_workflow(app, WORKFLOW))
+    names = {step.id: step.task for step in planned.steps}
+
+    assert [(s.task, s.queue, sorted(names[i] for i in s.after)) for s in planned.steps] == [
+        ("device_checks.check_device", "device_checks", []),
+        ("notifications.notify_user", "notifications", ["device_checks.check_device"]),
+        ("db_writes.save_event", "db_writes", ["device_checks.check_device"]),
+        (
+            "external_api.score_login",
+            "external_api",
+            ["db_writes.save_event", "notifications.notify_user"],
+        ),
+        ("db_writes.apply_verdict", "db_writes", ["external_api.score_login"]),
+    ]
+    assert [step.position for step in planned.steps] == [0, 1, 2, 3, 4]
+    assert len(names) == 5
+
+
+def test_only_the_first_step_has_its_message(app: DoorbellApp) -> None:
+    """It is also every step's root, as Celery will say."""
+    planned = plan(app, login_workflow(app, WORKFLOW))
+    first, *others = planned.steps
+
+    assert planned.messages == (first.message,)
+    assert all(step.message is None for step in others)
+    assert {step.root_id for step in planned.steps} == {first.id}
+    assert json.loads(planned.messages[0].body)[0] == [str(WORKFLOW)]
+
+
+def test_two_workflows_share_no_id(app: DoorbellApp) -> None:
+    """Each plan freezes ids of its own."""
+    one, other = (plan(app, login_workflow(app, uuid4())) for _ in range(2))
+    assert not {step.id for step in one.steps} & {step.id for step in other.steps}
+
+
+def test_what_celery_sends_next_has_the_planned_ids(app: DoorbellApp) -> None:
+    """Traced without a broker, the first step sends the group under the ids that were planned."""
+    planned = plan(app, login_workflow(app, WORKFLOW))
+    message = planned.messages[0]
+    args, kwargs, embedded = json.loads(message.body)
+    tracer = build_tracer("hand.step", app.tasks["hand.step"], app=app)
+    request = {**message.headers, **embedded, "args": args, "kwargs": kwargs}
+    unit = Unit(message.step_id)
+    with unit.active():
+        tracer(message.step_id, args, kwargs, request)
+
+    steps = by_task(planned)
+    members = ("notifications.notify_user", "db_writes.save_event")
+    assert {m.task: m.step_id for m in unit.messages} == {name: steps[name].id for name in members}
+    body = json.loads(unit.messages[0].body)[2]["chord"]
+    assert body["options"]["task_id"] == steps["external_api.score_login"].id
+    rest = [step["options"]["task_id"] for step in body["options"].get("chain") or []]
+    assert rest == [steps["db_writes.apply_verdict"].id] or body["options"].get("link")
+
+
+def test_a_group_at_the_beginning(app: DoorbellApp) -> None:
+    """Each member is a first step with its message."""
+
+    def step() -> Any:
+        return app.signature("hand.step", queue="db_writes")
+
+    planned = plan(app, group(step(), chain(step(), step(), app=app), app=app))
+    assert [len(s.after) for s in planned.steps] == [0, 0, 1]
+    assert len(planned.messages) == 2
+
+
+def test_a_chord_at_the_beginning_is_refused(app: DoorbellApp) -> None:
+    """Its header would need a join before the first step."""
+    header = [app.signature("hand.step", queue="db_writes") for _ in range(2)]
+    with pytest.raises(ValueError, match="begins with a task or a group"):
+        plan(app, chord(header, app.signature("hand.step", queue="db_writes"), app=app))
+
+
+def test_groups_in_groups(app: DoorbellApp) -> None:
+    """What follows a nested group waits for all of its leaves."""
+
+    def step() -> Any:
+        return app.signature("hand.step", queue="db_writes")
+
+    inner = group(step(), step(), app=app)
+    canvas = chain(step(), group(inner, step(), app=app), step(), app=app)
+    planned = plan(app, canvas)
+
+    assert len(planned.steps) == 5
+    first, *leaves, last = planned.steps
+    assert {leaf.after for leaf in leaves} == {(first.id,)}
+    assert set(last.after) == {leaf.id for leaf in leaves}

@@ -1,0 +1,136 @@
+"""How a batch takes what has arrived."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from typing import Any, cast
+
+import pytest
+
+from services.runner.batch import BatchStyle
+from services.runner.delivery import Delivery
+from services.runner.executor import Executor
+
+SECONDS = 10
+
+
+def delivery(name: str, redelivered: bool = False) -> Delivery:
+    request: dict[str, Any] = {"delivery_info": {"redelivered": redelivered, "routing_key": "q"}}
+    nothing = cast(Any, None)
+    return Delivery(name, "a.b", request, "[]", None, None, nothing, nothing, None, None)
+
+
+class Recorder:
+    """Stands where the executor is: notes its lists, and holds the thread until it is let go."""
+
+    def __init__(self) -> None:
+        self.lists: list[list[str]] = []
+        self.entered = threading.Semaphore(0)
+        self.go_on = threading.Semaphore(0)
+        self.error: BaseException | None = None
+        self.is_closed = False
+
+    def run(self, deliveries: Sequence[Delivery]) -> None:
+        self.lists.append([each.id for each in deliveries])
+        self.entered.release()
+        assert self.go_on.acquire(timeout=SECONDS)
+        if self.error is not None:
+            raise self.error
+
+    def close(self) -> None:
+        self.is_closed = True
+
+
+class Crashes:
+    def __init__(self) -> None:
+        self.happened = threading.Event()
+
+    def __call__(self) -> None:
+        self.happened.set()
+
+
+@pytest.fixture
+def recorder() -> Recorder:
+    return Recorder()
+
+
+@pytest.fixture
+def crashes() -> Crashes:
+    return Crashes()
+
+
+@pytest.fixture
+def style(recorder: Recorder, crashes: Crashes) -> Iterator[BatchStyle]:
+    """A started style for lists of up to four."""
+    made = BatchStyle(cast(Executor, recorder), 4, crashes)
+    made.start()
+    yield made
+    made.stop()
+    for _ in range(100):
+        recorder.go_on.release()
+    made.join(SECONDS)
+
+
+def lists_of(
+    recorder: Recorder, style: BatchStyle, arrivals: Sequence[Delivery]
+) -> list[list[str]]:
+    """The lists that are made of what arrives while another list runs."""
+    style.submit(delivery("first"))
+    assert recorder.entered.acquire(timeout=SECONDS)
+    for each in arrivals:
+        style.submit(each)
+    style.stop()
+    for _ in range(100):
+        recorder.go_on.release()
+    style.join(SECONDS)
+    assert recorder.is_closed
+    return recorder.lists[1:]
+
+
+def test_a_lone_message_runs_at_once(style: BatchStyle, recorder: Recorder) -> None:
+    """It does not wait for others to come."""
+    style.submit(delivery("a"))
+    assert recorder.entered.acquire(timeout=SECONDS)
+    assert recorder.lists == [["a"]]
+
+
+@pytest.mark.parametrize(
+    ("arrivals", "expected"),
+    [
+        # What has come meanwhile is one list, in order.
+        ("abc", [["a", "b", "c"]]),
+        # No list is longer than the size.
+        ("abcdef", [["a", "b", "c", "d"], ["e", "f"]]),
+        # The same step twice is never one list: the second waits for the first's commit.
+        ("aba", [["a", "b"], ["a"]]),
+        ("aab", [["a"], ["a", "b"]]),
+        ("abacb", [["a", "b"], ["a", "c", "b"]]),
+        # A redelivered one (written large) runs alone, wherever it stands.
+        ("Abc", [["A"], ["b", "c"]]),
+        ("aBc", [["a"], ["B"], ["c"]]),
+        ("abC", [["a", "b"], ["C"]]),
+        ("ABc", [["A"], ["B"], ["c"]]),
+        # And nothing overtakes.
+        ("abAcdeB", [["a", "b"], ["A"], ["c", "d", "e"], ["B"]]),
+        ("", []),
+    ],
+)
+def test_lists(
+    style: BatchStyle, recorder: Recorder, arrivals: str, expected: list[list[str]]
+) -> None:
+    """Order is kept, and what was submitted before the stop is run before the thread ends."""
+    found = lists_of(recorder, style, [delivery(a, a.isupper()) for a in arrivals])
+    assert found == expected
+
+
+def test_a_thread_that_cannot_go_on_ends_the_process(
+    style: BatchStyle, recorder: Recorder, crashes: Crashes
+) -> None:
+    """Otherwise its messages would be held for ever."""
+    recorder.error = SystemExit(1)
+    style.submit(delivery("a"))
+    recorder.go_on.release()
+    assert crashes.happened.wait(SECONDS)
+    style.join(SECONDS)
+    assert recorder.is_closed
