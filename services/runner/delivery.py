@@ -33,6 +33,7 @@ class Delivery:
     outcome: Outcome | None = None
     received_at: float = field(default_factory=monotonic)
     began_at: datetime | None = None
+    is_counted: bool = False
 
     @property
     def is_redelivered(self) -> bool:

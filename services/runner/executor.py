@@ -225,8 +225,10 @@ class Executor:
 
     def _count_starts(self, connection: Connection[Any], run: Sequence[Delivery]) -> bool:
         """Commit how often redelivered steps were started, so that a kill cannot take it back."""
-        again = [d for d in run if d.is_redelivered and d.outcome is None]
+        again = [d for d in run if d.is_redelivered and d.outcome is None and not d.is_counted]
         for delivery in again:
+            # Once for each delivery: a lost race, or PostgreSQL's absence, kills nobody.
+            delivery.is_counted = True
             if store.count_redelivery(connection, delivery.id) > MAX_STARTS:
                 delivery.outcome = Failed(KilledTooOften(f"started {MAX_STARTS} times"))
         if again:
