@@ -44,7 +44,7 @@ def test_whatever_way_a_task_is_sent_it_goes_to_its_queue(
 ) -> None:
     """By class, by name, mapped, or mapped inside a group: the task decides, not Celery's wrapping."""
 
-    @app.task(name="db_writes.save_event")
+    @app.task(shared=False, name="db_writes.save_event")
     def task(value: int) -> int:
         return value
 
