@@ -119,7 +119,8 @@ class LoginReport(BaseModel):
     event_id: _Identifier | None = Field(
         None,
         description="The application's id of this login. Reported again with the same body, it"
-        " gives the same workflow back. May be left out when Idempotency-Key is sent.",
+        " gives the same workflow back. May be left out when Idempotency-Key is sent, which then is"
+        " the key in its place.",
     )
     user_id: _Identifier = Field(description="The application's id of the user.")
     occurred_at: _Time = Field(

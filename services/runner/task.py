@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from celery import Celery, Task
 
-from services.domain.errors import Conflict
+from services.domain.errors import Conflict, Unavailable
 from services.domain.outcome import Done, Failed, Outcome
 from services.domain.retry import RetryIn, RetryPolicy, decide
 from services.runner.delivery import single_value
@@ -75,7 +75,8 @@ class HandlerTask(StepTask):
         decision = decide(outcome.error, self.request.retries, self.policy, jitter)
         if isinstance(decision, RetryIn):
             raise self.retry(exc=outcome.error, countdown=decision.seconds)
-        if self.exhausted is not None and decision.state == "dead":
+        # Only what is outside may be answered for; a bug or a lost database is no verdict.
+        if self.exhausted is not None and isinstance(outcome.error, Unavailable):
             last = self.exhausted(value)
             if isinstance(last, Done):
                 return last
