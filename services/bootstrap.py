@@ -18,6 +18,7 @@ from services.ledger.relay import relay_once
 from services.pools import db_writes, device_checks, external_api, maintenance, notifications
 from services.pools.wiring import Wiring
 from services.runner.config import RunnerConfig
+from services.runner.failpoints import Failpoints
 from services.runner.task import Steps
 from services.settings import Settings
 
@@ -65,6 +66,7 @@ def configure_runner(
 ) -> RunnerConfig:
     """Tell the app which pool this process is one of."""
     wanted = topology.pool(pool)
+    Failpoints(settings.failpoints)  # refuses what it cannot read, here rather than in the worker
     config = RunnerConfig(
         pool=pool,
         style=wanted.style,

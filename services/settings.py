@@ -97,13 +97,16 @@ def _collect(environ: Mapping[str, str], problems: list[str]) -> dict[str, str]:
 
 
 def _convert(name: str, text: str) -> object:
+    if not text and name in ("broker_url", "database_url"):
+        # Celery would fall back to a guest on the local host.
+        raise ValueError("is empty")
     if name == "broker_url" and text and urlsplit(text).scheme != "pyamqp":
         # amqp:// switches silently to librabbitmq where that is importable.
         raise ValueError("must start with pyamqp://")
     if name == "database_url" and text and not urlsplit(text).scheme.startswith("postgres"):
         raise ValueError("must start with postgresql://")
     if name in ("metrics_port", "listen_port"):
-        if not text.isdigit() or not 0 < int(text) < 65536:
+        if not (text.isascii() and text.isdigit()) or not 0 < int(text) < 65536:
             raise ValueError(f"{text!r} is not a port")
         return int(text)
     if name == "allowed_private_hosts":

@@ -13,6 +13,10 @@ import requests
 from services.domain.errors import Refused, Unavailable
 
 BATCH = 200
+LOGIN_BYTES = 64 * 1024
+"""The gateway takes no larger login."""
+
+_BATCH_BYTES = 2 * 1024 * 1024
 _ANSWER_SECONDS = 60
 _TRIES = 30
 
@@ -71,19 +75,26 @@ def _readable(lines: Iterable[str], outcome: Import) -> Iterator[tuple[int, Any]
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
+        if len(line) > LOGIN_BYTES:
+            outcome.refused.append(RefusedLine(number, None, "is larger than 64 KiB"))
+            continue
         try:
-            yield number, json.loads(line)
+            value = json.loads(line)
         except ValueError as error:
             outcome.refused.append(RefusedLine(number, None, f"is not JSON: {error}"))
+        else:
+            yield number, value
 
 
 def _batches(items: Iterator[tuple[int, Any]]) -> Iterator[list[tuple[int, Any]]]:
     batch: list[tuple[int, Any]] = []
+    size = 0
     for item in items:
         batch.append(item)
-        if len(batch) == BATCH:
+        size += len(json.dumps(item[1]))
+        if len(batch) == BATCH or size > _BATCH_BYTES:
             yield batch
-            batch = []
+            batch, size = [], 0
     if batch:
         yield batch
 

@@ -267,7 +267,8 @@ def _lines_of(path: Path) -> Iterator[str]:
         yield from sys.stdin
         return
     try:
-        with path.open(encoding="utf-8") as file:
+        # What is not UTF-8 spoils its own line alone: the gateway refuses the stray halves.
+        with path.open(encoding="utf-8", errors="surrogateescape") as file:
             yield from file
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{path} cannot be read: {error}") from error

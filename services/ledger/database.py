@@ -17,12 +17,14 @@ from services.ledger import store
 from services.ledger.message import Message
 from services.ledger.publisher import Publisher
 
-_KEEPALIVES: dict[str, Any] = {
+_SESSION: dict[str, Any] = {
     # A dead client's locks must go: without these its row locks outlive it by hours.
     "keepalives_idle": 10,
     "keepalives_interval": 5,
     "keepalives_count": 3,
     "tcp_user_timeout": 25_000,
+    # Nor may a process that was stopped in its transaction hold rows for ever: longer than any limit.
+    "options": "-c idle_in_transaction_session_timeout=120s",
 }
 
 
@@ -73,7 +75,7 @@ class Ledger:
     def connect(self) -> Connection[Any]:
         """A connection of the caller's own, outside the pool."""
         return Connection.connect(
-            self._database_url, application_name=self._name, connect_timeout=5, **_KEEPALIVES
+            self._database_url, application_name=self._name, connect_timeout=5, **_SESSION
         )
 
     def close(self) -> None:
@@ -86,7 +88,7 @@ class Ledger:
             if self._pool is None:
                 self._pool = ConnectionPool(
                     self._database_url,
-                    kwargs={"application_name": self._name, **_KEEPALIVES},
+                    kwargs={"application_name": self._name, **_SESSION},
                     min_size=1,
                     max_size=8,
                     timeout=10,

@@ -131,6 +131,27 @@ def test_a_file_is_imported_once_and_its_bad_lines_named(
     assert door.count("workflow") == 448
 
 
+def test_a_line_that_no_gateway_takes_stops_no_other(
+    door: Door, doorbell: Run, tmp_path: Path
+) -> None:
+    """Neither bytes that are no text, nor a huge line, nor many large ones at once."""
+    import json
+
+    doorbell("tenant", "create", "shop", "The Shop")
+    (tmp_path / "key").write_text("a-key-from-a-vault")
+    doorbell("key", "create", "shop", "--key-file", tmp_path / "key")
+    emoji = "\N{DOOR}" * 1500
+    lines = [json.dumps(login(user_agent=emoji)).encode() for _ in range(200)]
+    lines[3] = lines[3].replace(b'"ada"', b'"a\xff\xfe"')
+    lines[5] = b'{"user_id": "' + b"x" * 10_000_000 + b'"}'
+    (tmp_path / "logins").write_bytes(b"\n".join(lines))
+
+    options = ("--gateway", door.url, "--key-file", tmp_path / "key")
+    code, outcome = doorbell("logins", "import", tmp_path / "logins", *options)
+    assert (code, outcome["accepted"]) == (1, 198)
+    assert [each["line"] for each in outcome["refused"]] == [4, 6]
+
+
 def test_an_import_with_a_wrong_key_is_refused_as_a_whole(
     door: Door, doorbell: Run, tmp_path: Path
 ) -> None:

@@ -54,6 +54,14 @@ def api(adjustable: AdjustableOutlierApi) -> AdjustableOutlierApi:
 
 @pytest.fixture
 def cluster(session_cluster: Cluster, api: AdjustableOutlierApi) -> Cluster:
-    """The cluster with a closed breaker and an API that answers well."""
+    """The cluster with a closed breaker, an API that answers well, and a beat.
+
+    A beat ends when PostgreSQL goes, as an outage test makes it; here the test
+    starts it again in its supervisor's place.
+    """
+    fleet = session_cluster.fleet
+    beats = [fleet.processes.get(name) for name in ("beat", "second beat")]
+    if not any(beat is not None and beat.poll() is None for beat in beats):
+        fleet.start("beat", "services.schedule")
     session_cluster.rows("DELETE FROM breaker")
     return session_cluster
