@@ -90,7 +90,11 @@ def redis_url() -> Iterator[str]:
         pytest.skip("redis-server is missing: install the package redis-server")
     port = free_port()
     process = subprocess.Popen(
-        [program, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", "/tmp"],
+        # A killed test run leaves no server behind.
+        [
+            *("setpriv", "--pdeathsig", "KILL", program, "--port", str(port)),
+            *("--bind", "127.0.0.1", "--save", "", "--dir", "/tmp"),
+        ],
         stdout=subprocess.DEVNULL,
     )
     try:
