@@ -21,6 +21,7 @@ import requests
 from kombu import Connection
 
 from routing.definitions import password_hash
+from tests.support.debian13 import entered, root_in_use
 
 ADMINISTRATOR = "test_administrator"
 
@@ -43,8 +44,11 @@ class PrivateRabbitMQ:
     """
 
     def __init__(self, definitions: Mapping[str, Any] | None = None) -> None:
-        self._binaries = find_binaries()
+        binaries, root = find_binaries(), root_in_use()
         self._directory = Path(tempfile.mkdtemp(prefix="doorbell-rabbitmq-"))
+        inside = entered(root, self._directory) if root else []
+        self._server = [*inside, str(binaries / "rabbitmq-server")]
+        self._ctl = [*inside, str(binaries / "rabbitmqctl")]
         self._process: subprocess.Popen[bytes] | None = None
         self._mapper: subprocess.Popen[bytes] | None = None
         self._guard: subprocess.Popen[bytes] | None = None
@@ -79,6 +83,12 @@ class PrivateRabbitMQ:
     def is_running(self) -> bool:
         return self._process is not None and self._process.poll() is None
 
+    @property
+    def version(self) -> tuple[int, ...]:
+        """RabbitMQ's version, as the running node tells it."""
+        told = str(self.manage("GET", "overview")["rabbitmq_version"])
+        return tuple(int(part) for part in told.split("."))
+
     def broker_url(self, user: str, password: str, vhost: str) -> str:
         return f"pyamqp://{user}:{password}@127.0.0.1:{self.amqp_port}/{vhost}"
 
@@ -87,7 +97,7 @@ class PrivateRabbitMQ:
         mapper = self._start_mapper()
         with (self._directory / "output").open("ab") as output:
             self._process = subprocess.Popen(
-                [self._binaries / "rabbitmq-server"],
+                self._server,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
@@ -158,7 +168,7 @@ class PrivateRabbitMQ:
     def control(self, *arguments: str) -> str:
         """Run rabbitmqctl on this node and return what it prints."""
         done = subprocess.run(
-            [self._binaries / "rabbitmqctl", *arguments],
+            [*self._ctl, *arguments],
             check=True,
             capture_output=True,
             text=True,
@@ -266,8 +276,15 @@ class PrivateRabbitMQ:
 
 
 def find_binaries() -> Path:
-    """Where RabbitMQ's scripts are; skips the test on a laptop without them, fails in CI."""
+    """Where RabbitMQ's scripts are; skips the test on a laptop without them, fails in CI.
+
+    Inside another Debian's root they stand where Debian puts them.
+    """
     candidates = [Path("/usr/lib/rabbitmq/bin")]
+    if root := root_in_use():
+        if not (root / "usr/lib/rabbitmq/bin/rabbitmq-server").exists():
+            pytest.fail(f"there is no RabbitMQ in {root}: start tests with tests.support.debian13")
+        return candidates[0]
     if found := shutil.which("rabbitmq-server"):
         candidates.append(Path(found).resolve().parent)
     for candidate in candidates:
