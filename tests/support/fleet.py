@@ -93,14 +93,21 @@ class Fleet:
         module: str = "services.worker",
         arguments: tuple[str, ...] = (),
         user: str | None = None,
+        prefix: tuple[str, ...] = (),
         **more: str,
     ) -> subprocess.Popen[bytes]:
-        """Start a process called `name`: by default the worker of the pool of that name."""
+        """Start a process called `name`: by default the worker of the pool of that name.
+
+        prefix: a program that starts another one in its own place (`ip netns exec ...`).
+        """
         arguments = arguments or ((name,) if module == "services.worker" else ())
         with (self._directory / f"{name}.log").open("ab") as log:
             process = subprocess.Popen(
                 # A killed test run leaves no process behind.
-                ["setpriv", "--pdeathsig", "KILL", sys.executable, "-m", module, *arguments],
+                [
+                    *("setpriv", "--pdeathsig", "KILL", *prefix),
+                    *(sys.executable, "-m", module, *arguments),
+                ],
                 env=self.environment(user or name, **more),
                 cwd=ROOT,
                 stdin=subprocess.DEVNULL,

@@ -1,0 +1,227 @@
+"""The real cluster under a supervisor, with everything outside it in this process: what scenarios disturb."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
+from functools import partial
+from hashlib import sha256
+from pathlib import Path
+
+import psycopg
+
+from routing.load import load
+from services.runner.failpoints import POINTS
+from tests.chaos.mail_front import MailFront
+from tests.chaos.receivers import Receiver, outlier_api, webhook_receiver
+from tests.chaos.supervisor import Program, Supervisor
+from tests.support.cluster import KEY, Cluster
+from tests.support.fleet import Fleet, doorbell_node, free_port, wait_until
+from tests.support.postgres import PrivatePostgres
+from tests.support.rabbitmq import PrivateRabbitMQ
+
+POOLS = tuple(load().pools)
+
+_START_SECONDS = 90.0
+_CALM_SECONDS = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a rig is made of, where it differs from the usual.
+
+    processes: worker processes of each pool. programs: changes of single
+    processes (`notifications.2`) or of all of a pool (`notifications`): an
+    environment that is added, a prefix before the command, another module.
+    """
+
+    processes: Mapping[str, int] = field(default_factory=dict)
+    programs: Mapping[str, Program] = field(default_factory=dict)
+
+
+class Rig:
+    """A running system and the handles to disturb it by.
+
+    `supervisor` has the processes, `node` the broker, `postgres` the database,
+    `api`, `webhooks` and `mail` what Doorbell calls; `cluster` looks at it as an
+    application does. Disturbances of parts that are not processes are to be
+    noted by `supervisor.note` just before they happen.
+    """
+
+    def __init__(
+        self,
+        node: PrivateRabbitMQ,
+        postgres: PrivatePostgres,
+        database_url: str,
+        directory: Path,
+        plan: Plan,
+        stack: ExitStack,
+    ) -> None:
+        self.node = node
+        self.postgres = postgres
+        self.database_url = database_url
+        self.directory = directory
+        self.maildir = directory / "mail"
+        self.api: Receiver = stack.enter_context(outlier_api())
+        self.webhooks: Receiver = stack.enter_context(webhook_receiver())
+        self._smtp, self._door = free_port(), free_port()
+        self.mail: MailFront = stack.enter_context(MailFront(self._smtp, self._note_cut))
+        self.fleet = stack.enter_context(
+            Fleet(node, database_url, directory, self.mail.port, self.api.url)
+        )
+        self.supervisor = Supervisor(self.fleet)
+        stack.callback(self.supervisor.close)
+        self.cluster = Cluster(node, database_url, directory, self.fleet, self._door)
+        stack.callback(self.cluster.close)
+        self._plan = plan
+        self._markers = directory / "failpoints"
+
+    @property
+    def gateway_url(self) -> str:
+        return f"http://127.0.0.1:{self._door}"
+
+    def start(self) -> None:
+        """Start everything and wait until it is at work."""
+        self._write_tenant()
+        self._markers.mkdir()
+        for name, program in self._programs().items():
+            self.supervisor.add(name, self._changed(name, program))
+        self.supervisor.start()
+        self.wait_until_up(_START_SECONDS)
+
+    def wait_until_up(self, seconds: float = _START_SECONDS) -> None:
+        """Wait until the gateway is ready and every worker process consumes."""
+        wait_until(self.cluster.is_up, seconds, "the gateway is not ready")
+        for pool in POOLS:
+            wait_until(partial(self._is_complete, pool), seconds, f"{pool} is not complete")
+
+    def calm(self, seconds: float = _CALM_SECONDS) -> None:
+        """Take back what faults may have left, so that the next scenario finds a healthy system."""
+        self.api.manner = self.webhooks.manner = self.mail.manner = "well"
+        self.disarm_all()
+        self.wait_until_up(seconds)
+        with psycopg.connect(self.database_url) as connection:
+            connection.execute("DELETE FROM breaker")
+        self.purge_dead_letters()
+
+    def _is_complete(self, pool: str) -> bool:
+        return self.consumers(pool) == len(self.supervisor.of_pool(pool))
+
+    def consumers(self, queue: str) -> int:
+        """Consumers of a queue at this moment; 0 while the broker is away."""
+        try:
+            return self.cluster.consumers(queue)
+        except OSError:
+            return 0
+
+    def purge_dead_letters(self) -> None:
+        for queue in POOLS:
+            with contextlib.suppress(RuntimeError):
+                self.node.manage("DELETE", f"queues/doorbell/{queue}.dead/contents")
+
+    def arm(self, point: str, task: str) -> Path:
+        """Have the next process that reaches this failpoint die there, once.
+
+        Returns the marker: it is there again when the process has died.
+        """
+        marker = self._marker(point, task)
+        marker.unlink(missing_ok=True)
+        return marker
+
+    def disarm_all(self) -> None:
+        for point, task in self._points():
+            self._marker(point, task).touch()
+
+    def _note_cut(self) -> None:
+        self.supervisor.note("cut", "smtp")
+
+    def _points(self) -> list[tuple[str, str]]:
+        tasks = [task for task in load().tasks if "*" not in task]
+        return [(point, task) for task in tasks for point in POINTS]
+
+    def _marker(self, point: str, task: str) -> Path:
+        return self._markers / f"{point}-{task}"
+
+    def _failpoints(self, pool: str) -> str:
+        """Every failpoint of a pool's tasks: armed from the start, with markers that hold them off."""
+        return ",".join(
+            f"{point}@{task}={self._marker(point, task)}"
+            for point, task in self._points()
+            if task.partition(".")[0] == pool
+        )
+
+    def _programs(self) -> dict[str, Program]:
+        self.disarm_all()
+        sink = ("--host", "127.0.0.1", "--port", str(self._smtp), "--maildir", str(self.maildir))
+        programs = {
+            "mail": Program("deploy.local.mail_sink", sink, "gateway"),
+            "gateway": Program(
+                "services.gateway", environment={"DOORBELL_LISTEN_PORT": str(self._door)}
+            ),
+            "beat": Program("services.schedule"),
+        }
+        for pool in POOLS:
+            for number in range(1, self._plan.processes.get(pool, 2) + 1):
+                name = pool if number == 1 else f"{pool}.{number}"
+                programs[name] = Program(
+                    arguments=(pool, "--process", str(number)),
+                    user=pool,
+                    environment={
+                        "DOORBELL_FAILPOINTS": self._failpoints(pool),
+                        "DOORBELL_ALLOWED_PRIVATE_HOSTS": "127.0.0.1",
+                    },
+                )
+        return programs
+
+    def _changed(self, name: str, program: Program) -> Program:
+        changes = self._plan.programs
+        change = changes.get(name) or changes.get(name.partition(".")[0])
+        if change is None:
+            return program
+        is_moved = change.module != "services.worker"
+        return replace(
+            program,
+            module=change.module if is_moved else program.module,
+            arguments=(*change.arguments, *program.arguments) if is_moved else program.arguments,
+            prefix=change.prefix,
+            environment={**program.environment, **change.environment},
+        )
+
+    def _write_tenant(self) -> None:
+        with psycopg.connect(self.database_url) as connection:
+            connection.execute(
+                "INSERT INTO tenant (id, name, webhook_url, webhook_secret)"
+                " VALUES ('shop', 'The Shop', %s, 'a secret of the test')",
+                (f"{self.webhooks.url}/doorbell",),
+            )
+            connection.execute(
+                "INSERT INTO api_key (key_sha256, tenant_id) VALUES (%s, 'shop')",
+                (sha256(KEY.encode()).digest(),),
+            )
+
+
+@contextmanager
+def running_rig(
+    directory: Path,
+    plan: Plan | None = None,
+    node: PrivateRabbitMQ | None = None,
+    postgres: PrivatePostgres | None = None,
+) -> Iterator[Rig]:
+    """A rig that is at work; a broker or database that is not given is started and removed."""
+    with ExitStack() as stack:
+        node = node or stack.enter_context(doorbell_node())
+        postgres = postgres or stack.enter_context(PrivatePostgres())
+        url = stack.enter_context(postgres.database())
+        rig = Rig(node, postgres, url, directory, plan or Plan(), stack)
+        try:
+            rig.start()
+        except BaseException as error:
+            error.add_note("\n".join(_ends_of_logs(rig)))
+            raise
+        yield rig
+
+
+def _ends_of_logs(rig: Rig) -> Sequence[str]:
+    return [f"--- {name}\n{text[-1000:]}" for name, text in sorted(rig.fleet.logs().items())]

@@ -1,0 +1,50 @@
+"""Scenarios in which the product's own processes die, stop and are deployed."""
+
+from __future__ import annotations
+
+from tests.chaos.rig import POOLS
+from tests.chaos.scenario import Run, scenario
+
+SUSPENDED_SECONDS = 45.0
+"""Longer than two heartbeats of 20 s: the broker has given the process up."""
+
+
+@scenario("kill-pool-processes")
+def kill_pool_processes(run: Run) -> None:
+    """A random worker process is killed again and again."""
+    for _ in run.while_sending(every=1.0):
+        run.supervisor.kill(run.any_worker())
+
+
+@scenario("kill-whole-pools")
+def kill_whole_pools(run: Run) -> None:
+    """All processes of one pool after the other are killed at the same moment."""
+    for count in run.while_sending(every=2.5):
+        for name in run.supervisor.of_pool(POOLS[count % len(POOLS)]):
+            run.supervisor.kill(name)
+
+
+@scenario("suspend-pool-processes", rate=8)
+def suspend_pool_processes(run: Run) -> None:
+    """One process of each pool is stopped for more than two heartbeats, and goes on as if nothing was."""
+    run.until_sent(0.2)
+    chosen = [run.dice.choice(run.supervisor.of_pool(pool)) for pool in POOLS]
+    for name in chosen:
+        run.supervisor.suspend(name)
+    run.pause(SUSPENDED_SECONDS)
+    for name in chosen:
+        run.supervisor.resume(name)
+
+
+@scenario("kill-gateway")
+def kill_gateway(run: Run) -> None:
+    """The gateway is killed in the middle of posts; its callers ask again under the same event_id."""
+    for _ in run.while_sending(every=3.0):
+        run.supervisor.kill("gateway")
+
+
+@scenario("kill-beat")
+def kill_beat(run: Run) -> None:
+    """Whoever starts the relay is killed, and processes with messages to relay as well."""
+    for count in run.while_sending(every=1.5):
+        run.supervisor.kill("beat" if count % 2 else "maintenance")
