@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 from uuid import UUID
 
@@ -17,6 +16,7 @@ from services.gateway.app import make_app
 from services.gateway.parts import Parts
 from services.ledger.planning import Plan, plan
 from services.ledger.publisher import Publisher
+from services.observability import logs
 from services.settings import Settings, load
 
 CONFIRM_SECONDS = 5.0
@@ -53,7 +53,7 @@ def main() -> int:
     """Exit code 2: the settings or the topology are wrong."""
     try:
         settings = load()
-        logging.basicConfig(level=settings.log_level)
+        logs.configure(settings.log_level)
         serve(settings)
     except ConfigurationError as error:
         print(error, file=sys.stderr)
