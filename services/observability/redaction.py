@@ -17,7 +17,7 @@ _SECRET = re.compile(
 )
 # Lengths are bounded: a long text from outside must not make this slow.
 # PostgreSQL quotes rows and values there; the first line says what went wrong.
-_DETAIL = re.compile(r"\b(DETAIL|CONTEXT):\s[^\n]*")
+_DETAIL = re.compile(r"(DETAIL|CONTEXT):\s[^\n]*")
 _BAD_INPUT = re.compile(
     r"((?:invalid input \w+ for \w+|out of range|malformed array literal)[^\n\"]{0,200}: )\"[^\n]*\""
 )

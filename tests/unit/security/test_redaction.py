@@ -43,6 +43,10 @@ COOKIE = "c0ok1e-of-ada"
             'null value in "ip"\nDETAIL: [redacted]\nLINE 1: SELECT',
         ),
         (
+            r"CheckViolation('new row\nDETAIL:  Failing row contains (c0ok1e).')",
+            r"CheckViolation('new row\nDETAIL: [redacted]",
+        ),
+        (
             'invalid input syntax for type inet: "c0ok1e"',
             'invalid input syntax for type inet: "[redacted]"',
         ),
