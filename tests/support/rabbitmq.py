@@ -161,7 +161,8 @@ class PrivateRabbitMQ:
     def peek(self, queue: str, vhost: str) -> tuple[int, int]:
         """A queue's ready messages and consumers at this moment; management is seconds behind."""
         address = self.broker_url(ADMINISTRATOR, self.password, vhost)
-        with Connection(address) as connection, connection.channel() as channel:
+        with Connection(address) as connection:
+            channel: Any = connection.default_channel
             found = channel.queue_declare(queue, passive=True)
             return int(found.message_count), int(found.consumer_count)
 
