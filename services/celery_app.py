@@ -21,10 +21,14 @@ RESULT_EXPIRES_SECONDS = 24 * 3600
 
 
 class DoorbellApp(LedgerApp):
-    """The app with what its tasks need: the ledger, the runner's settings, the way out for notices."""
+    """The app with what its tasks need: the ledger, the runner's settings, the way out for notices.
+
+    `step_pool` is the running pool of a worker process.
+    """
 
     ledger: Ledger
     runner: Any = None
+    step_pool: Any = None
 
     def deliver(self, notice_id: str) -> None:
         """Start the delivery of a recorded notice."""

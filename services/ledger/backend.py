@@ -7,6 +7,7 @@ from typing import Any
 
 from celery import states
 from celery.backends.base import BaseBackend
+from celery.exceptions import TaskRevokedError
 from celery.result import GroupResult
 
 from services.ledger import store
@@ -63,6 +64,23 @@ class LedgerBackend(BaseBackend):
             retries=getattr(request, "retries", None) or 0,
         )
         self._write(Unit(results={task_id: stored}))
+
+    def mark_as_revoked(
+        self,
+        task_id: str,
+        reason: str = "",
+        request: Any = None,
+        store_result: bool = True,
+        state: str = states.REVOKED,
+    ) -> None:
+        """Note the wish to revoke a step, by worker's remote control: who is delivered it fails it.
+
+        Kept in the ledger, so that it outlives the workers. A step that has
+        ended stays as it is.
+        """
+        result = self._json(self.encode_result(TaskRevokedError(reason), state))
+        with self.app.ledger.connection() as connection:
+            store.revoke(connection, task_id, result)
 
     def _get_task_meta_for(self, task_id: str) -> dict[str, Any]:
         unit = active_unit()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from celery import Celery
@@ -19,6 +20,12 @@ PUBLISH_TIMEOUT_SECONDS = 5.0
 CONFIRM_TIMEOUT_SECONDS = 10.0
 """Without these a broker alarm would hold a publisher for ever."""
 
+_SHORTEST_DELAY = timedelta(seconds=1.1)
+_EXPIRES = (
+    "expires: a message that expires stops its canvas without a word;"
+    " check a deadline inside the task"
+)
+
 
 class GuardedProducer(Producer):
     """Publishes what a programmer sends by hand: mandatory, confirmed, bounded in time and size."""
@@ -27,6 +34,8 @@ class GuardedProducer(Producer):
         if "task" not in (options.get("headers") or {}):
             # Control messages and events may find nobody listening.
             return super().publish(body, *args, **options)
+        if options.get("expiration") is not None and _is_in_canvas(body, options["headers"]):
+            raise Refused(_EXPIRES)
         options.setdefault("mandatory", True)
         if options.get("timeout") is None:
             options["timeout"] = PUBLISH_TIMEOUT_SECONDS
@@ -48,6 +57,12 @@ class GuardedProducer(Producer):
         )
         refuse_large((headers or {}).get("task"), len(prepared[0]))
         return prepared
+
+
+def _is_in_canvas(body: Any, headers: Mapping[str, Any]) -> bool:
+    embed = body[2] if isinstance(body, list | tuple) and len(body) == 3 else {}
+    waiting = any(embed.get(key) for key in ("callbacks", "errbacks", "chain", "chord"))
+    return waiting or bool(headers.get("group"))
 
 
 class GuardedAMQP(AMQP):
@@ -107,10 +122,7 @@ class CollectingProducer:
         if serializer != "json":
             raise Refused(f"serializer {serializer!r}: messages are JSON only")
         if expiration is not None:
-            raise Refused(
-                "expires: a message that expires stops its canvas without a word;"
-                " check a deadline inside the task"
-            )
+            raise Refused(_EXPIRES)
         data: Any = dumps(body, serializer="json")[2]
         properties: dict[str, Any] = {
             "correlation_id": correlation_id,
@@ -142,6 +154,19 @@ class LedgerApp(Celery[Any]):
 
     amqp_cls: Any = GuardedAMQP
     control_cls: Any = LedgerControl
+
+    def send_task(self, name: str, *args: Any, **options: Any) -> Any:
+        """Celery's, for which a delay below one second is an error: native delays are whole seconds."""
+        countdown, eta = options.get("countdown"), options.get("eta")
+        if countdown is not None and 0 < countdown < 1:
+            options["countdown"] = 1
+        if isinstance(eta, datetime):
+            # kombu rounds down, and refuses the 0 that this gives within the next second.
+            soonest = datetime.now(eta.tzinfo or UTC) + _SHORTEST_DELAY
+            now = soonest - _SHORTEST_DELAY
+            if now < (eta if eta.tzinfo else eta.replace(tzinfo=UTC)) < soonest:
+                options["eta"] = soonest
+        return super().send_task(name, *args, **options)
 
     def producer_or_acquire(self, producer: Any = None) -> Any:
         unit = active_unit()

@@ -43,6 +43,11 @@ class Message:
         parts = self.routing_key.split(".", _DELAY_BITS)
         return int("".join(parts[:-1]), 2) if len(parts) > _DELAY_BITS else 0
 
+    def embed(self) -> dict[str, Any]:
+        """What Celery puts behind the arguments: chain, chord, callbacks and errbacks."""
+        embed: dict[str, Any] = json.loads(self.body)[2]
+        return embed
+
     def to_json(self) -> str:
         return json.dumps(asdict(self))
 

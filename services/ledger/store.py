@@ -26,11 +26,12 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Execution:
-    """Who ran a step; all None for a state that was written on behalf of another step."""
+    """Who ran a step; all but `state` None when it was written on behalf of another step."""
 
     state: str
     host: str | None
     started_at: datetime | None
+    reason: str | None = None
 
 
 def _run(connection: Connection[Any], name: str, **values: Any) -> list[Row]:
@@ -58,15 +59,36 @@ def lock_steps(
     return rows
 
 
-def limit_statements(connection: Connection[Any], seconds: float) -> None:
-    """Cancel each statement of this transaction that runs for longer."""
-    _run(connection, "limit_statements", milliseconds=str(int(seconds * 1000)))
+def limit_statements(
+    connection: Connection[Any], run_seconds: float | None, lock_seconds: float
+) -> None:
+    """For this transaction: cancel what runs for longer, and fail what waits longer for a row's lock."""
+    _run(
+        connection,
+        "limit_statements",
+        run_milliseconds=str(int((run_seconds or 0) * 1000)),
+        lock_milliseconds=str(int(lock_seconds * 1000)),
+    )
 
 
-def count_redelivery(connection: Connection[Any], step_id: str) -> int:
-    """Count one more start of a redelivered step; returns the count."""
+def count_redelivery(connection: Connection[Any], step_id: str) -> tuple[int, bool]:
+    """Count one more start of a redelivered step.
+
+    Returns how often it was started again, and whether it has passed its hard
+    limit before.
+    """
     rows = _run(connection, "count_redelivery", id=step_id)
-    return int(rows[0]["redeliveries"]) if rows else 0
+    return (int(rows[0]["redeliveries"]), bool(rows[0]["is_late"])) if rows else (0, False)
+
+
+def revoke(connection: Connection[Any], step_id: str, result: str) -> None:
+    """Keep that a step is not wanted any more, unless it has ended."""
+    _run(connection, "revoke", id=step_id, result=result)
+
+
+def note_hard_limit(connection: Connection[Any], step_id: str, host: str) -> None:
+    """Keep that a step passed its hard limit; its row is locked by whoever runs it."""
+    _run(connection, "note_hard_limit", id=step_id, host=host)
 
 
 def store_results(
@@ -91,6 +113,7 @@ def store_results(
         hosts=[e.host for _, e in results],
         started=[e.started_at for _, e in results],
         attempts=[0 if e.host is None else 1 for _, e in results],
+        reasons=[e.reason for _, e in results],
     )
 
 
@@ -222,7 +245,7 @@ def declare_joins(
     seen: Iterable[str],
 ) -> None:
     """Write what is known of joins; `seen` ones may not be declared yet."""
-    ids = sorted({*sizes, *headers, *seen})
+    ids = sorted({*sizes, *headers, *growth, *seen})
     if ids:
         _run(
             connection,
@@ -230,9 +253,8 @@ def declare_joins(
             ids=ids,
             sizes=[sizes.get(join_id) for join_id in ids],
             headers=[headers.get(join_id) for join_id in ids],
+            growth=[growth.get(join_id, 0) for join_id in ids],
         )
-    for join_id, more in sorted(growth.items()):
-        _run(connection, "grow_joins", id=join_id, more=more)
 
 
 def count_parts(

@@ -46,7 +46,8 @@ class Unit:
     While a unit is active in this context, publishing and the result backend
     write into it instead of to the broker and the database. `step_id` names
     the step, if it is one that this process executes; `is_settling` is true
-    while a join fires, `is_waiting` when its join waits for other leaves.
+    while a join fires, `is_waiting` when its join waits for other leaves,
+    `is_replaced` when a canvas takes the step's place (Task.replace).
     """
 
     step_id: str | None = None
@@ -59,6 +60,7 @@ class Unit:
     groups: dict[str, str] = field(default_factory=dict)
     is_settling: bool = False
     is_waiting: bool = False
+    is_replaced: bool = False
 
     @contextmanager
     def active(self) -> Iterator[Unit]:

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-from time import monotonic
-
 from prometheus_client import Counter, Gauge, Histogram
-
-from services.runner.delivery import Delivery
 
 _SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60)
 
@@ -33,7 +29,7 @@ class StepMetrics:
         RECEIVED.labels(self._pool, task).inc()
         IN_FLIGHT.labels(self._pool).set(in_flight)
 
-    def finished(self, delivery: Delivery, outcome: str, in_flight: int) -> None:
-        OUTCOMES.labels(self._pool, delivery.task, outcome).inc()
-        RUN_SECONDS.labels(self._pool, delivery.task).observe(monotonic() - delivery.received_at)
+    def finished(self, task: str, outcome: str, seconds: float, in_flight: int) -> None:
+        OUTCOMES.labels(self._pool, task, outcome).inc()
+        RUN_SECONDS.labels(self._pool, task).observe(seconds)
         IN_FLIGHT.labels(self._pool).set(in_flight)

@@ -5,27 +5,33 @@ from __future__ import annotations
 import logging
 import queue
 import threading
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterable
+from time import monotonic
 
 from services.runner.delivery import Delivery
 from services.runner.executor import Executor
 
 logger = logging.getLogger(__name__)
 
+POSTPONED_SECONDS = 1.0
+
 
 class BatchStyle:
     """Takes up to `size` deliveries at once and hands them to the executor.
 
     It never waits for a list to fill: an idle pool runs a lone message at once,
-    a busy one finds the next list already there. A redelivered message runs alone.
+    a busy one finds the next list already there. A redelivered message runs alone,
+    and one whose rows another process holds comes again after POSTPONED_SECONDS.
     """
 
     def __init__(self, executor: Executor, size: int, on_crash: Callable[[], None]) -> None:
         self._executor = executor
+        self._postponed: deque[tuple[float, Delivery]] = deque()
         self._size = size
         self._on_crash = on_crash
         self._inbox: queue.SimpleQueue[Delivery | None] = queue.SimpleQueue()
-        self._left: list[Delivery] = []
+        self._left: deque[Delivery] = deque()
         self._thread = threading.Thread(target=self._loop, name="doorbell-batch", daemon=True)
 
     def start(self) -> None:
@@ -50,7 +56,7 @@ class BatchStyle:
         try:
             while (batch := self._take()) is not None:
                 if batch:
-                    self._executor.run(batch)
+                    self._postpone(self._executor.run(batch))
         except BaseException:
             # A process that no longer moves must end: its messages are redelivered elsewhere.
             logger.exception("the batch thread cannot go on")
@@ -58,17 +64,30 @@ class BatchStyle:
         finally:
             self._executor.close()
 
+    def _postpone(self, held: Iterable[Delivery]) -> None:
+        due_at = monotonic() + POSTPONED_SECONDS
+        self._postponed.extend((due_at, delivery) for delivery in held)
+
+    def _next(self, may_wait: bool) -> Delivery | None:
+        """The next in order; None at the end. Raises queue.Empty when there is none to wait for."""
+        if self._left:
+            return self._left.popleft()
+        if not self._postponed:
+            return self._inbox.get(block=may_wait)
+        left = self._postponed[0][0] - monotonic()
+        if left <= 0:
+            return self._postponed.popleft()[1]
+        # Empty when its time has come: the caller asks again.
+        return self._inbox.get(block=may_wait, timeout=left)
+
     def _take(self) -> list[Delivery] | None:
         batch: list[Delivery] = []
         seen: set[str] = set()
-        waiting, self._left = self._left, []
         while len(batch) < self._size:
-            if waiting:
-                delivery: Delivery | None = waiting.pop(0)
-            elif batch and self._inbox.empty():
+            try:
+                delivery = self._next(may_wait=not batch)
+            except queue.Empty:
                 break
-            else:
-                delivery = self._inbox.get()
             if delivery is None:
                 if batch:
                     self._inbox.put(None)
@@ -81,5 +100,4 @@ class BatchStyle:
             seen.add(delivery.id)
             if delivery.is_redelivered:
                 break
-        self._left += waiting
         return batch

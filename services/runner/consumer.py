@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 from celery.worker.consumer.consumer import Consumer
 from celery.worker.state import maybe_shutdown
+
+from services.domain.outcome import Failed
+from services.ledger.message import MAX_BODY_BYTES
+from services.runner.delivery import Delivery
+from services.runner.giving_up import TooLarge, UnknownTask, Untraceable
 
 logger = logging.getLogger(__name__)
 
 RECONNECT_STEP_SECONDS = 1
 RECONNECT_LONGEST_SECONDS = 5
 """Celery's own pauses grow to half a minute: that long a fleet would stand still behind a broker that is back."""
+
+_LONGEST_NAME = 255
 
 _UNREADABLE = (ValueError, TypeError, LookupError, AttributeError)
 """What Celery raises over a message that is no task message, wherever it stumbles."""
@@ -37,6 +45,10 @@ class StepConsumer(Consumer):
         receive = super().create_task_handler(*args, **options)
 
         def on_task_received(message: Any) -> Any:
+            if len(message.body or b"") > MAX_BODY_BYTES:
+                size = len(message.body)
+                self._give_up(message, TooLarge(f"{size} bytes, more than {MAX_BODY_BYTES}"))
+                return None
             try:
                 return receive(message)
             except _UNREADABLE as error:
@@ -47,13 +59,29 @@ class StepConsumer(Consumer):
 
     def on_decode_error(self, message: Any, exc: Exception) -> None:
         """Keep a message that nobody can read; Celery would ack it, and it would be gone."""
-        logger.error(
-            "dead-lettered the message %s, whose body is none of Celery's: %s",
-            message.headers.get("id"),
-            exc,
-        )
-        if not message.acknowledged:
-            message.reject_log_error(logger, self.connection_errors)
+        self._give_up(message, Untraceable(f"the message cannot be read: {exc}"))
+
+    def on_invalid_task(self, body: Any, message: Any, exc: Exception) -> None:
+        """A message of a content type that is not accepted, or without what every task message has."""
+        self._give_up(message, Untraceable(f"the message is no task message: {exc}"))
+
+    def on_unknown_task(self, body: Any, message: Any, exc: Exception) -> None:
+        """A task that this worker does not know; Celery tells nobody who waits for it."""
+        self._give_up(message, UnknownTask(str(message.headers.get("task"))))
+
+    def _give_up(self, message: Any, error: Untraceable) -> None:
+        """Dead-letter the message, and end its step if it names one."""
+        logger.error("dead-lettered the message %s: %s", message.headers.get("id"), error)
+        if message.acknowledged:
+            return
+        delivery = _unrun(message, error, lambda _: self._reject(message))
+        if delivery is None:
+            self._reject(message)
+        else:
+            self.pool.take(delivery)
+
+    def _reject(self, message: Any) -> None:
+        message.reject_log_error(logger, self.connection_errors)
 
     def ensure_connected(self, conn: Any) -> Any:
         """Wait for the broker as long as it takes; the loop does not turn meanwhile."""
@@ -71,3 +99,28 @@ class StepConsumer(Consumer):
 
     def _say_away(self, error: Exception, interval: float) -> None:
         logger.warning("the broker is away, trying again in %s seconds: %s", interval, error)
+
+
+def _unrun(message: Any, error: Untraceable, on_settled: Callable[[Any], None]) -> Delivery | None:
+    """A delivery that fails without being run; None if the message names no step that could be one."""
+    headers = message.headers
+    step_id, task = headers.get("id"), headers.get("task")
+    if not (_is_name(step_id) and _is_name(task)):
+        return None
+    request = {**headers, "delivery_info": message.delivery_info}
+    return Delivery(
+        step_id,
+        task,
+        request,
+        message.body,
+        message.content_type,
+        message.content_encoding,
+        on_settled,
+        None,
+        None,
+        outcome=Failed(error),
+    )
+
+
+def _is_name(value: Any) -> bool:
+    return isinstance(value, str) and 0 < len(value) <= _LONGEST_NAME and "\x00" not in value

@@ -26,7 +26,6 @@ class Delivery:
     body: Any
     content_type: str | None
     content_encoding: str | None
-    on_accepted: Callable[[int, float], Any]
     on_success: Callable[[tuple[int, Any, float]], Any]
     soft_limit: float | None
     hard_limit: float | None
@@ -54,12 +53,28 @@ class Delivery:
 
     def value(self) -> Any:
         """The message's value: its only argument, or all of them when there are several."""
-        args, kwargs, _ = (
-            loads(self.body, self.content_type, self.content_encoding or "utf-8", accept={JSON})
-            if self.content_type
-            else self.body
-        )
+        args, kwargs, _ = self._decoded()
         return single_value(args, kwargs)
+
+    def embed(self) -> dict[str, Any]:
+        """What Celery put behind the arguments: chain, chord, callbacks and errbacks; {} if unreadable."""
+        try:
+            embed = self._decoded()[2]
+        except Exception:  # noqa: BLE001  # the body may be anything that anybody sent
+            return {}
+        return dict(embed) if isinstance(embed, Mapping) else {}
+
+    @property
+    def is_in_canvas(self) -> bool:
+        """Whether anything waits for this step's end."""
+        following = self.embed()
+        waiting = any(following.get(key) for key in ("callbacks", "errbacks", "chain", "chord"))
+        return waiting or bool(self.request.get("group"))
+
+    def _decoded(self) -> Any:
+        if not self.content_type:
+            return self.body
+        return loads(self.body, self.content_type, self.content_encoding or "utf-8", accept={JSON})
 
 
 def single_value(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:

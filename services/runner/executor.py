@@ -13,7 +13,7 @@ from typing import Any
 
 import psycopg
 from billiard.einfo import ExceptionInfo
-from celery import Celery
+from celery import Celery, states
 from celery.exceptions import SoftTimeLimitExceeded
 from psycopg import Connection
 
@@ -25,6 +25,13 @@ from services.ledger.message import Message
 from services.ledger.settle import settle
 from services.runner.delivery import Delivery
 from services.runner.failpoints import Failpoints
+from services.runner.giving_up import (
+    Ignored,
+    KilledTooOften,
+    PastHardLimit,
+    Untraceable,
+    Withdrawn,
+)
 from services.runner.task import BatchTask, Running, running
 from services.runner.tracing import Traced, fail, ran, trace
 
@@ -35,16 +42,12 @@ MAX_STARTS = 5
 
 _AWAY_PAUSE_SECONDS = 1.0
 
+LOCK_SECONDS = 1.0
+REDELIVERED_LOCK_SECONDS = 0.1
+"""How long a list, and a redelivered step, waits for rows that another process holds."""
+
 _LATE = (psycopg.errors.QueryCanceled, SoftTimeLimitExceeded)
 """What a step at its soft limit sees: in PostgreSQL the statement time-out, elsewhere Celery's exception."""
-
-
-class Untraceable(Exception):
-    """Celery's tracer can do nothing with the step, not even fail it: its body is not what Celery writes."""
-
-
-class KilledTooOften(Untraceable):
-    """The step was started again and again, and its process died each time."""
 
 
 @dataclass(slots=True)
@@ -75,7 +78,9 @@ class Executor:
 
     What it guarantees is the order: results and next messages are committed
     first, published next, and only then are deliveries handed back for the ack.
-    While PostgreSQL is away it waits, holding its deliveries unacked.
+    While PostgreSQL is away it waits, holding its deliveries unacked. A delivery
+    whose rows another process holds (it was stopped, or cut off, in its
+    transaction) is put off, and holds up no other.
     """
 
     def __init__(
@@ -99,42 +104,53 @@ class Executor:
         self.busy_since: float | None = None
         self.limits: tuple[float | None, float | None] = (None, None)
         self.thread_id: int | None = None
+        self.step_ids: tuple[str, ...] = ()
 
-    def run(self, deliveries: Sequence[Delivery]) -> None:
-        """Run `deliveries`, no two of one step, and hand each back when it may be acked."""
+    def run(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
+        """Run `deliveries`, no two of one step, and hand each back when it may be acked.
+
+        Returns those whose rows another process holds, to be run again later.
+        """
         while not self._stop.is_set():
             try:
                 self._begin(deliveries)
                 committed = self._commit(deliveries)
                 break
+            except psycopg.errors.LockNotAvailable as error:
+                self._rollback()
+                return self._run_free(deliveries, error)
             except psycopg.Error as error:
                 if not self._may_try_again(error):
-                    self._run_apart(deliveries, error)
-                    return
+                    return self._run_apart(deliveries, error)
             except Exception as error:  # noqa: BLE001  # a bug in a handler is that step's failure
                 self._rollback()
-                self._run_apart(deliveries, error)
-                return
+                return self._run_apart(deliveries, error)
             finally:
                 self.busy_since = None
         else:
-            return
+            return []
         self._send(committed, deliveries)
         for finished in committed.finished:
             self._finish(finished)
+        return []
 
-    def admit(self, delivery: Delivery) -> bool:
+    def admit(self, delivery: Delivery) -> bool | None:
         """Whether an I/O step's handler is to be called; if not, `run` answers for it.
 
         Waits while PostgreSQL is away; False when the process stops meanwhile.
+        None: another process holds the step's row; ask again later.
         """
         while not self._stop.is_set():
             try:
                 connection = self._open()
+                self._limit(connection, [delivery])
                 run = _sort([delivery], self._lock(connection, [delivery])).run
                 self._count_starts(connection, run)
                 connection.commit()
                 return bool(run) and delivery.outcome is None
+            except psycopg.errors.LockNotAvailable:
+                self._rollback()
+                return None
             except psycopg.Error as error:
                 if not self._may_try_again(error):
                     raise
@@ -149,6 +165,7 @@ class Executor:
         softs = [d.soft_limit for d in deliveries if d.soft_limit]
         hards = [d.hard_limit for d in deliveries if d.hard_limit]
         self.limits = (min(softs, default=None), min(hards, default=None))
+        self.step_ids = tuple(d.id for d in deliveries)
         self.busy_since = monotonic()
 
     def _may_try_again(self, error: psycopg.Error) -> bool:
@@ -165,12 +182,20 @@ class Executor:
         self._rollback()
         return False
 
-    def _run_apart(self, deliveries: Sequence[Delivery], error: Exception) -> None:
+    def _run_free(self, deliveries: Sequence[Delivery], error: Exception) -> list[Delivery]:
+        """Run those whose rows nobody holds, one by one; returns the others."""
+        if len(deliveries) > 1:
+            return self._run_each(deliveries)
+        logger.warning("step %s waits for rows held elsewhere: %s", deliveries[0].id, error)
+        return list(deliveries)
+
+    def _run_each(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
+        return [held for delivery in deliveries for held in self.run([delivery])]
+
+    def _run_apart(self, deliveries: Sequence[Delivery], error: Exception) -> list[Delivery]:
         """A list that blew up runs one by one, so that one item's failure is that item's alone."""
         if len(deliveries) > 1:
-            for delivery in deliveries:
-                self.run([delivery])
-            return
+            return self._run_each(deliveries)
         delivery = deliveries[0]
         if isinstance(delivery.outcome, Failed):
             if isinstance(delivery.outcome.error, Untraceable) or isinstance(error, _LATE):
@@ -178,14 +203,16 @@ class Executor:
             error = Untraceable(f"{type(error).__name__}: {error}")
         late = isinstance(error, _LATE)
         delivery.outcome = Failed(Unavailable(f"past its soft limit: {error}") if late else error)
-        self.run([delivery])
+        return self.run([delivery])
 
     def _commit(self, deliveries: Sequence[Delivery]) -> _Committed:
         connection = self._open()
         started_at = datetime.now(UTC)
+        self._limit(connection, deliveries)
         rows = self._lock(connection, deliveries)
         sorted_ = _sort(deliveries, rows)
         if self._count_starts(connection, sorted_.run):
+            self._limit(connection, deliveries)
             rows = self._lock(connection, deliveries)
             sorted_ = _sort(deliveries, rows)
         traced = self._execute(connection, sorted_.run)
@@ -202,12 +229,16 @@ class Executor:
         again = [self._answer_again(d, state, rows[d.id]) for d, state in sorted_.settled]
         return _Committed([*settled.messages, *echoes], [*finished, *again])
 
+    def _limit(self, connection: Connection[Any], deliveries: Sequence[Delivery]) -> None:
+        # Whatever was redelivered may still be in the hands of a process that stands still.
+        again = all(d.is_redelivered for d in deliveries)
+        store.limit_statements(
+            connection, self.limits[0], REDELIVERED_LOCK_SECONDS if again else LOCK_SECONDS
+        )
+
     def _lock(
         self, connection: Connection[Any], deliveries: Sequence[Delivery]
     ) -> dict[str, dict[str, Any]]:
-        soft, _ = self.limits
-        if soft:
-            store.limit_statements(connection, soft)
         return store.lock_steps(
             connection,
             [
@@ -229,7 +260,11 @@ class Executor:
         for delivery in again:
             # Once for each delivery: a lost race, or PostgreSQL's absence, kills nobody.
             delivery.is_counted = True
-            if store.count_redelivery(connection, delivery.id) > MAX_STARTS:
+            starts, is_late = store.count_redelivery(connection, delivery.id)
+            if is_late:
+                limit = delivery.hard_limit
+                delivery.outcome = Failed(PastHardLimit(f"ran for more than {limit} seconds"))
+            elif starts > MAX_STARTS:
                 delivery.outcome = Failed(KilledTooOften(f"started {MAX_STARTS} times"))
         if again:
             connection.commit()
@@ -250,10 +285,9 @@ class Executor:
     def _call_handlers(self, run: Sequence[Delivery], prepared: Running) -> None:
         lists: dict[str, list[Delivery]] = {}
         for delivery in run:
-            task = self._app.tasks[delivery.task]
             if delivery.outcome is not None:
                 prepared.outcomes[delivery.id] = delivery.outcome
-            elif isinstance(task, BatchTask):
+            elif isinstance(self._app.tasks[delivery.task], BatchTask):
                 lists.setdefault(delivery.task, []).append(delivery)
         for name, members in lists.items():
             handled: Any = self._app.tasks[name]
@@ -269,11 +303,19 @@ class Executor:
         if isinstance(outcome, Failed) and isinstance(outcome.error, Untraceable):
             return fail(self._app, delivery, outcome.error)
         if delivery.id in prepared.outcomes:
-            return trace(self._app, delivery)
+            return self._ended(delivery, trace(self._app, delivery))
         with connection.transaction() as savepoint:
-            traced = trace(self._app, delivery)
+            traced = self._ended(delivery, trace(self._app, delivery))
             if traced.state in ("failed", "dead"):
                 raise psycopg.Rollback(savepoint)
+        return traced
+
+    def _ended(self, delivery: Delivery, traced: Traced) -> Traced:
+        """The step as traced; but what a canvas waits for may not end without a word."""
+        if traced.outcome == "rejected":
+            return fail(self._app, delivery, Ignored("the task rejected its message"))
+        if traced.outcome == "ignored" and delivery.is_in_canvas:
+            return fail(self._app, delivery, Ignored("the task raised Ignore inside a canvas"))
         return traced
 
     def _echoes(
@@ -341,6 +383,8 @@ def _sort(deliveries: Sequence[Delivery], rows: dict[str, dict[str, Any]]) -> _S
     sorted_ = _Sorted()
     for delivery in deliveries:
         row = rows[delivery.id]
+        if row["status"] == states.REVOKED and delivery.outcome is None:
+            delivery.outcome = Failed(Withdrawn("revoked"))
         # The row is ahead of its message when a retry was committed before the ack.
         is_stale = row["retries"] > delivery.retries
         if row["state"] in ("done", "failed", "dead") or is_stale:

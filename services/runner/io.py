@@ -18,7 +18,7 @@ import psycopg
 from services.domain.errors import Unavailable
 from services.domain.outcome import Failed, Outcome
 from services.ledger.database import is_away
-from services.runner.batch import BatchStyle
+from services.runner.batch import POSTPONED_SECONDS, BatchStyle
 from services.runner.delivery import Delivery
 from services.runner.executor import Executor
 from services.runner.task import IoTask
@@ -67,7 +67,7 @@ class IoStyle:
 
     def submit(self, delivery: Delivery) -> None:
         """Called from the consumer's loop; never blocks."""
-        if isinstance(self._task_of(delivery.task), IoTask):
+        if delivery.outcome is None and isinstance(self._task_of(delivery.task), IoTask):
             self._loop.call_soon_threadsafe(self._begin, delivery)
         else:
             self._committing.submit(delivery)
@@ -116,12 +116,20 @@ class IoStyle:
     async def _handle(self, delivery: Delivery) -> None:
         async with self._suspects if delivery.is_suspect else nullcontext():
             try:
-                if await self._loop.run_in_executor(self._door, self._admission.admit, delivery):
+                if await self._admit(delivery):
                     delivery.outcome = await self._call(delivery)
             except psycopg.Error as error:
                 # Not the connection's fault: the commit meets the same and decides.
                 delivery.outcome = Failed(error)
         self._committing.submit(delivery)
+
+    async def _admit(self, delivery: Delivery) -> bool:
+        while True:
+            admit = self._admission.admit
+            is_admitted = await self._loop.run_in_executor(self._door, admit, delivery)
+            if is_admitted is not None:
+                return is_admitted
+            await asyncio.sleep(POSTPONED_SECONDS)
 
     async def _call(self, delivery: Delivery) -> Outcome:
         while True:

@@ -13,6 +13,7 @@ from typing import Any
 
 from celery.concurrency.base import BasePool
 
+from services.ledger import store
 from services.observability.metrics import StepMetrics
 from services.runner.batch import BatchStyle
 from services.runner.delivery import Delivery
@@ -67,9 +68,15 @@ class StepPool(BasePool):
             tasks = self.app.tasks
             self._style = IoStyle(new_executor, self.limit, _crash, tasks.__getitem__)
         overdue = self._style.overdue if isinstance(self._style, IoStyle) else lambda: None
-        self._watchdog = Watchdog(lambda: self._style.executors, overdue)
+
+        def note_hard_limit(step_id: str) -> None:
+            with config.ledger.connect() as connection:
+                store.note_hard_limit(connection, step_id, config.host)
+
+        self._watchdog = Watchdog(lambda: self._style.executors, overdue, note_hard_limit)
 
     def on_start(self) -> None:
+        self.app.step_pool = self
         self._style.start()
         self._watchdog.start()
 
@@ -95,8 +102,6 @@ class StepPool(BasePool):
         **_: Any,
     ) -> None:
         name, step_id, request, body, content_type, content_encoding = args
-        self._in_flight += 1
-        self._metrics.received(name, self._in_flight)
         delivery = Delivery(
             step_id,
             name,
@@ -104,13 +109,22 @@ class StepPool(BasePool):
             body,
             content_type,
             content_encoding,
-            accept_callback,
             callback,
             soft_timeout,
             timeout,
         )
         accept_callback(os.getpid(), monotonic())
+        self.take(delivery)
+
+    def take(self, delivery: Delivery) -> None:
+        """Run a delivery; or, when it has an outcome already, only settle it. Called on the consumer's loop."""
+        self._in_flight += 1
+        self._metrics.received(self._label(delivery), self._in_flight)
         self._style.submit(delivery)
+
+    def _label(self, delivery: Delivery) -> str:
+        # Whoever can publish can invent names; metrics must not keep them all.
+        return delivery.task if delivery.task in self.app.tasks else "unknown"
 
     def on_close(self) -> None:
         """Finish what was received and ack it, while the connection is still open."""
@@ -143,7 +157,9 @@ class StepPool(BasePool):
     def _answer(self, finished: Finished) -> None:
         delivery = finished.delivery
         self._in_flight -= 1
-        self._metrics.finished(delivery, finished.outcome, self._in_flight)
+        label = self._label(delivery)
+        seconds = monotonic() - delivery.received_at
+        self._metrics.finished(label, finished.outcome, seconds, self._in_flight)
         self._failpoints.hit("before_ack", delivery.task)
         delivery.on_success(finished.answer)
 

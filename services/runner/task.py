@@ -13,6 +13,7 @@ from celery import Celery, Task
 from services.domain.errors import Conflict, Unavailable
 from services.domain.outcome import Done, Failed, Outcome
 from services.domain.retry import RetryIn, RetryPolicy, decide
+from services.ledger.unit import active_unit
 from services.runner.delivery import single_value
 
 
@@ -36,6 +37,14 @@ class StepTask(Task[Any, Any]):
     acks_on_timeout = False
     reject_on_worker_lost = True
     mandatory = True
+    Request = "services.runner.request:StepRequest"
+
+    def on_replace(self, sig: Any) -> Any:
+        """Celery's hook: tell the unit that the step does not end here."""
+        unit = active_unit()
+        if unit is not None:
+            unit.is_replaced = True
+        return super().on_replace(sig)
 
 
 class HandlerTask(StepTask):

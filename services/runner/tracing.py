@@ -12,11 +12,11 @@ from celery.app.task import Context
 from celery.app.trace import trace_task_ret
 from celery.exceptions import Ignore, Reject, Retry
 
-from services.domain.errors import Refused
 from services.ledger.settle import Ran
 from services.ledger.store import Execution
 from services.ledger.unit import StoredResult, Unit
 from services.runner.delivery import Delivery
+from services.runner.giving_up import Untraceable, Withdrawn, reason_of, state_of
 
 
 @dataclass(slots=True)
@@ -28,6 +28,7 @@ class Traced:
     answer: tuple[int, Any, float]
     state: str
     outcome: str
+    reason: str | None = None
 
 
 def trace(app: Celery, delivery: Delivery) -> Traced:
@@ -46,24 +47,26 @@ def trace(app: Celery, delivery: Delivery) -> Traced:
     return _classified(delivery, unit, answer)
 
 
-def fail(app: Celery, delivery: Delivery, error: Exception) -> Traced:
+def fail(app: Celery, delivery: Delivery, error: Untraceable) -> Traced:
     """Fail a step without running it: errbacks, joins and the rest of the chain see the failure."""
     unit = Unit(step_id=delivery.id)
     try:
         raise error
-    except Exception:  # noqa: BLE001  # raised one line above, for its traceback
+    except Untraceable:
         info = ExceptionInfo()
-    request = Context(delivery.request, args=(), kwargs={})
+    request = Context({**delivery.request, **delivery.embed()}, args=(), kwargs={})
+    status = states.REVOKED if isinstance(error, Withdrawn) else states.FAILURE
     with unit.active():
-        app.backend.mark_as_failure(delivery.id, error, info.traceback, request=request)
+        app.backend.mark_as_failure(
+            delivery.id, error.for_celery(), info.traceback, request=request, state=status
+        )
     return _classified(delivery, unit, (1, info, 0.0))
 
 
 def ran(traced: Traced, row: dict[str, Any], host: str, started_at: datetime) -> Ran:
     """What the ledger notes of this execution."""
-    return Ran(
-        Execution(traced.state, host, traced.delivery.began_at or started_at), row["workflow_id"]
-    )
+    began_at = traced.delivery.began_at or started_at
+    return Ran(Execution(traced.state, host, began_at, traced.reason), row["workflow_id"])
 
 
 def _classified(delivery: Delivery, unit: Unit, answer: tuple[int, Any, float]) -> Traced:
@@ -75,13 +78,32 @@ def _classified(delivery: Delivery, unit: Unit, answer: tuple[int, Any, float]) 
     # billiard wraps what crosses a process border: its name is in no stub.
     if type(error).__name__ == "ExceptionWithTraceback":
         error = error.exc
+    if isinstance(error, (Ignore, Reject, Retry)):
+        return _without_an_end(delivery, unit, answer, error)
+    _note(delivery, unit, states.FAILURE)
+    state = state_of(error)
+    return Traced(delivery, unit, answer, state, state, reason_of(error))
+
+
+def _without_an_end(
+    delivery: Delivery, unit: Unit, answer: tuple[int, Any, float], error: Exception
+) -> Traced:
+    """What Celery's control-flow exceptions mean: none of them is a result."""
     if isinstance(error, Retry):
         return Traced(delivery, unit, answer, "ready", "retried")
-    if isinstance(error, (Ignore, Reject)):
-        return Traced(delivery, unit, answer, "ready", type(error).__name__.lower())
-    _note(delivery, unit, states.FAILURE)
-    state = "failed" if isinstance(error, Refused) else "dead"
-    return Traced(delivery, unit, answer, state, state)
+    if isinstance(error, Reject):
+        if getattr(error, "requeue", False):
+            return Traced(delivery, unit, answer, "ready", "requeued")
+        return Traced(delivery, unit, answer, "dead", "rejected", reason_of(error))
+    if any(message.step_id == delivery.id for message in unit.messages):
+        # Task.replace by a task, which goes on under this step's id.
+        return Traced(delivery, unit, answer, "ready", "replaced")
+    if unit.is_replaced:
+        # Task.replace by a canvas, whose last task has this step's id.
+        _note(delivery, unit, states.PENDING)
+        return Traced(delivery, unit, answer, "planned", "replaced")
+    _note(delivery, unit, states.IGNORED)
+    return Traced(delivery, unit, answer, "done", "ignored")
 
 
 def _note(delivery: Delivery, unit: Unit, status: str) -> None:

@@ -22,22 +22,27 @@ LOOP_SILENCE_SECONDS = 60.0
 """A consumer's loop that has not turned for so long sends no heartbeats either."""
 
 _STOPPED_SECONDS = 5.0
+_NOTE_SECONDS = 5.0
 
 
 class Watchdog:
     """Looks once a second, from a thread of its own, at the executors and the consumer's loop.
 
     At a step's soft limit its thread gets Celery's SoftTimeLimitExceeded; at
-    the hard limit the process exits, for a thread cannot be killed.
+    the hard limit the process exits, for a thread cannot be killed. A step that
+    was alone then is noted, so that it is not started once more; one of a
+    list comes again alone.
     """
 
     def __init__(
         self,
         executors: Callable[[], list[Executor]],
         overdue: Callable[[], str | None],
+        note_hard_limit: Callable[[str], None],
     ) -> None:
         self._executors = executors
         self._overdue = overdue
+        self._note_hard_limit = note_hard_limit
         self._warned: set[float] = set()
         self._stop = threading.Event()
         self.last_turn: float | None = None
@@ -74,16 +79,25 @@ class Watchdog:
         if self.last_turn is not None and monotonic() - self.last_turn > LOOP_SILENCE_SECONDS:
             self._exit("the consumer's loop has not turned for a minute")
         if step_id := self._overdue():
+            self._note(step_id)
             self._exit(f"step {step_id} is past its hard limit")
         for executor in self._executors():
             since, (soft, hard) = executor.busy_since, executor.limits
             if since is None:
                 continue
             if hard and monotonic() - since > hard:
+                if len(executor.step_ids) == 1:
+                    self._note(executor.step_ids[0])
                 self._exit(f"a list of steps is past its hard limit of {hard} seconds")
             if soft and monotonic() - since > soft and since not in self._warned:
                 self._warned = {since}
                 _interrupt(executor.thread_id)
+
+    def _note(self, step_id: str) -> None:
+        """Note it, but do not wait for a database that does not answer: the process must end."""
+        note = threading.Thread(target=self._note_hard_limit, args=(step_id,), daemon=True)
+        note.start()
+        note.join(_NOTE_SECONDS)
 
     def _exit(self, reason: str) -> None:
         logger.critical("ending this process: %s", reason)

@@ -1,20 +1,19 @@
 -- name: declare_joins
--- What chord.run says about its header: how many leaves, and the shape of a nested one.
-INSERT INTO join_point AS j (id, size, header)
-SELECT u.id, u.size, u.header
-FROM unnest(%(ids)s::text[], %(sizes)s::int[], %(headers)s::text[]) AS u(id, size, header)
+-- What chord.run says about its header: how many leaves, and the shape of a nested one; and the
+-- leaves that Task.add_to_chord adds, which may be before the size is known.
+INSERT INTO join_point AS j (id, size, header, grown)
+SELECT u.id, u.size, u.header, u.grown
+FROM unnest(%(ids)s::text[], %(sizes)s::int[], %(headers)s::text[], %(growth)s::int[])
+     AS u(id, size, header, grown)
 ORDER BY u.id
 ON CONFLICT (id) DO UPDATE SET
     size = coalesce(excluded.size, j.size),
-    header = coalesce(excluded.header, j.header)
-
--- name: grow_joins
--- Task.add_to_chord: one more leaf than was declared.
-UPDATE join_point SET size = size + %(more)s WHERE id = %(id)s
+    header = coalesce(excluded.header, j.header),
+    grown = j.grown + excluded.grown
 
 -- name: lock_joins
 -- Two siblings committing at once must not miss each other.
-SELECT id, size, header, state FROM join_point WHERE id = ANY(%(ids)s) ORDER BY id FOR NO KEY UPDATE
+SELECT id, size + grown AS size, header, state FROM join_point WHERE id = ANY(%(ids)s) ORDER BY id FOR NO KEY UPDATE
 
 -- name: add_parts
 -- A leaf counts once, however often it is delivered; a replayed one replaces its failure.

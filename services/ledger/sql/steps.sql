@@ -1,6 +1,8 @@
 -- name: limit_statements
--- For the rest of the transaction: a step's soft limit holds inside PostgreSQL too.
-SELECT set_config('statement_timeout', %(milliseconds)s, true)
+-- For the rest of the transaction: a step's soft limit holds inside PostgreSQL too, and a row that
+-- a stopped process holds locked holds up nobody for long.
+SELECT set_config('statement_timeout', %(run_milliseconds)s, true),
+       set_config('lock_timeout', %(lock_milliseconds)s, true)
 
 -- name: lock_steps
 -- The rows of delivered steps, locked in one order so that two batches cannot deadlock.
@@ -17,22 +19,35 @@ FROM unnest(%(ids)s::text[], %(tasks)s::text[], %(queues)s::text[], %(roots)s::t
 ON CONFLICT (id) DO NOTHING
 
 -- name: count_redelivery
--- Remember across kills that a step was started again; returns how often.
-UPDATE step SET redeliveries = redeliveries + 1 WHERE id = %(id)s RETURNING redeliveries
+-- Remember across kills that a step was started again; returns how often, and whether its process
+-- ended before because it had passed its hard limit.
+UPDATE step SET redeliveries = redeliveries + 1 WHERE id = %(id)s
+RETURNING redeliveries,
+          EXISTS (SELECT FROM hard_limit_passed AS passed WHERE passed.step_id = step.id) AS is_late
+
+-- name: revoke
+-- A wish that outlives the workers that heard it; a step sent by hand may not have come yet.
+INSERT INTO step AS s (id, state, status, result, published_at) VALUES (%(id)s, 'ready', 'REVOKED', %(result)s, now())
+ON CONFLICT (id) DO UPDATE SET status = excluded.status, result = excluded.result
+WHERE s.state IN ('planned', 'ready', 'retrying')
+
+-- name: note_hard_limit
+-- Written by the watchdog of a process that is about to end.
+INSERT INTO hard_limit_passed (step_id, host) VALUES (%(id)s, %(host)s) ON CONFLICT DO NOTHING
 
 -- name: store_results
 -- A step's state as Celery stores it; a step that is done stays done.
 INSERT INTO step AS s (id, task, queue, state, status, result, traceback, children, root_id,
-                       parent_id, retries, host, started_at, finished_at)
+                       parent_id, retries, host, started_at, reason, finished_at)
 SELECT u.id, u.task, NULL, u.state, u.status, u.result, u.traceback, u.children, u.root_id,
-       u.parent_id, u.retries, u.host, u.started_at,
+       u.parent_id, u.retries, u.host, u.started_at, u.reason,
        CASE WHEN u.state IN ('done', 'failed', 'dead', 'blocked') THEN clock_timestamp() END
 FROM unnest(%(ids)s::text[], %(tasks)s::text[], %(states)s::text[], %(statuses)s::text[],
             %(results)s::text[], %(tracebacks)s::text[], %(children)s::text[], %(roots)s::text[],
             %(parents)s::text[], %(retries)s::int[], %(hosts)s::text[], %(started)s::timestamptz[],
-            %(attempts)s::int[])
+            %(attempts)s::int[], %(reasons)s::text[])
      AS u(id, task, state, status, result, traceback, children, root_id, parent_id, retries,
-          host, started_at, attempts)
+          host, started_at, attempts, reason)
 ORDER BY u.id
 ON CONFLICT (id) DO UPDATE SET
     task = coalesce(s.task, excluded.task),
@@ -48,7 +63,8 @@ ON CONFLICT (id) DO UPDATE SET
     host = coalesce(excluded.host, s.host),
     started_at = coalesce(excluded.started_at, s.started_at),
     finished_at = excluded.finished_at,
-    message = CASE WHEN excluded.state = 'done' THEN NULL ELSE s.message END
+    reason = excluded.reason,
+    message = CASE WHEN excluded.state IN ('done', 'planned') THEN NULL ELSE s.message END
 WHERE s.state <> 'done'
 
 -- name: make_ready

@@ -137,8 +137,11 @@ def test_starts_after_a_redelivery_are_counted(database: Database) -> None:
     """The count survives in the row; an unknown step counts nothing."""
     with database.connect() as connection:
         store.make_ready(connection, [(message("a"), None, None)])
-        assert [store.count_redelivery(connection, "a") for _ in range(3)] == [1, 2, 3]
-        assert store.count_redelivery(connection, "unknown") == 0
+        counts = [store.count_redelivery(connection, "a") for _ in range(3)]
+        assert counts == [(1, False), (2, False), (3, False)]
+        store.note_hard_limit(connection, "a", "host")
+        assert store.count_redelivery(connection, "a") == (4, True)
+        assert store.count_redelivery(connection, "unknown") == (0, False)
 
 
 def test_a_host_is_noted_for_what_it_ran_only(database: Database, offline: DoorbellApp) -> None:

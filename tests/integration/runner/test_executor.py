@@ -32,9 +32,7 @@ def delivery_of(bench: Bench, task: str, redelivered: bool, **embedded: Any) -> 
     }
     body = json.dumps([["w"], {}, embedded])
     nothing: Any = None
-    return Delivery(
-        step_id, task, request, body, "application/json", "utf-8", nothing, nothing, None, None
-    )
+    return Delivery(step_id, task, request, body, "application/json", "utf-8", nothing, None, None)
 
 
 def executor_of(

@@ -60,19 +60,21 @@ def test_a_plain_task_sees_celerys_exception(batch: Bench) -> None:
 @pytest.mark.parametrize(
     ("style", "task"), [("batch", "try.batch"), ("io", "try.call")], ids=["list", "call"]
 )
-def test_the_hard_limit_ends_the_process_and_the_message_comes_again(
+def test_the_hard_limit_ends_the_process_and_dead_letters_the_step(
     request: pytest.FixtureRequest, style: str, task: str
 ) -> None:
-    """What cannot be interrupted goes with its process; the next one does the work."""
+    """What cannot be interrupted goes with its process; it is not started once more."""
     bench: Bench = request.getfixturevalue(style)
     starts = len(bench.lines("start"))
     (item,) = names("stuck once")
     ids = bench.send(task, item, **HARD)
 
-    assert bench.ended(ids) == ["done"]
+    assert bench.ended(ids) == ["dead"]
     assert len(bench.lines("start")) == starts + 1
     assert bench.lines("end")[-1] == "end 70"
-    assert bench.ran(item) == 2
+    assert bench.ran(item) == 1
+    assert bench.rows("SELECT reason FROM step WHERE id = %s", ids[0]) == [("timeout",)]
+    bench.dead_letter(ids[0])
 
 
 def test_a_call_that_outlives_its_soft_limit_frees_its_thread(io: Bench) -> None:

@@ -49,7 +49,8 @@ def test_a_revoked_step_is_not_started(batch: Bench) -> None:
     assert answers
     batch.send("try.batch", item, task_id=step_id)
 
-    assert batch.ended([step_id]) == ["blocked"]
+    assert batch.ended([step_id]) == ["failed"]
+    assert batch.rows("SELECT reason FROM step WHERE id = %s", step_id) == [("revoked",)]
     assert str(batch.app.AsyncResult(step_id).state) == "REVOKED"
     assert batch.ran(item) == 0
     wait_until(lambda: batch.node.peek(batch.pool, VHOST)[0] == 0, SECONDS)

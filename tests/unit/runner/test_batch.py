@@ -18,7 +18,7 @@ SECONDS = 10
 def delivery(name: str, redelivered: bool = False) -> Delivery:
     request: dict[str, Any] = {"delivery_info": {"redelivered": redelivered, "routing_key": "q"}}
     nothing = cast(Any, None)
-    return Delivery(name, "a.b", request, "[]", None, None, nothing, nothing, None, None)
+    return Delivery(name, "a.b", request, "[]", None, None, nothing, None, None)
 
 
 class Recorder:
@@ -29,14 +29,17 @@ class Recorder:
         self.entered = threading.Semaphore(0)
         self.go_on = threading.Semaphore(0)
         self.error: BaseException | None = None
+        self.held: list[Delivery] = []
         self.is_closed = False
 
-    def run(self, deliveries: Sequence[Delivery]) -> None:
+    def run(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
         self.lists.append([each.id for each in deliveries])
         self.entered.release()
         assert self.go_on.acquire(timeout=SECONDS)
         if self.error is not None:
             raise self.error
+        held, self.held = self.held, []
+        return held
 
     def close(self) -> None:
         self.is_closed = True
@@ -134,3 +137,16 @@ def test_a_thread_that_cannot_go_on_ends_the_process(
     assert crashes.happened.wait(SECONDS)
     style.join(SECONDS)
     assert recorder.is_closed
+
+
+def test_what_is_held_elsewhere_comes_again(style: BatchStyle, recorder: Recorder) -> None:
+    """A step whose rows another process holds is run again, and holds up nothing that came after it."""
+    held = delivery("a")
+    recorder.held = [held]
+    style.submit(held)
+    assert recorder.entered.acquire(timeout=SECONDS)
+    style.submit(delivery("b"))
+    for _ in range(2):
+        recorder.go_on.release()
+        assert recorder.entered.acquire(timeout=SECONDS)
+    assert recorder.lists == [["a"], ["b"], ["a"]]

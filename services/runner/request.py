@@ -1,0 +1,58 @@
+"""Celery's request of a delivered message, for steps that something may wait for."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from celery.worker.request import Request
+from celery.worker.state import task_ready
+
+from services.domain.outcome import Failed
+from services.runner.delivery import Delivery
+from services.runner.giving_up import Expired, Withdrawn
+
+logger = logging.getLogger(__name__)
+
+
+class StepRequest(Request):
+    """Celery's own but for two things.
+
+    A revoked or expired step of a canvas fails as any other does: error
+    callbacks, joins and the rest of the chain hear of it, and its message is
+    dead-lettered. Celery's stores a state and acks, and what comes behind waits
+    for ever. And a step that runs is not terminated: its thread cannot be
+    killed, its time limit ends it.
+    """
+
+    _app: Any
+
+    def terminate(self, pool: Any, signal: Any = None) -> None:
+        """Say why a running step goes on."""
+        if self.time_start:
+            logger.warning("step %s runs already; its time limit ends it", self.id)
+
+    def _announce_revoked(self, reason: str, terminated: bool, signum: Any, expired: bool) -> None:
+        self._already_revoked = True
+        self.send_event("task-revoked", terminated=terminated, signum=signum, expired=expired)
+        error = Expired("its expires has passed") if expired else Withdrawn(reason)
+        delivery = Delivery(
+            self.id,
+            self.type,
+            self.request_dict,
+            self.body,
+            self.content_type,
+            self.content_encoding,
+            lambda _: self._release(delivery),
+            None,
+            None,
+            outcome=Failed(error),
+        )
+        self._app.step_pool.take(delivery)
+
+    def _release(self, delivery: Delivery) -> None:
+        task_ready(self)
+        if delivery.is_in_canvas:
+            self.reject(requeue=False)
+        else:
+            self.acknowledge()
