@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 from celery import Celery
 
 from routing.celery import retry_policy
@@ -14,6 +16,7 @@ from services.adapters.smtp import MailServer, SmtpMailer
 from services.adapters.webhook import HttpWebhookSender
 from services.celery_app import DoorbellApp
 from services.domain.errors import ConfigurationError
+from services.ledger.reconciler import Reconciler
 from services.ledger.relay import relay_once
 from services.pools import db_writes, device_checks, external_api, maintenance, notifications
 from services.pools.wiring import Wiring
@@ -32,7 +35,15 @@ def register_steps(app: Celery, topology: Topology, wiring: Wiring) -> None:
         pool.register(steps, wiring)
 
 
-def make_wiring(app: DoorbellApp, settings: Settings) -> Wiring:
+def delivered_deadlines(topology: Topology) -> dict[str, float]:
+    """For each queue, the seconds after which a delivered step has surely ended, or its process has."""
+    return {
+        queue.name: 2.0 * topology.pool(queue.pool).hard_limit_seconds
+        for queue in topology.queues.values()
+    }
+
+
+def make_wiring(app: DoorbellApp, settings: Settings, topology: Topology) -> Wiring:
     """The real adapters.
 
     Raises:
@@ -48,6 +59,7 @@ def make_wiring(app: DoorbellApp, settings: Settings) -> Wiring:
     ]
     if missing:
         raise ConfigurationError("\n".join(f"{name} is not set" for name in missing))
+    reconciler = Reconciler(app, app.ledger, delivered_deadlines(topology))
     connect = open_pool(settings.database_url, "doorbell-handlers").connection
     return Wiring(
         begin=transactions(connect),
@@ -58,6 +70,7 @@ def make_wiring(app: DoorbellApp, settings: Settings) -> Wiring:
         outlier_api=HttpOutlierApi(settings.outlier_api_url or "", settings.outlier_api_key),
         breaker=PostgresBreaker(connect, "outlier_api"),
         relay=lambda: relay_once(app.ledger),
+        reconcile=lambda: asdict(reconciler.sweep()),
     )
 
 

@@ -15,6 +15,7 @@ from services.domain.errors import ConfigurationError
 from services.leader import become_leader
 
 RELAY_EVERY_SECONDS = 2.0
+RECONCILE_EVERY_SECONDS = 15.0
 
 
 def schedule() -> dict[str, dict[str, Any]]:
@@ -26,7 +27,13 @@ def schedule() -> dict[str, dict[str, Any]]:
             "args": ["beat"],
             # A relay that waited while the broker was away need not run for each tick missed.
             "options": {"ignore_result": True},
-        }
+        },
+        "reconcile": {
+            "task": "maintenance.reconcile",
+            "schedule": RECONCILE_EVERY_SECONDS,
+            "args": ["beat"],
+            "options": {"ignore_result": True},
+        },
     }
 
 

@@ -29,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         topology = load_topology()
         settings = configuration.load()
         app = make_app(settings, topology)
-        register_steps(app, topology, make_wiring(app, settings))
+        register_steps(app, topology, make_wiring(app, settings, topology))
         check_tasks(topology, app.tasks)
         configure_runner(app, settings, topology, options.pool)
         celery = celery_arguments(topology, options.pool, options.process)

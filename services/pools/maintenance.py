@@ -31,3 +31,13 @@ def register(steps: Steps, wiring: Wiring) -> None:
     def relay(_: object) -> Outcome:
         """Publish what was committed and has no confirm."""
         return Done({"published": wiring.relay()})
+
+    @steps.io("maintenance.reconcile")
+    def reconcile(_: object) -> Outcome:
+        """Repair what is stuck."""
+        return Done(wiring.reconcile())
+
+    @steps.batch("maintenance.probe")
+    def probe(queues: Sequence[str], tx: Transaction) -> Sequence[Outcome]:
+        """Show that a queue moves: whatever waited in it before has been delivered."""
+        return [Done({"queue": queue}) for queue in queues]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from services.domain.outcome import Wire
 from services.handlers.ports import Begin, Breaker, Mailer, OutlierApi, WebhookSender
 
 
@@ -13,6 +14,7 @@ class Wiring:
     """The adapters of one process. None connects before its first use.
 
     relay: publishes what was committed without a confirm; returns how many.
+    reconcile: one sweep of the reconciler; returns what it repaired.
     """
 
     begin: Begin
@@ -21,3 +23,4 @@ class Wiring:
     outlier_api: OutlierApi
     breaker: Breaker
     relay: Callable[[], int]
+    reconcile: Callable[[], Wire]

@@ -137,7 +137,7 @@ def main() -> None:
     pool = sys.argv[1]
     current, topology = settings.load(), load()
     ours = make_app(current, topology)
-    register_steps(ours, topology, make_wiring(ours, current))
+    register_steps(ours, topology, make_wiring(ours, current, topology))
     register(ours, pool, directory)
     configure_runner(ours, current, topology, pool)
     ours.worker_main(
