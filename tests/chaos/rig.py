@@ -16,7 +16,7 @@ from routing.load import load
 from services.runner.failpoints import POINTS
 from tests.chaos.mail_front import MailFront
 from tests.chaos.receivers import Receiver, outlier_api, webhook_receiver
-from tests.chaos.supervisor import Program, Supervisor
+from tests.chaos.supervisor import Disturbance, End, Program, Supervisor
 from tests.support.cluster import KEY, Cluster
 from tests.support.fleet import Fleet, doorbell_node, free_port, wait_until
 from tests.support.postgres import PrivatePostgres
@@ -121,6 +121,12 @@ class Rig:
             with contextlib.suppress(RuntimeError):
                 self.node.manage("DELETE", f"queues/doorbell/{queue}.dead/contents")
 
+    def keep_logs(self, directory: Path) -> None:
+        """Copy what the processes have printed to `directory`."""
+        directory.mkdir(parents=True, exist_ok=True)
+        for name, text in self.fleet.logs().items():
+            (directory / f"{name}.log").write_text(text)
+
     def arm(self, point: str, task: str) -> Path:
         """Have the next process that reaches this failpoint die there, once.
 
@@ -132,7 +138,21 @@ class Rig:
 
     def disarm_all(self) -> None:
         for point, task in self._points():
-            self._marker(point, task).touch()
+            marker = self._marker(point, task)
+            if not marker.exists():
+                marker.touch()
+
+    @property
+    def disturbances(self) -> list[Disturbance]:
+        """Everything that was done to the parts, and ends that nobody here caused."""
+        ends = list(self.supervisor.ends)
+        noted = [Disturbance(self._moment(end), "end", end.name) for end in ends]
+        return sorted([*self.supervisor.disturbances, *noted], key=lambda noted: noted.at)
+
+    def _moment(self, end: End) -> float:
+        """When a process ended: to the microsecond when it was a failpoint, which leaves its marker."""
+        made = [marker.stat().st_mtime for marker in self._markers.iterdir()]
+        return min((at for at in made if end.after <= at <= end.at), default=end.after)
 
     def _note_cut(self) -> None:
         self.supervisor.note("cut", "smtp")

@@ -30,8 +30,9 @@ class Disturbance:
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """A process ended by itself, or by a failpoint: nobody here asked it to."""
+    """A process ended by itself, or by a failpoint, between `after` and `at`: nobody here asked it to."""
 
+    after: float
     at: float
     name: str
     status: int
@@ -153,18 +154,20 @@ class Supervisor:
             return noted
 
     def _watch(self) -> None:
+        looked = time.time()
         while not self._over.wait(_LOOK_SECONDS):
             with self._lock:
+                before, looked = looked, time.time()
                 for name, program in list(self._programs.items()):
-                    self._look(name, program)
+                    self._look(name, program, before)
 
-    def _look(self, name: str, program: Program) -> None:
+    def _look(self, name: str, program: Program, before: float) -> None:
         process = self._fleet.processes.get(name)
         if process is not None and process.poll() is not None:
             del self._fleet.processes[name]
             self._due[name] = time.monotonic() + RESTART_SECONDS
             if name not in self._asked:
-                self.ends.append(End(time.time(), name, process.returncode))
+                self.ends.append(End(before, time.time(), name, process.returncode))
             self._asked.discard(name)
         elif process is None and name not in self._held and time.monotonic() >= self._due[name]:
             self._fleet.start(

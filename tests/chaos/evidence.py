@@ -1,0 +1,172 @@
+"""What is left outside after a run: the ledger's rows, the mails, the calls received, the queues."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from email.parser import BytesHeaderParser
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psycopg
+from psycopg.rows import dict_row
+
+from routing.management import Api
+from services.domain.errors import Unavailable
+from services.queries import load_queries
+from tests.chaos.load import Report
+from tests.chaos.receivers import Call
+from tests.chaos.supervisor import Disturbance
+
+Row = dict[str, Any]
+
+_SQL = {name: text.encode() for name, text in load_queries(__package__, "oracle.sql").items()}
+_POLL_SECONDS = 0.25
+_STATISTICS_SECONDS = 6.0
+"""RabbitMQ's own statistics are up to 5 s old."""
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where to look; nothing here depends on how the system was started."""
+
+    gateway_url: str
+    api_key: str
+    database_url: str
+    management: Api
+    vhost: str
+    maildir: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """A run as its application and its surroundings saw it.
+
+    reports: every login that was reported. api_calls, webhook_calls: give what was
+    received, and are asked when all has ended. disturbances: what was done to which part and when; repeated calls
+    are excused by them alone. api_may_fail: the outlier API was away for a while.
+    may_hold_off: the gateway may have answered 503.
+    """
+
+    places: Places
+    reports: Sequence[Report]
+    api_calls: Callable[[], Sequence[Call]]
+    webhook_calls: Callable[[], Sequence[Call]]
+    disturbances: Sequence[Disturbance]
+    api_may_fail: bool = False
+    may_hold_off: bool = False
+
+    @property
+    def accepted(self) -> dict[str, Report]:
+        """The accepted logins by their workflows' ids."""
+        return {r.workflow_id: r for r in self.reports if r.workflow_id is not None}
+
+
+@dataclass(frozen=True, slots=True)
+class Mail:
+    """One file in the Maildir. `at` is when it was written, in seconds since 1970."""
+
+    at: float
+    message_id: str
+    recipient: str
+
+
+class Ledger:
+    """The rows about one run's logins."""
+
+    def __init__(self, evidence: Evidence) -> None:
+        events = [report.event_id for report in evidence.reports]
+        users = sorted({report.user_id for report in evidence.reports})
+        with psycopg.connect(
+            evidence.places.database_url, row_factory=dict_row, connect_timeout=10
+        ) as connection:
+
+            def rows(name: str, **values: Any) -> list[Row]:
+                return connection.execute(_SQL[name], values).fetchall()
+
+            self.workflows = rows("workflows", events=events)
+            ids = [workflow["id"] for workflow in self.workflows]
+            self.steps: defaultdict[str, list[Row]] = defaultdict(list)
+            for step in rows("steps", workflows=ids):
+                self.steps[step["workflow_id"]].append(step)
+            self.logins = [row["workflow_id"] for row in rows("logins", workflows=ids)]
+            self.verdicts = {
+                row["workflow_id"]: row["level"] for row in rows("verdicts", workflows=ids)
+            }
+            self.devices = {row["user_id"]: row for row in rows("devices", users=users)}
+            self.notices = rows("notices", workflows=ids)
+            self.switch_changes = rows("switch_changes", users=users)
+            self.failures = rows("failures", workflows=ids)
+
+    @property
+    def all_steps(self) -> list[Row]:
+        return [step for steps in self.steps.values() for step in steps]
+
+
+def wait_until_ended(evidence: Evidence, seconds: float) -> bool:
+    """Wait until every accepted login's workflow has ended; false when some have not in time."""
+    deadline = time.monotonic() + seconds
+    events = [r.event_id for r in evidence.reports if r.workflow_id is not None]
+    url = evidence.places.database_url
+    with psycopg.connect(url, autocommit=True, connect_timeout=10) as connection:
+        while time.monotonic() < deadline:
+            row = connection.execute(_SQL["unfinished"], {"events": events}).fetchone()
+            if row is not None and row[0] == 0:
+                return True
+            time.sleep(_POLL_SECONDS)
+    return False
+
+
+def left_in_queues(places: Places, seconds: float) -> tuple[dict[str, int], dict[str, int]]:
+    """What queues still hold, ready or unacked, once fresh numbers are there; and dead letters.
+
+    Waits up to `seconds` for the queues of work and of delays to be empty: what
+    beat schedules passes through them all the time.
+    """
+    began = time.monotonic()
+    while True:
+        time.sleep(_POLL_SECONDS)
+        try:
+            queues = places.management.rows("queues", places.vhost)
+        except Unavailable:
+            queues = [{"name": "(the broker does not answer)", "messages": 1}]
+        held = {q["name"]: int(q.get("messages") or 0) for q in queues if q.get("messages")}
+        dead = {name: count for name, count in held.items() if name.endswith(".dead")}
+        left = {name: count for name, count in held.items() if name not in dead}
+        passed = time.monotonic() - began
+        if passed > _STATISTICS_SECONDS and (not left or passed > seconds):
+            return left, dead
+
+
+def mails(maildir: Path, users: set[str]) -> list[Mail]:
+    """The mails that are for these users, oldest first."""
+    parser = BytesHeaderParser()
+    found = []
+    for path in [*maildir.glob("new/*"), *maildir.glob("cur/*")]:
+        with path.open("rb") as file:
+            head = parser.parse(file)
+        if str(head["To"]).partition("@")[0].rpartition("<")[2] in users:
+            found.append(
+                Mail(path.stat().st_mtime, str(head["Message-ID"]).strip(), str(head["To"]))
+            )
+    return sorted(found, key=lambda mail: mail.at)
+
+
+def told_states(places: Places, workflow_ids: Sequence[str]) -> dict[str, str]:
+    """The states of workflows as the gateway tells them."""
+    with httpx.Client(
+        base_url=places.gateway_url,
+        headers={"Authorization": f"Bearer {places.api_key}"},
+        timeout=30,
+        trust_env=False,
+    ) as client:
+        answers = {w: client.get(f"/v1/workflows/{w}") for w in workflow_ids}
+    return {
+        w: str(answer.json()["state"])
+        if answer.status_code == 200
+        else f"HTTP {answer.status_code}"
+        for w, answer in answers.items()
+    }

@@ -1,0 +1,56 @@
+"""Calls outside that happened more than once: which of them a disturbance excuses."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from tests.chaos.supervisor import Disturbance
+
+_CALL_SECONDS = 16.0
+"""How long before it is noted as received a call can have begun: the longest deadline of a sender."""
+
+_HARMLESS = frozenset({"back", "resume"})
+
+
+@dataclass(slots=True)
+class Repeats:
+    """Repeated calls: how many a disturbance excuses, and a line for each that none does."""
+
+    excused: int = 0
+    unexcused: list[str] = field(default_factory=list)
+
+
+def hits(disturbances: Iterable[Disturbance], pool: str, parts: Sequence[str]) -> list[float]:
+    """When something happened that can interrupt a call between its start and the commit of its outcome.
+
+    pool: whose processes make the calls. parts: what else the calls go through.
+    """
+    return [
+        d.at
+        for d in disturbances
+        if d.what not in _HARMLESS and (d.whom.partition(".")[0] == pool or d.whom in parts)
+    ]
+
+
+def judge_repeats(
+    what: str, key: str, times: Sequence[float], noted_at: float | None, hit_at: Sequence[float]
+) -> Repeats:
+    """Judge the calls under one key.
+
+    times: when each was received. noted_at: when the outcome was first committed;
+    whatever happened later is no excuse, for then there was nothing left to repeat.
+    """
+    found = Repeats()
+    window = [
+        at
+        for at in hit_at
+        if times[0] - _CALL_SECONDS <= at and (noted_at is None or at <= noted_at)
+    ]
+    extra = len(times) - 1
+    found.excused = min(extra, len(window))
+    if extra > len(window):
+        found.unexcused.append(
+            f"{what} {key} happened {len(times)} times; {len(window)} disturbances hit its window"
+        )
+    return found

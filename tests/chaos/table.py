@@ -1,0 +1,76 @@
+"""The table of chaos runs, as it is printed and as it is committed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from tests.chaos.findings import Findings
+
+_NUMBERS = (
+    "attempted",
+    "accepted",
+    "refused",
+    "done",
+    "failed",
+    "dead",
+    "lost",
+    "doubled",
+    "repeated",
+    "recovered",
+)
+_HEAD = ("scenario", "seed", *_NUMBERS, "503 first", "slowest 202 s", "again s", "quiet s")
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """One run of one scenario."""
+
+    scenario: str
+    seed: int
+    findings: Findings
+
+    @property
+    def is_well(self) -> bool:
+        return self.findings.is_well and not self.findings.too_slow
+
+
+def head_line() -> str:
+    """The columns' names, for the terminal."""
+    return _line(_HEAD)
+
+
+def line(result: Result) -> str:
+    """One run, for the terminal; what is wrong with it is marked."""
+    return _line(_cells(result)) + ("" if result.is_well else "  <- not well")
+
+
+def as_markdown(results: Sequence[Result]) -> str:
+    """All runs and their sums."""
+    rows = [_HEAD, ("---",) * len(_HEAD), *(_cells(result) for result in results), _sums(results)]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows) + "\n"
+
+
+def _cells(result: Result) -> tuple[str, ...]:
+    found = result.findings
+    again = max(found.took.values(), default=None)
+    return (
+        result.scenario,
+        str(result.seed),
+        *(str(getattr(found, name)) for name in _NUMBERS),
+        str(found.held_off),
+        f"{found.slowest_answer:.2f}",
+        "-" if again is None else f"{again:.1f}",
+        f"{found.quiet_seconds:.1f}",
+    )
+
+
+def _sums(results: Sequence[Result]) -> tuple[str, ...]:
+    sums = (str(sum(getattr(r.findings, name) for r in results)) for name in _NUMBERS)
+    held_off = str(sum(result.findings.held_off for result in results))
+    return ("all", "", *sums, held_off, "", "", "")
+
+
+def _line(cells: Iterable[str]) -> str:
+    first, *rest = cells
+    return f"{first:<28}" + " ".join(f"{cell:>9}" for cell in rest)
