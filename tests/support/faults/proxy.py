@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import socket
 from collections.abc import Callable
 
@@ -52,20 +51,23 @@ class Proxy(Server):
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await self._passing.wait()
-        server_reader, server_writer = await asyncio.open_connection("127.0.0.1", self._server_port)
+        try:
+            server_reader, server_writer = await asyncio.open_connection(
+                "127.0.0.1", self._server_port
+            )
+        except OSError:
+            reset(writer)
+            return
         link = self.link()
         pumps = [
             asyncio.create_task(self._pump(reader, server_writer, link.from_client)),
             asyncio.create_task(self._pump(server_reader, writer, link.from_server)),
         ]
         try:
-            done, _ = await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
-            if any(isinstance(pump.exception(), Cut) for pump in done):
-                reset(writer)
-                reset(server_writer)
-        except asyncio.CancelledError:
+            await asyncio.gather(*pumps)
+        except (Cut, OSError, asyncio.CancelledError):
+            reset(writer)
             reset(server_writer)
-            raise
         finally:
             for pump in pumps:
                 pump.cancel()
@@ -78,8 +80,9 @@ class Proxy(Server):
         writer: asyncio.StreamWriter,
         change: Callable[[bytes], bytes],
     ) -> None:
-        with contextlib.suppress(OSError):
-            while data := await reader.read(_CHUNK_BYTES):
-                await self._passing.wait()
-                writer.write(change(data))
-                await writer.drain()
+        while data := await reader.read(_CHUNK_BYTES):
+            await self._passing.wait()
+            writer.write(change(data))
+            await writer.drain()
+        await self._passing.wait()
+        writer.write_eof()
