@@ -29,6 +29,7 @@ class DoorbellApp(LedgerApp):
     ledger: Ledger
     runner: Any = None
     step_pool: Any = None
+    events_cls = "services.observability.events:RedactedEvents"
 
     def deliver(self, notice_id: str) -> None:
         """Start the delivery of a recorded notice."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 from typing import Any
 
@@ -13,6 +12,7 @@ from services import settings as configuration
 from services.celery_app import make_app
 from services.domain.errors import ConfigurationError
 from services.leader import become_leader
+from services.observability import logs
 
 RELAY_EVERY_SECONDS = 2.0
 RECONCILE_EVERY_SECONDS = 15.0
@@ -48,9 +48,7 @@ def main() -> int:
     except ConfigurationError as error:
         print(error, file=sys.stderr)
         return 2
-    logging.basicConfig(
-        level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
+    logs.configure(settings.log_level)
     if settings.metrics_port:
         start_http_server(settings.metrics_port, settings.metrics_host)
     leadership = become_leader(app.ledger.connect, "beat")

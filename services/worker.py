@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import logging
 import sys
 from collections.abc import Sequence
 
@@ -17,6 +16,7 @@ from services.bootstrap import configure_runner, make_wiring, register_steps
 from services.celery_app import make_app
 from services.domain.errors import ConfigurationError
 from services.handlers.fingerprint import describe
+from services.observability import logs
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -36,9 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ConfigurationError as error:
         print(error, file=sys.stderr)
         return 2
-    logging.basicConfig(
-        level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
+    logs.configure(settings.log_level)
     # The parser of user agents loads its rules on first use; no login should wait for that.
     describe("")
     if settings.metrics_port:

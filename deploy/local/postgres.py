@@ -26,6 +26,7 @@ _CONFIGURATION = {
     "listen_addresses": HOST,
     "unix_socket_directories": "",  # the system's own directory belongs to the system's own server
     "max_connections": "200",
+    "log_error_verbosity": "terse",  # the details of an error quote rows: personal data
     "shared_buffers": "128MB",
     "logging_collector": "off",  # the supervisor keeps what is written to standard error
 }

@@ -16,6 +16,7 @@ from services.adapters.http_client import TRY_AGAIN, Answer, HttpClient
 from services.domain.errors import ConfigurationError, Refused, Unavailable
 from services.domain.model import Verdict
 from services.handlers.ports import SavedLogin
+from services.observability.redaction import redact
 
 OVERALL_SECONDS = 8.0
 """A little above connecting (2 s) and the longest silence (5 s): a drip of bytes ends here."""
@@ -125,7 +126,8 @@ def _verdict(login: SavedLogin, answer: Answer) -> Verdict:
         level=found.level,
         action=found.action,
         score=found.score,
-        reasons=tuple(found.reasons),
+        # They travel in messages, which Flower shows; an API may quote what it was told.
+        reasons=tuple(redact(reason) for reason in found.reasons),
         model_version=found.model_version,
         request_id=found.request_id,
     )

@@ -13,6 +13,7 @@ from celery.result import GroupResult
 from services.ledger import store
 from services.ledger.settle import settle
 from services.ledger.unit import JoinPart, StoredResult, Unit, active_unit
+from services.observability.redaction import redact, redact_values
 
 
 class LedgerBackend(BaseBackend):
@@ -52,6 +53,9 @@ class LedgerBackend(BaseBackend):
         **_: Any,
     ) -> None:
         children = self.current_task_children(request) if request else None
+        if state in states.EXCEPTION_STATES:
+            # An error may quote what it met; whoever reads the ledger or Flower need not.
+            result, traceback = redact_values(result), traceback and redact(str(traceback))
         stored = StoredResult(
             step_id=task_id,
             status=state,
@@ -183,12 +187,15 @@ class LedgerBackend(BaseBackend):
         """One leaf of a header has ended; the last one to commit sends the body."""
         if not request.group or not request.id:
             return
+        encoded = self.encode_result(result, state)
+        if state in states.EXCEPTION_STATES:
+            encoded = redact_values(encoded)
         part = JoinPart(
             join_id=request.group,
             step_id=request.id,
             position=request.group_index,
             status=state,
-            result=self._json(self.encode_result(result, state)),
+            result=self._json(encoded),
             body=request.chord,
         )
         self._write(Unit(parts=[part]))

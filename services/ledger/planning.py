@@ -111,5 +111,10 @@ def _walk(
         joined = tuple(step_id for end in ends for step_id in end)
         return _walk(app, steps, signature.body, joined, root)
     options = signature.options
+    if options.get("expires") is not None:
+        raise ValueError(
+            f"{signature.task} has expires: it would stop the workflow without a word;"
+            " check a deadline inside the task"
+        )
     queue = options.get("queue")
     return _add(app, steps, options["task_id"], signature.task, queue, after, root)

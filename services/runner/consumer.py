@@ -72,7 +72,9 @@ class StepConsumer(Consumer):
     def _give_up(self, message: Any, error: Untraceable) -> None:
         """Dead-letter the message, and end its step if it names one."""
         logger.error("dead-lettered the message %s: %s", message.headers.get("id"), error)
-        if message.acknowledged:
+        # A remote command is not to be acknowledged: rejecting one makes the broker close the channel.
+        is_command = message.delivery_info.get("consumer_tag") in message.channel.no_ack_consumers
+        if is_command or message.acknowledged:
             return
         delivery = _unrun(message, error, lambda _: self._reject(message))
         if delivery is None:

@@ -232,8 +232,9 @@ class Executor:
     def _limit(self, connection: Connection[Any], deliveries: Sequence[Delivery]) -> None:
         # Whatever was redelivered may still be in the hands of a process that stands still.
         again = all(d.is_redelivered for d in deliveries)
+        soft = min((d.soft_limit for d in deliveries if d.soft_limit), default=None)
         store.limit_statements(
-            connection, self.limits[0], REDELIVERED_LOCK_SECONDS if again else LOCK_SECONDS
+            connection, soft, REDELIVERED_LOCK_SECONDS if again else LOCK_SECONDS
         )
 
     def _lock(

@@ -33,6 +33,7 @@ _CONFIGURATION = {
     "listen_addresses": "127.0.0.1",
     "unix_socket_directories": "",
     "max_connections": "200",
+    "log_error_verbosity": "terse",
     "shared_buffers": "32MB",
     "fsync": "off",
     "full_page_writes": "off",
