@@ -9,6 +9,10 @@ from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from services.domain.errors import Refused
 
 _NAT64 = ip_network("64:ff9b::/96")
+_GIVEN_OUT = ip_network("2000::/3")
+"""All that IANA gives out of IPv6; the rest is special, old or not yet anything."""
+
+_DOCUMENTATION = ip_network("3fff::/20")
 
 
 def checked_addresses(host: str, port: int, allowed: Collection[str]) -> list[str]:
@@ -36,6 +40,8 @@ def is_public(address: str) -> bool:
     inner = _wrapped(parsed) if isinstance(parsed, IPv6Address) else None
     if inner is not None:
         return is_public(str(inner))
+    if isinstance(parsed, IPv6Address) and (parsed not in _GIVEN_OUT or parsed in _DOCUMENTATION):
+        return False
     return parsed.is_global and not parsed.is_multicast and not parsed.is_reserved
 
 
