@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Callable
 from typing import Any, ClassVar
 
+from amqp import AMQPError
 from celery.worker.consumer.consumer import Consumer
 from celery.worker.state import maybe_shutdown
 
@@ -39,6 +41,16 @@ class StepConsumer(Consumer):
         default_steps: ClassVar[list[str]] = [
             step for step in Consumer.Blueprint.default_steps if "delayed_delivery" not in step
         ]
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.pool.keep_alive = self._keep_alive
+
+    def _keep_alive(self) -> None:
+        # The connection may be gone already; then its messages are redelivered anyway.
+        with contextlib.suppress(OSError, AMQPError, AttributeError):
+            connection: Any = self.connection
+            connection.connection.send_heartbeat()
 
     def create_task_handler(self, *args: Any, **options: Any) -> Any:
         """Celery's handler; what it cannot even receive is dead-lettered instead of ending the process."""

@@ -25,6 +25,10 @@ from services.runner.watchdog import EXIT_STATUS, Watchdog
 logger = logging.getLogger(__name__)
 
 
+BEAT_SECONDS = 3.0
+"""Heartbeats of a stopping process; well below half of any sensible interval."""
+
+
 class StepPool(BasePool):
     """Celery's pool interface (`worker_pool`) over the two styles.
 
@@ -45,6 +49,7 @@ class StepPool(BasePool):
         self._failpoints = Failpoints(config.failpoints)
         self._metrics = StepMetrics(config.pool)
         self._stop = threading.Event()
+        self.keep_alive: Callable[[], None] = lambda: None
         self._done: deque[Callable[[], None]] = deque()
         self._in_flight = 0
         self._reader, self._writer = socket.socketpair()
@@ -130,9 +135,14 @@ class StepPool(BasePool):
         """Finish what was received and ack it, while the connection is still open."""
         self._style.stop()
         deadline = monotonic() + self._grace
+        beat_at = monotonic()
         while self._in_flight and monotonic() < deadline:
             self._drain()
             self._wait_readable(0.1)
+            if monotonic() >= beat_at:
+                # The consumer's loop turns no more, and without heartbeats the broker would hang up.
+                self.keep_alive()
+                beat_at = monotonic() + BEAT_SECONDS
         self._stop.set()
         self._style.join(1.0)
         self._drain()
@@ -166,7 +176,7 @@ class StepPool(BasePool):
     def _on_wake(self) -> None:
         try:
             while self._reader.recv(4096):
-                pass
+                self.keep_alive()
         except BlockingIOError:
             self._drain()
 

@@ -40,8 +40,8 @@ class Bench:
         self.app: DoorbellApp = make_app(settings.load(wanted), load())
         register(self.app, pool)
 
-    def start(self) -> None:
-        self.fleet.start(self.pool, MODULE, (self.pool,))
+    def start(self, **environment: str) -> None:
+        self.fleet.start(self.pool, MODULE, (self.pool,), **environment)
         self.wait_for_consumers(1)
 
     def wait_for_consumers(self, count: int) -> None:

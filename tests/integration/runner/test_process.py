@@ -40,6 +40,20 @@ def test_a_stop_finishes_and_acks_what_was_received(
     assert [bench.ran(item) for item in [*working, *items]] == [1] * 22
 
 
+def test_a_stopping_process_keeps_its_connection(batch: Bench) -> None:
+    """Work that lasts longer than two heartbeats is acked all the same, and does not come again."""
+    assert batch.fleet.stop(batch.pool) == 0
+    batch.start(HEARTBEAT="2")
+    (item,) = names("hold")
+    ids = batch.send("try.batch", item)
+    wait_until(lambda: batch.ran(item), SECONDS)
+
+    assert batch.fleet.stop(batch.pool) == 0
+    assert batch.ended(ids) == ["done"]
+    assert batch.take(batch.pool) == []
+    batch.start()
+
+
 def test_a_revoked_step_is_not_started(batch: Bench) -> None:
     """An operator's revoke, sent before the message: it is answered, marked, and never run."""
     (item,), (step_id,) = names("ok"), names("revoked")

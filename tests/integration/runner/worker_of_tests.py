@@ -74,6 +74,8 @@ def obey(item: str) -> Outcome:  # noqa: C901  # one flat list of what a test ma
             raise asyncio.CancelledError
         case "linger":
             _linger(0.5)
+        case "hold":
+            _linger(8)
         case "busy":
             _linger(60)
         case "stuck":
@@ -143,6 +145,7 @@ def configured() -> DoorbellApp:
     current = settings.load()
     pool = sys.argv[1]
     app = make_app(current, load())
+    app.conf.broker_heartbeat = int(os.environ.get("HEARTBEAT", app.conf.broker_heartbeat))
     register(app, pool)
     logging.basicConfig(level="WARNING", format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     app.runner = RunnerConfig(
