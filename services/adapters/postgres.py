@@ -206,7 +206,6 @@ class PostgresTransaction:
             workflow_ids=[f.workflow_id for f in failures],
             levels=[f.level for f in failures],
             step_ids=[f.step_id for f in failures],
-            generations=[f.generation for f in failures],
         )
 
     def _run(self, name: str, **values: Any) -> list[Row]:

@@ -9,7 +9,7 @@ from services.handlers.ports import FailedStep, Transaction
 
 
 def note_failed(failures: Sequence[FailedStep], tx: Transaction) -> Sequence[Outcome]:
-    """Keep each failure once a level, step and generation."""
+    """Keep each failure once a level, step and generation of its workflow: a replay begins another."""
     tx.note_failed(failures)
     return [
         Done({"workflow_id": str(f.workflow_id), "level": f.level, "step_id": f.step_id})

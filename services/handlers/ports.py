@@ -114,7 +114,6 @@ class FailedStep:
     workflow_id: UUID
     level: FailureLevel
     step_id: str
-    generation: int = 1
 
 
 @dataclass(frozen=True, slots=True)

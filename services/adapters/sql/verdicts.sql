@@ -43,13 +43,12 @@ FROM turned JOIN wanted USING (tenant_id, user_id, name)
 RETURNING workflow_id, name;
 
 -- name: note_failed
--- Keep each failure once, of workflows that are still there.
+-- Keep each failure once in the workflow's present generation, of workflows that are still there.
 INSERT INTO failed_step (workflow_id, level, step_id, generation)
-SELECT seen.workflow_id, seen.level, seen.step_id, seen.generation
-FROM unnest(
-    %(workflow_ids)s::uuid[], %(levels)s::text[], %(step_ids)s::text[], %(generations)s::integer[]
-) AS seen (workflow_id, level, step_id, generation)
+SELECT seen.workflow_id, seen.level, seen.step_id, workflow.generation
+FROM unnest(%(workflow_ids)s::uuid[], %(levels)s::text[], %(step_ids)s::text[])
+    AS seen (workflow_id, level, step_id)
 JOIN workflow ON workflow.id = seen.workflow_id
-ORDER BY seen.workflow_id, seen.level, seen.step_id, seen.generation
+ORDER BY seen.workflow_id, seen.level, seen.step_id
 ON CONFLICT DO NOTHING
 RETURNING workflow_id;

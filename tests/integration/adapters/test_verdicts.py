@@ -124,8 +124,13 @@ def test_lists_of_verdicts_in_opposite_order_do_not_deadlock(world: World) -> No
 def test_a_failure_is_noted_once_a_generation(world: World) -> None:
     """The same callback twice leaves one row; a replay's failure leaves another."""
     workflow_id = world.report().workflow_id
-    failures = [FailedStep(workflow_id, "chain", "s1"), FailedStep(workflow_id, "chain", "s1", 2)]
-    for _ in range(2):
+    failures = [FailedStep(workflow_id, "chain", "s1"), FailedStep(uuid4(), "chain", "gone")]
+    for generation in (1, 1, 2, 2):
+        world.rows(
+            "UPDATE workflow SET generation = %s WHERE id = %s RETURNING id",
+            generation,
+            workflow_id,
+        )
         with world.begin() as tx:
-            note_failed([*failures, FailedStep(uuid4(), "chain", "gone")], tx)
+            note_failed(failures, tx)
     assert world.rows("SELECT generation FROM failed_step ORDER BY generation") == [(1,), (2,)]
