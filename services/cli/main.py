@@ -16,14 +16,21 @@ from rich.markup import escape
 from rich.progress import Progress
 
 from routing.load import load as load_topology
+from services.cli import dead, importing, ledger, migrations, tenants, topology, trace, workflows
 from services.cli import doctor as examination
-from services.cli import importing, migrations, tenants, topology, trace
 from services.cli.database import connected
 from services.cli.endpoints import find
+from services.cli.exits import (
+    INTERRUPTED,
+    MISUSED,
+    NOT_FOUND,
+    OK,
+    REFUSED,
+    UNAVAILABLE,
+    NotFound,
+)
 from services.cli.output import AsJson, console, print_json, print_table
-from services.domain.errors import ConfigurationError, DoorbellError, Refused, Unavailable
-
-OK, REFUSED, MISUSED, UNAVAILABLE, NOT_FOUND, INTERRUPTED = 0, 1, 2, 3, 4, 130
+from services.domain.errors import ConfigurationError, DoorbellError, Unavailable
 
 _EPILOG = (
     "Exit codes: 0 all well; 1 refused, or something is wrong or differs; 2 wrong arguments or"
@@ -46,10 +53,9 @@ app.add_typer(topology_app, name="topology")
 app.add_typer(tenant_app, name="tenant")
 app.add_typer(key_app, name="key")
 app.add_typer(logins_app, name="logins")
-
-
-class NotFound(Refused):
-    """There is nothing of that name."""
+app.add_typer(dead.app, name="dead")
+app.add_typer(workflows.app, name="workflow")
+app.add_typer(ledger.app, name="ledger")
 
 
 @app.command("trace")

@@ -1,0 +1,108 @@
+"""What an operator's commands work with: the ledger, and the broker as the operator sees it."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import re
+import socket
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import typer
+from psycopg import Connection
+
+from routing.load import load as load_topology
+from routing.topology import Topology
+from services.cli.endpoints import find
+from services.domain.errors import ConfigurationError
+from services.ledger.database import Ledger
+from services.ledger.dead_letters import DeadLetters
+from services.settings import Settings
+
+_AGE = re.compile(r"(\d+(?:\.\d+)?)([smhd])")
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """Open connections of one command; the broker is asked for nothing before it is needed."""
+
+    topology: Topology
+    ledger: Ledger
+    connection: Connection[Any]
+    letters: DeadLetters
+
+
+@contextmanager
+def opened() -> Iterator[Desk]:
+    """The desk of the environment's system, or else of the local cluster's."""
+    from services.celery_app import make_app  # Celery would slow every other command down
+
+    endpoints, topology = find(), load_topology()
+    app = make_app(
+        Settings(broker_url=endpoints.broker_url, database_url=endpoints.database_url), topology
+    )
+    ledger = app.ledger
+    with DeadLetters(endpoints.broker_url) as letters, ledger.connect() as connection:
+        try:
+            yield Desk(topology, ledger, connection, letters)
+        finally:
+            ledger.publisher().close()
+            ledger.close()
+            app.close()
+
+
+def queues_of(topology: Topology, pool: str | None, queue: str | None) -> tuple[str, ...]:
+    """The queues that are meant: one, a pool's, or all.
+
+    Raises:
+        ConfigurationError: there is no such pool or queue.
+    """
+    if queue is not None and queue not in topology.queues:
+        raise ConfigurationError(
+            f"--queue: there is no queue {queue!r}: use one of {', '.join(topology.queues)}"
+        )
+    if pool is not None and pool not in topology.pools:
+        raise ConfigurationError(
+            f"--pool: there is no pool {pool!r}: use one of {', '.join(topology.pools)}"
+        )
+    names = topology.queues_of(pool) if pool is not None else tuple(topology.queues)
+    return tuple(name for name in names if queue in (None, name))
+
+
+def seconds_of(age: str) -> float:
+    """An age such as 90s, 10m, 1h or 2d in seconds.
+
+    Raises:
+        typer.BadParameter: it is none.
+    """
+    found = _AGE.fullmatch(age)
+    if found is None:
+        raise typer.BadParameter(f"{age!r} is no age: write 90s, 10m, 1h or 2d")
+    return float(found[1]) * _SECONDS[found[2]]
+
+
+def actor() -> str:
+    """Who is at the keyboard, for the audit trail: user@host."""
+    try:
+        name = pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        name = str(os.getuid())
+    return f"{name}@{socket.gethostname()}"
+
+
+def counted(count: int, one: str) -> str:
+    """`1 step`, `2 steps`."""
+    return f"{count:,} {one}" if count == 1 else f"{count:,} {one}s"
+
+
+def summed(tasks: Sequence[str | None]) -> str:
+    """Tasks with how often each occurs, the commonest first."""
+    counts: dict[str, int] = {}
+    for task in tasks:
+        counts[task or "unknown task"] = counts.get(task or "unknown task", 0) + 1
+    ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    return ", ".join(f"{task} {count:,}" for task, count in ordered)

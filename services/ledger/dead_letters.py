@@ -1,0 +1,254 @@
+"""Reads dead-letter queues without taking anything out until it is told to."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Any, Self
+
+import amqp
+import kombu.exceptions
+from kombu import Connection
+from kombu.compression import decompress
+
+from routing.topology import dead_queue_name
+from services.domain.errors import Refused, Unavailable
+from services.ledger.dead_canvas import generation_of
+from services.ledger.message import Message
+
+_ANSWER_SECONDS = 10
+_SILENCE_SECONDS = 1.0
+_SILENCES, _PAUSES = 10, 60
+
+_HANDFUL = 5_000
+"""Letters that one channel holds: a quorum queue reads them from its log at once, and stops at 2,000 if not told."""
+
+_JSON = "application/json"
+
+
+@dataclass(slots=True)
+class Letter:
+    """One message in a dead-letter queue, in our hands until we acknowledge it or leave.
+
+    id: of its step; for a message that names none, `unreadable-` and a digest of its body.
+    queue: the work queue that gave it up. cause: the broker's word for why.
+    message: None when `unreadable` says why nobody can run it.
+    """
+
+    id: str
+    queue: str
+    task: str | None
+    generation: int
+    cause: str
+    died_at: datetime | None
+    message: Message | None
+    unreadable: str | None
+    headers: Mapping[str, Any]
+    body: bytes
+    received: tuple[Any, int]  # the channel and its delivery tag
+
+
+class DeadLetters:
+    """The dead letters of one broker. All that is not acknowledged returns to its place at the end.
+
+    So whoever is killed while holding some loses nothing; meanwhile others do
+    not see these. Use it as a context manager; not thread-safe.
+    """
+
+    def __init__(self, broker_url: str) -> None:
+        self._connection = Connection(broker_url, connect_timeout=_ANSWER_SECONDS)
+        self._channels: list[Any] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give back what was not acknowledged. The queue keeps its order."""
+        channels, self._channels = self._channels, []
+        try:
+            for channel in channels:
+                channel.close()
+            self._connection.release()
+        except _broken():
+            self._connection.collect()
+
+    def waiting(self, queue: str) -> int:
+        """How many letters a work queue's dead-letter queue has; what others hold does not count.
+
+        Raises:
+            Unavailable, Refused: as `read`.
+        """
+        name = dead_queue_name(queue)
+        with self._explained(name):
+            channel = self._new_channel()
+            found = channel.queue_declare(name, passive=True)
+            return int(found.message_count)
+
+    def read(self, queue: str) -> Iterator[Letter]:
+        """Take each letter of a work queue's dead-letter queue into our hands, the oldest first.
+
+        Raises:
+            Unavailable: the broker does not answer.
+            Refused: this user may not read the queue, or it is not there.
+        """
+        name = dead_queue_name(queue)
+        with self._explained(name):
+            yield from self._read(name, queue)
+
+    def acknowledge(self, letters: Sequence[Letter]) -> None:
+        """Take these out of their queues for good.
+
+        Raises:
+            Unavailable: the broker does not answer; they stay.
+        """
+        try:
+            for letter in letters:
+                channel, tag = letter.received
+                channel.basic_ack(tag)
+        except _broken() as error:
+            raise Unavailable(f"the broker does not answer: {error}") from error
+
+    @contextmanager
+    def _explained(self, name: str) -> Iterator[None]:
+        try:
+            yield
+        except amqp.AccessRefused as error:
+            raise Refused(
+                f"the broker's user {self._connection.userid} may not read {name}:"
+                " use the operator's, or an administrator's"
+            ) from error
+        except amqp.NotFound as error:
+            raise Refused(f"the broker has no queue {name}: doorbell topology verify") from error
+        except _broken() as error:
+            raise Unavailable(f"the broker does not answer: {error}") from error
+
+    def _read(self, name: str, queue: str) -> Iterator[Letter]:
+        while True:
+            channel = self._new_channel()
+            waiting = channel.queue_declare(name, passive=True).message_count
+            if not waiting:
+                return
+            taken = 0
+            for message in self._consume(channel, name, min(waiting, _HANDFUL)):
+                taken += 1
+                yield _letter(message, queue, channel)
+            if taken < _HANDFUL:
+                return
+
+    def _consume(self, channel: Any, name: str, count: int) -> Iterator[Any]:
+        """The next `count` messages, fewer when somebody else takes them first."""
+        arrived: list[Any] = []
+        channel.basic_qos(0, count, False)
+        tag = channel.basic_consume(name, callback=arrived.append)
+        silences = 0
+        while count > 0:
+            if not arrived:
+                try:
+                    self._connection.connection.drain_events(timeout=_SILENCE_SECONDS)
+                except TimeoutError:
+                    # A busy broker may pause, but not promise what somebody else has taken.
+                    waiting = channel.queue_declare(name, passive=True).message_count
+                    silences += 1
+                    if silences >= (_PAUSES if waiting else _SILENCES):
+                        break
+                    continue
+            messages = arrived[:]
+            arrived.clear()
+            silences = 0
+            count -= len(messages)
+            yield from messages
+        channel.basic_cancel(tag)
+
+    def _new_channel(self) -> Any:
+        self._connection.ensure_connection(max_retries=1, interval_start=1, timeout=_ANSWER_SECONDS)
+        self._channels.append(self._connection.connection.channel())
+        return self._channels[-1]
+
+
+def _letter(received: Any, queue: str, channel: Any) -> Letter:
+    headers = dict(received.headers or {})
+    body = received.body if isinstance(received.body, bytes) else str(received.body).encode()
+    step_id, task = headers.get("id"), headers.get("task")
+    death: Mapping[str, Any] = next(iter(headers.get("x-death") or ()), {})
+    message, problem = _readable(received, headers, body, queue)
+    return Letter(
+        id=str(step_id) if step_id else f"unreadable-{hashlib.sha256(body).hexdigest()[:32]}",
+        queue=queue,
+        task=str(task) if task else None,
+        generation=generation_of(headers),
+        cause=str(death.get("reason") or "unknown"),
+        died_at=_moment(death.get("time")),
+        message=message,
+        unreadable=problem,
+        headers=headers,
+        body=body,
+        received=(channel, received.delivery_tag),
+    )
+
+
+def _readable(
+    received: Any, headers: dict[str, Any], body: bytes, queue: str
+) -> tuple[Message | None, str | None]:
+    """The message as the ledger keeps it, or why it is none."""
+    if not headers.get("id") or not headers.get("task"):
+        return None, "its headers name no step and task (not Celery's protocol 2)"
+    properties = received.properties or {}
+    content_type = properties.get("content_type")
+    if content_type != _JSON:
+        return None, f"its content type is {content_type}, not {_JSON}"
+    try:
+        if compression := headers.pop("compression", None):
+            body = decompress(body, compression)
+        text = body.decode()
+        decoded = json.loads(text)
+    except Exception as error:  # noqa: BLE001  # any of the codecs' errors
+        return None, f"its body is no JSON: {error}"
+    if not _is_task_body(decoded):
+        return None, "its body is not [args, kwargs, embed]"
+    kept = ("correlation_id", "reply_to", "priority")
+    return Message(
+        step_id=str(headers["id"]),
+        task=str(headers["task"]),
+        exchange="",
+        routing_key=queue,
+        headers=_as_json(headers),
+        properties={name: properties[name] for name in kept if properties.get(name) is not None},
+        body=text,
+    ), None
+
+
+def _is_task_body(decoded: Any) -> bool:
+    kinds: tuple[tuple[type, ...], ...] = ((list,), (dict,), (dict, type(None)))
+    return (
+        isinstance(decoded, list)
+        and len(decoded) == len(kinds)
+        and all(isinstance(part, kind) for part, kind in zip(decoded, kinds, strict=True))
+    )
+
+
+def _as_json(headers: Mapping[str, Any]) -> dict[str, Any]:
+    # What the broker added may hold times, and is of no use to a new message.
+    return {name: value for name, value in headers.items() if not name.startswith("x-")}
+
+
+def _moment(value: Any) -> datetime | None:
+    if not isinstance(value, datetime):
+        return None
+    return value if value.tzinfo else value.replace(tzinfo=UTC)
+
+
+def _broken() -> tuple[type[BaseException], ...]:
+    return (OSError, amqp.AMQPError, kombu.exceptions.OperationalError)
