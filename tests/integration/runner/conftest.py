@@ -33,7 +33,7 @@ class Bench:
         self.fleet = fleet
         self.pool = pool
         self._directory = directory
-        self._database_url = database_url
+        self.database_url = database_url
         # The operator may send to every queue, revoke and hear events.
         environment = fleet.environment("operator")
         wanted = {k: v for k, v in environment.items() if k.startswith(("DOORBELL_", "OUTLIER_"))}
@@ -76,7 +76,7 @@ class Bench:
             raise AssertionError(self.fleet.log(self.pool)[-1500:]) from error
 
     def rows(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
-        with psycopg.connect(self._database_url) as connection:
+        with psycopg.connect(self.database_url) as connection:
             cursor = connection.execute(statement.encode(), values)
             return cursor.fetchall() if cursor.description else []
 
