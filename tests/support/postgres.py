@@ -97,6 +97,11 @@ class PrivatePostgres:
                 )
 
     @property
+    def data(self) -> Path:
+        """The data directory; to be touched only while the server is stopped."""
+        return self._data
+
+    @property
     def is_running(self) -> bool:
         return self._process is not None and self._process.poll() is None
 
