@@ -28,20 +28,13 @@ from services.handlers.ports import (
     Transaction,
 )
 from services.queries import load_queries
+from services.sessions import SESSION
 
 _SQL = (
     load_queries("services.adapters", "sign_ins.sql")
     | load_queries("services.adapters", "notices.sql")
     | load_queries("services.adapters", "verdicts.sql")
 )
-_KEEPALIVES = {
-    # The server is noticed as gone within half a minute, also while a thread waits for it.
-    "keepalives_idle": 10,
-    "keepalives_interval": 5,
-    "keepalives_count": 3,
-    "tcp_user_timeout": 25_000,  # milliseconds
-}
-
 Row = dict[str, Any]
 
 
@@ -55,10 +48,12 @@ def open_pool(
     """
     return ConnectionPool(
         database_url,
-        kwargs={"application_name": application_name, "connect_timeout": 5, **_KEEPALIVES},
+        kwargs={"application_name": application_name, **SESSION},
         min_size=1,
         max_size=max_size,
         timeout=timeout_seconds,
+        # Short: a pool that waits longer between its attempts is still away when the database is back.
+        reconnect_timeout=1.0,
         check=ConnectionPool.check_connection,
         open=True,
     )

@@ -16,16 +16,7 @@ from services.domain.errors import Unavailable
 from services.ledger import store
 from services.ledger.message import Message
 from services.ledger.publisher import Publisher
-
-_SESSION: dict[str, Any] = {
-    # A dead client's locks must go: without these its row locks outlive it by hours.
-    "keepalives_idle": 10,
-    "keepalives_interval": 5,
-    "keepalives_count": 3,
-    "tcp_user_timeout": 25_000,
-    # Nor may a process that was stopped in its transaction hold rows for ever: longer than any limit.
-    "options": "-c idle_in_transaction_session_timeout=120s",
-}
+from services.sessions import SESSION
 
 
 def is_away(error: psycopg.Error) -> bool:
@@ -74,9 +65,7 @@ class Ledger:
 
     def connect(self) -> Connection[Any]:
         """A connection of the caller's own, outside the pool."""
-        return Connection.connect(
-            self._database_url, application_name=self._name, connect_timeout=5, **_SESSION
-        )
+        return Connection.connect(self._database_url, application_name=self._name, **SESSION)
 
     def close(self) -> None:
         """Close the pool."""
@@ -88,10 +77,12 @@ class Ledger:
             if self._pool is None:
                 self._pool = ConnectionPool(
                     self._database_url,
-                    kwargs={"application_name": self._name, **_SESSION},
+                    kwargs={"application_name": self._name, **SESSION},
                     min_size=1,
                     max_size=8,
                     timeout=10,
+                    # Short, so that it is back as soon as the database is.
+                    reconnect_timeout=1.0,
                     check=ConnectionPool.check_connection,
                     open=True,
                 )
