@@ -14,9 +14,8 @@ import httpx
 import psycopg
 from psycopg.rows import dict_row
 
-from routing.management import Api
-from services.domain.errors import Unavailable
 from services.queries import load_queries
+from tests.chaos.broker_state import Broker
 from tests.chaos.load import Report
 from tests.chaos.receivers import Call
 from tests.chaos.supervisor import Disturbance
@@ -25,8 +24,6 @@ Row = dict[str, Any]
 
 _SQL = {name: text.encode() for name, text in load_queries(__package__, "oracle.sql").items()}
 _POLL_SECONDS = 0.25
-_STATISTICS_SECONDS = 6.0
-"""RabbitMQ's own statistics are up to 5 s old."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +33,7 @@ class Places:
     gateway_url: str
     api_key: str
     database_url: str
-    management: Api
-    vhost: str
+    broker: Broker
     maildir: Path
 
 
@@ -118,27 +114,6 @@ def wait_until_ended(evidence: Evidence, seconds: float) -> bool:
                 return True
             time.sleep(_POLL_SECONDS)
     return False
-
-
-def left_in_queues(places: Places, seconds: float) -> tuple[dict[str, int], dict[str, int]]:
-    """What queues still hold, ready or unacked, once fresh numbers are there; and dead letters.
-
-    Waits up to `seconds` for the queues of work and of delays to be empty: what
-    beat schedules passes through them all the time.
-    """
-    began = time.monotonic()
-    while True:
-        time.sleep(_POLL_SECONDS)
-        try:
-            queues = places.management.rows("queues", places.vhost)
-        except Unavailable:
-            queues = [{"name": "(the broker does not answer)", "messages": 1}]
-        held = {q["name"]: int(q.get("messages") or 0) for q in queues if q.get("messages")}
-        dead = {name: count for name, count in held.items() if name.endswith(".dead")}
-        left = {name: count for name, count in held.items() if name not in dead}
-        passed = time.monotonic() - began
-        if passed > _STATISTICS_SECONDS and (not left or passed > seconds):
-            return left, dead
 
 
 def mails(maildir: Path, users: set[str]) -> list[Mail]:

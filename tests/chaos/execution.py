@@ -6,7 +6,7 @@ import random
 import time
 
 from routing.load import load
-from routing.management import ManagementApi
+from tests.chaos.broker_state import Broker
 from tests.chaos.evidence import Evidence, Places
 from tests.chaos.findings import Findings
 from tests.chaos.load import Load, make_reports
@@ -26,8 +26,7 @@ def places_of(rig: Rig) -> Places:
         rig.gateway_url,
         KEY,
         rig.database_url,
-        ManagementApi(rig.node.management_url, ADMINISTRATOR, rig.node.password),
-        load().vhost,
+        Broker(rig.node.management_url, ADMINISTRATOR, rig.node.password, load().vhost),
         rig.maildir,
     )
 

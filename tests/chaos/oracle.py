@@ -11,13 +11,13 @@ from tests.chaos.evidence import (
     Evidence,
     Ledger,
     Row,
-    left_in_queues,
     told_states,
     wait_until_ended,
 )
 from tests.chaos.expectations import check_notices, check_rows, check_steps, check_workflows
 from tests.chaos.findings import Findings
 from tests.chaos.recovery import measure
+from tests.chaos.repeats import copies
 
 _ASKED = 150
 """So many workflows are also asked for at the gateway; the ledger's rows are read for all."""
@@ -30,7 +30,7 @@ def judge(evidence: Evidence, seconds: float) -> Findings:
     """Wait up to `seconds` for the workflows to end, then compare everything with what must be."""
     found = Findings(attempted=len(evidence.reports), accepted=len(evidence.accepted))
     wait_until_ended(evidence, seconds)
-    left, dead = left_in_queues(evidence.places, _QUEUES_SECONDS)
+    left = evidence.places.broker.left(_QUEUES_SECONDS)
     ledger = Ledger(evidence)
     _check_door(evidence, found)
     check_workflows(evidence, ledger, found)
@@ -43,7 +43,7 @@ def judge(evidence: Evidence, seconds: float) -> Findings:
     check_api_calls(evidence, ledger, found)
     for name, count in left.items():
         found.object(f"queue {name} still holds {count} messages")
-    _check_dead_letters(ledger, dead, found)
+    _check_dead_letters(evidence, ledger, found)
     measure(evidence, ledger, found)
     found.dump = "\n".join(_dump(ledger, list(found.suspects)[:_DUMPED]))
     return found
@@ -74,13 +74,31 @@ def _check_told(evidence: Evidence, ledger: Ledger, found: Findings) -> None:
             found.object(f"workflow {workflow} is {state}, but the gateway says {told}", workflow)
 
 
-def _check_dead_letters(ledger: Ledger, dead: dict[str, int], found: Findings) -> None:
-    expected = Counter(
-        f"{step['queue']}.dead" for step in ledger.all_steps if step["state"] in ("failed", "dead")
-    )
-    for name in sorted({*expected, *dead}):
-        if expected[name] != dead.get(name, 0):
-            found.object(f"{name} holds {dead.get(name, 0)} messages, not {expected[name]}")
+def _check_dead_letters(evidence: Evidence, ledger: Ledger, found: Findings) -> None:
+    """The message of each step that was given up is kept; that of no other."""
+    kept = evidence.places.broker.dead_letters()
+    there = Counter((queue, step) for queue, steps in kept.items() for step in steps)
+    given_up = {
+        (f"{step['queue']}.dead", step["id"]): step
+        for step in ledger.all_steps
+        if step["state"] in ("failed", "dead")
+    }
+    for key, step in given_up.items():
+        if key not in there:
+            found.miss(f"{key[0]} has not kept the message of {key[1]}", step["workflow_id"])
+    for (queue, step_id), count in there.items():
+        if (queue, step_id) not in given_up:
+            found.object(f"{queue} holds the message of {step_id}, which was not given up")
+        elif count > 1:
+            _judge_copies(evidence, given_up[queue, step_id], count - 1, found)
+
+
+def _judge_copies(evidence: Evidence, step: Row, extra: int, found: Findings) -> None:
+    """A message whose confirm was late is published again, and its copy is given up as well."""
+    excuses = copies(evidence.disturbances, step)
+    found.repeated += min(extra, excuses)
+    if extra > excuses:
+        found.double(f"{step['id']} has {extra + 1} dead letters", step["workflow_id"])
 
 
 def _dump(ledger: Ledger, workflows: Iterable[str]) -> list[str]:

@@ -10,6 +10,7 @@ from functools import partial
 from hashlib import sha256
 from pathlib import Path
 
+import amqp
 import psycopg
 
 from routing.load import load
@@ -113,8 +114,13 @@ class Rig:
         """Consumers of a queue at this moment; 0 while the broker is away."""
         try:
             return self.cluster.consumers(queue)
-        except OSError:
+        except (OSError, amqp.AMQPError):
             return 0
+
+    def redelivered(self) -> int:
+        """How many messages the broker has delivered again so far; a few seconds old."""
+        queues = self.node.manage("GET", "queues/doorbell")
+        return sum(int(q.get("message_stats", {}).get("redeliver", 0)) for q in queues)
 
     def purge_dead_letters(self) -> None:
         for queue in POOLS:
@@ -137,7 +143,7 @@ class Rig:
         return marker
 
     def disarm_all(self) -> None:
-        for point, task in self._points():
+        for point, task in self.failpoints:
             marker = self._marker(point, task)
             if not marker.exists():
                 marker.touch()
@@ -157,7 +163,9 @@ class Rig:
     def _note_cut(self) -> None:
         self.supervisor.note("cut", "smtp")
 
-    def _points(self) -> list[tuple[str, str]]:
+    @property
+    def failpoints(self) -> list[tuple[str, str]]:
+        """Every (point, task) that can be armed."""
         tasks = [task for task in load().tasks if "*" not in task]
         return [(point, task) for task in tasks for point in POINTS]
 
@@ -168,7 +176,7 @@ class Rig:
         """Every failpoint of a pool's tasks: armed from the start, with markers that hold them off."""
         return ",".join(
             f"{point}@{task}={self._marker(point, task)}"
-            for point, task in self._points()
+            for point, task in self.failpoints
             if task.partition(".")[0] == pool
         )
 

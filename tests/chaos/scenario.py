@@ -19,11 +19,15 @@ _POLL_SECONDS = 0.02
 
 @dataclass(slots=True)
 class Run:
-    """One run of a scenario: the rig to disturb, the scenario's dice, and how far the load is."""
+    """One run of a scenario: the rig to disturb, the scenario's dice, and how far the load is.
+
+    kept: what a scenario's `check` is to compare with.
+    """
 
     rig: Rig
     dice: random.Random
     load: Load
+    kept: dict[str, int] = field(default_factory=dict)
     _over: threading.Event = field(default_factory=threading.Event)
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tests.chaos import faults
 from tests.chaos.rig import POOLS
 from tests.chaos.scenario import Run, scenario
 
@@ -48,3 +49,28 @@ def kill_beat(run: Run) -> None:
     """Whoever starts the relay is killed, and processes with messages to relay as well."""
     for count in run.while_sending(every=1.5):
         run.supervisor.kill("beat" if count % 2 else "maintenance")
+
+
+@scenario("kill-at-failpoints")
+def kill_at_failpoints(run: Run) -> None:
+    """Processes die between handler and ack, wherever the dice say."""
+    for _ in run.while_sending(every=0.5, until=0.95):
+        faults.arm_any(run)
+    run.rig.disarm_all()
+
+
+def _nothing_was_redelivered(run: Run) -> list[str]:
+    again = run.rig.redelivered() - run.kept["redelivered"]
+    found = [f"{again} messages were delivered again although every process ended in order"]
+    return found if again else []
+
+
+@scenario("deploy", rate=12, check=_nothing_was_redelivered)
+def deploy(run: Run) -> None:
+    """Every process gets SIGTERM and is replaced, in two waves; nothing is delivered again."""
+    run.kept["redelivered"] = run.rig.redelivered()
+    run.until_sent(0.1)
+    for wave in (0, 1):
+        names = [run.supervisor.of_pool(pool)[wave] for pool in POOLS]
+        run.supervisor.stop(*names, *(("gateway",) if wave else ("beat",)))
+        run.rig.wait_until_up()

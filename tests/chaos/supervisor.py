@@ -111,12 +111,15 @@ class Supervisor:
         """SIGKILL; None when the process was not running at this moment."""
         return self._end(name, signal.SIGKILL, "kill")
 
-    def stop(self, name: str) -> int:
-        """SIGTERM, as a deploy does, and wait for the end; returns the exit status."""
+    def stop(self, *names: str) -> None:
+        """SIGTERM to all at once, as a deploy does, and wait for their ends."""
         with self._lock:
-            process = self._fleet.processes.get(name)
-            self._end(name, signal.SIGTERM, "stop")
-        return process.wait(_STOP_SECONDS) if process is not None else 0
+            running = [self._fleet.processes.get(name) for name in names]
+            for name in names:
+                self._end(name, signal.SIGTERM, "stop")
+        for process in running:
+            if process is not None:
+                process.wait(_STOP_SECONDS)
 
     def suspend(self, name: str) -> Disturbance | None:
         """SIGSTOP: neither dead nor alive, until `resume`."""

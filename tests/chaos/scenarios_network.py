@@ -1,0 +1,68 @@
+"""Scenarios in which some processes lose sight of broker or database, or never learn how a request ended."""
+
+from __future__ import annotations
+
+from tests.chaos import detours
+from tests.chaos.scenario import Run, scenario
+from tests.support.faults.network import dropped
+
+_PARTED_SECONDS = 45.0
+"""Longer than two heartbeats of 20 s, and than the 25 s after which the ledger's connections give up."""
+
+_CONFIRMLESS_SECONDS = 15.0
+_EVERY = 7
+"""So many commits, over all processes, for each one that loses its connection."""
+
+
+@scenario("part-from-broker", rate=5)
+def part_from_broker(run: Run) -> None:
+    """A worker of each pool loses the broker for more than two heartbeats, without a reset."""
+    _part(run, "broker")
+
+
+@scenario("part-from-database", rate=5)
+def part_from_database(run: Run) -> None:
+    """A worker of each pool loses the database for longer than its connections wait."""
+    _part(run, "database")
+
+
+@scenario("part-from-both", rate=5)
+def part_from_both(run: Run) -> None:
+    """A worker of each pool loses broker and database."""
+    _part(run, "broker", "database")
+
+
+def _part(run: Run, *services: str) -> None:
+    names = detours.one_of_each_pool(run)
+    with detours.apart(run, *names) as where:
+        for name in names:
+            run.supervisor.note(f"parted by {where.means}", name)
+        with dropped(where, *services):
+            run.pause(_PARTED_SECONDS)
+        run.rig.wait_until_up()
+
+
+@scenario("cut-commits", rate=10, may_hold_off=True)
+def cut_commits(run: Run) -> None:
+    """Every few commits the connection is cut: before the server has the COMMIT, or after it has committed."""
+    with detours.through_cutter(run.rig) as cutter:
+        run.rig.wait_until_up()
+        run.supervisor.note("cut commits", "postgres")
+        cutter.cut_commits(_EVERY, seed=run.dice.randrange(1 << 30))
+        run.until_sent(1.0)
+        cutter.pass_commits()
+        run.kept.update({f"cut {side}": count for side, count in cutter.cuts.items()})
+
+
+@scenario("swallow-confirms", rate=8)
+def swallow_confirms(run: Run) -> None:
+    """Messages reach the broker and their confirms reach nobody, at the gateway and in half of the pools."""
+    names = ["gateway", *detours.one_of_each_pool(run)]
+    with detours.through_swallower(run, *names) as swallower:
+        for name in names:
+            run.supervisor.note("swallow confirms", name)
+        swallower.swallow()
+        run.pause(_CONFIRMLESS_SECONDS)
+        run.kept["swallowed"] = swallower.swallowed
+        swallower.pass_confirms()
+        run.rig.wait_until_up()
