@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
 from celery.canvas import Signature
+from kombu import Connection
 
 from routing.load import load
 from services import settings
 from services.celery_app import DoorbellApp, make_app
 from services.ledger import store
+from services.ledger.message import Message
 from services.ledger.planning import plan
 from tests.integration.messaging.worker_of_messages import LEAVES, register
 from tests.integration.runner import conftest as runner
 from tests.integration.runner import worker_of_tests
 from tests.support.fleet import Fleet, wait_until
-from tests.support.rabbitmq import PrivateRabbitMQ
+from tests.support.rabbitmq import ADMINISTRATOR, PrivateRabbitMQ
 
 MODULE = "tests.integration.messaging.worker_of_messages"
 SECONDS = runner.SECONDS
 VHOST = runner.VHOST
-
-ENDED = {"done", "failed", "dead", "blocked"}
 
 
 class Bench(runner.Bench):
@@ -46,11 +47,12 @@ class Bench(runner.Bench):
         self.rows("INSERT INTO tenant (id, name) VALUES ('shop', 'The Shop')")
         self.rows("CREATE TABLE effect (item text)")
 
-    def start(self) -> None:
+    def start(self, **environment: str) -> None:
         points = [
             f"before_body_publish@hand.{leaf}={self.directory / leaf}-killed" for leaf in LEAVES
         ]
-        self.fleet.start(self.pool, MODULE, (self.pool,), DOORBELL_FAILPOINTS=",".join(points))
+        armed = {"DOORBELL_FAILPOINTS": ",".join(points), **environment}
+        self.fleet.start(self.pool, MODULE, (self.pool,), user=self.pool, **armed)
         self.wait_for_consumers(1)
 
     def close(self) -> None:
@@ -78,6 +80,12 @@ class Bench(runner.Bench):
 
     def insert(self, canvas: Signature) -> UUID:
         """Accept a canvas as a workflow, as the gateway does, and publish its first messages."""
+        workflow_id, messages = self.accept(canvas)
+        self.script.ledger.publish(messages)
+        return workflow_id
+
+    def accept(self, canvas: Signature) -> tuple[UUID, Sequence[Message]]:
+        """Write a canvas down as a workflow; returns its id and what is to be published."""
         workflow_id, planned = uuid4(), plan(self.script, canvas)
         with self.script.ledger.connection() as connection:
             connection.execute(
@@ -85,8 +93,7 @@ class Bench(runner.Bench):
                 [workflow_id],
             )
             store.insert_workflows(connection, [(workflow_id, planned)])
-        self.script.ledger.publish(planned.messages)
-        return workflow_id
+        return workflow_id, planned.messages
 
     def workflow_state(self, workflow_id: UUID) -> str:
         return str(self.rows("SELECT state FROM workflow WHERE id = %s", workflow_id)[0][0])
@@ -110,33 +117,45 @@ class Bench(runner.Bench):
         )
         assert answers, "the worker did not answer"
 
-    def publish(self, body: bytes | str, headers: dict[str, Any] | None, **properties: Any) -> None:
+    def publish(
+        self,
+        body: bytes | str,
+        headers: Mapping[str, Any] | None,
+        message_id: str = "",
+        content_type: str = "application/json",
+        content_encoding: str = "utf-8",
+    ) -> None:
         """A message as a foreign program publishes it, past every check of ours."""
         with self.app.connection_for_write() as connection:
             channel: Any = connection.channel()
-            message = channel.prepare_message(body, headers=headers, properties=properties)
+            message = channel.prepare_message(
+                body,
+                content_type=content_type,
+                content_encoding=content_encoding,
+                headers=dict(headers) if headers is not None else None,
+                properties={"delivery_mode": 2, "message_id": message_id},
+            )
             channel.basic_publish(message, "doorbell", self.pool)
 
-    def all_dead(self) -> dict[str, Any]:
-        """The pool's dead letters by their step's id, left where they are."""
-        found: dict[str, Any] = {}
-        address = self.node.broker_url(
-            runner.ADMINISTRATOR, self.node.password, VHOST
-        )
-        with runner.Connection(address) as connection:
+    def wait_dead_letter(self, step_id: str) -> Any:
+        """The dead letter of a step, left where it is; waits for it."""
+
+        def found() -> Any:
+            letters = self.letters()
+            return next((m for m in letters if (m.headers or {}).get("id") == step_id), None)
+
+        return wait_until(found, SECONDS, f"no dead letter of {step_id}")
+
+    def letters(self) -> list[Any]:
+        """The pool's dead letters, left where they are."""
+        found: list[Any] = []
+        address = self.node.broker_url(ADMINISTRATOR, self.node.password, VHOST)
+        with Connection(address) as connection:
             channel: Any = connection.default_channel
             while (message := channel.basic_get(f"{self.pool}.dead")) is not None:
-                found[str((message.headers or {}).get("id"))] = message
+                found.append(message)
         return found
-
-    def is_dead_letter(self, step_id: str) -> bool:
-        return step_id in self.all_dead()
 
     def wait_ended(self, step_id: str) -> str:
         """A step's state once it has ended."""
         return self.ended([step_id])[0]
-
-
-def wait_for_note(bench: Bench, start: str, seconds: float = SECONDS) -> list[str]:
-    """What the worker's tasks noted with that beginning, once there is anything."""
-    return wait_until(lambda: bench.lines(start), seconds, f"no note {start!r}")

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import time
+from typing import Any
 
 import pytest
-from celery import Celery
 
 from tests.integration.messaging.bench import MODULE, Bench
 from tests.integration.messaging.worker_of_messages import stock_app
@@ -69,9 +69,7 @@ def benches(
     with postgres.database() as one, postgres.database() as two:
         for (style, pool), url in zip(POOLS.items(), (one, two), strict=True):
             directory = tmp_path_factory.mktemp(style)
-            found.by_style[style] = Bench(
-                node, Fleet(node, url, directory), url, directory, pool
-            )
+            found.by_style[style] = Bench(node, Fleet(node, url, directory), url, directory, pool)
         try:
             for style, bench in found.by_style.items():
                 bench.script.send_task("hand.say", [f"early-{style}"], countdown=EARLY_SECONDS)
@@ -119,7 +117,7 @@ def redis_url() -> Iterator[str]:
 class Stock:
     """Celery as it comes: a client, and what its worker's tasks noted."""
 
-    app: Celery
+    app: Any
     node: PrivateRabbitMQ
     directory: Path
 
@@ -167,5 +165,3 @@ def stock(
         app.backend.remove_pending_result = lambda result: result
         app.close()
     node.manage("DELETE", "vhosts/stock")
-
-

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from time import time
 from typing import Any
 from uuid import uuid4
@@ -83,9 +84,8 @@ class Delays:
         bench = self._benches[style]
         # A retry's first run is what it waits from.
         runs = 2 if item.startswith("retry") else 1
-        times = wait_until(
-            lambda: t if len(t := bench.times(item)) >= runs else None, seconds, f"{item} never ran"
-        )
+        wait_until(lambda: len(bench.times(item)) >= runs, seconds, f"{item} never ran")
+        times = bench.times(item)
         assert len(times) == runs
         return times[-1] - (times[0] if runs == 2 else self.sent[key])
 
@@ -110,7 +110,7 @@ def test_twelve_retries_all_happen(delays: Delays, benches: Benches, style: str)
 
     assert len(times) == RETRIES + 1
     assert RETRIES * LEAST_SECONDS <= times[-1] - times[0] < RETRIES * 1.6
-    assert min(b - a for a, b in zip(times, times[1:], strict=False)) >= LEAST_SECONDS
+    assert min(b - a for a, b in pairwise(times)) >= LEAST_SECONDS
 
 
 @pytest.mark.parametrize("countdown", COUNTDOWNS)
@@ -124,9 +124,7 @@ def test_a_countdown_is_kept(delays: Delays, style: str, way: str, countdown: fl
 
 
 @pytest.mark.parametrize("style", POOLS)
-def test_a_delay_from_before_the_first_worker(
-    benches: Benches, delays: Delays, style: str
-) -> None:
+def test_a_delay_from_before_the_first_worker(benches: Benches, delays: Delays, style: str) -> None:
     """The definitions have the delays: a producer needs no worker to have declared anything."""
     bench = benches[style]
     times = wait_until(lambda: bench.times(f"early-{style}"), SECONDS, "it never ran")
@@ -161,7 +159,9 @@ def test_delayed_steps_hold_up_no_other(benches: Benches, delays: Delays, style:
 
 
 def _retrying(bench: Bench, ids: list[str]) -> int:
-    statement = "SELECT count(*) FROM step WHERE id = ANY(%s) AND published_at IS NOT NULL AND retries = 1"
+    statement = (
+        "SELECT count(*) FROM step WHERE id = ANY(%s) AND published_at IS NOT NULL AND retries = 1"
+    )
     return int(bench.rows(statement, ids)[0][0])
 
 

@@ -1,0 +1,100 @@
+"""Messages that no worker can do anything with, and what is to become of each."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+EMBED: dict[str, Any] = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}
+
+UNREADABLE = ("dead", "unreadable")
+DONE = ("done", None)
+NO_STEP = (None, None)
+"""It names no step that a row could stand for: the dead letter is all there is."""
+
+
+@dataclass(frozen=True)
+class Poison:
+    """What a foreign program publishes: `{id}` in a body is the step's id.
+
+    fate: the step's state and reason; all but done steps have a dead letter.
+    """
+
+    fate: tuple[str | None, str | None]
+    body: bytes | str = ""
+    task: Any = "hand.say"
+    headers: Mapping[str, Any] = field(default_factory=dict)
+    content_type: str = "application/json"
+    content_encoding: str = "utf-8"
+    has_headers: bool = True
+
+    def body_for(self, step_id: str) -> bytes | str:
+        if isinstance(self.body, bytes):
+            return self.body
+        return (self.body or arguments("{id}")).replace("{id}", step_id)
+
+    def headers_for(self, step_id: str) -> dict[str, Any] | None:
+        if not self.has_headers:
+            return None
+        usual = {"id": step_id, "root_id": step_id, "task": self.task, "lang": "py", "retries": 0}
+        return {**usual, **self.headers}
+
+
+def arguments(*args: Any, embed: Mapping[str, Any] | None = None, **kwargs: Any) -> str:
+    """A body of Celery's protocol 2."""
+    return json.dumps([args, kwargs, EMBED | (embed or {})])
+
+
+_SPIRAL = {"task": "hand.say", "args": ["x"], "kwargs": {}, "options": {}, "subtask_type": "spiral"}
+
+POISON: dict[str, Poison] = {
+    "truncated JSON": Poison(UNREADABLE, arguments("{id}")[:-5]),
+    "not JSON": Poison(UNREADABLE, b"\x89PNG\r\n\x1a\n\x00\xff"),
+    "an empty body": Poison(UNREADABLE, b""),
+    "another encoding": Poison(UNREADABLE, b"\xff\xfe[", content_encoding="klingon"),
+    "no headers": Poison(NO_STEP, has_headers=False),
+    "no headers and no JSON": Poison(NO_STEP, b"\x00", has_headers=False),
+    "pickle": Poison(
+        UNREADABLE,
+        pickle.dumps((("x",), {}, EMBED)),
+        content_type="application/x-python-serialize",
+        content_encoding="binary",
+    ),
+    "unknown content type": Poison(UNREADABLE, content_type="application/x-yaml-of-2031"),
+    "unknown task": Poison(("dead", "unknown_task"), task="hand.in_no_worker"),
+    "too large": Poison(("dead", "too_large"), arguments("x" * 70_000)),
+    "an argument too few": Poison(("dead", "bug"), arguments("one"), task="hand.two"),
+    "an argument too many": Poison(("dead", "bug"), arguments("a", "b", "c"), task="hand.two"),
+    "a keyword that is none": Poison(("dead", "bug"), arguments("a", "b", c=1), task="hand.two"),
+    "no argument for a list": Poison(("dead", "bug"), arguments(), task="try.batch"),
+    "a number for a list": Poison(("dead", "bug"), arguments(7), task="try.batch"),
+    "no argument for a call": Poison(("dead", "bug"), arguments(), task="try.call"),
+    "arguments that are a map": Poison(UNREADABLE, json.dumps([{"a": 1}, {}, EMBED])),
+    "keywords that are a list": Poison(UNREADABLE, json.dumps([["a"], ["b"], EMBED])),
+    "a body of four": Poison(UNREADABLE, json.dumps([["a"], {}, EMBED, {"v": 3}])),
+    "a canvas of another kind": Poison(UNREADABLE, arguments("{id}", embed={"chain": [_SPIRAL]})),
+    "a canvas that is none": Poison(UNREADABLE, arguments("{id}", embed={"chain": "later"})),
+    "a body within the canvas that is none": Poison(
+        UNREADABLE, arguments("{id}", embed={"chord": 5}), headers={"group": "g-{id}"}
+    ),
+    "unknown fields": Poison(
+        DONE,
+        arguments("{id}", embed={"then": ["x"], "doorbell": {"generation": 9}}),
+        headers={"lang": "go", "task_version": 9, "protocol": 3, "x-shape": {"a": [1, 2]}},
+    ),
+    "an id that is a number": Poison(NO_STEP, headers={"id": 5}),
+    "an id too long": Poison(NO_STEP, headers={"id": "x" * 4_000}),
+    "an id with a zero": Poison(NO_STEP, headers={"id": "a\x00b"}),
+    "a task that is a number": Poison(NO_STEP, task=5),
+    "retries that are a word": Poison(UNREADABLE, headers={"retries": "often"}),
+    "retries without end": Poison(UNREADABLE, headers={"retries": 2**62}),
+    "an eta that is no time": Poison(UNREADABLE, headers={"eta": "soon"}),
+    "an expiry that is no time": Poison(UNREADABLE, headers={"expires": "soon"}),
+    "limits that are words": Poison(UNREADABLE, headers={"timelimit": ["a", "b"]}),
+    "limits that are one": Poison(UNREADABLE, headers={"timelimit": 5}),
+    "a root that is a map": Poison(UNREADABLE, headers={"root_id": {"a": 1}}),
+    "a group that is a map": Poison(UNREADABLE, headers={"group": {"a": 1}}),
+}
