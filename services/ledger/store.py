@@ -81,6 +81,13 @@ def count_redelivery(connection: Connection[Any], step_id: str) -> tuple[int, bo
     return (int(rows[0]["redeliveries"]), bool(rows[0]["is_late"])) if rows else (0, False)
 
 
+def lease(connection: Connection[Any], step_id: str, seconds: float, is_redelivered: bool) -> bool:
+    """Reserve a step's call for this process; False while another one is at it."""
+    return bool(
+        _run(connection, "lease_step", id=step_id, seconds=seconds, is_redelivered=is_redelivered)
+    )
+
+
 def revoke(connection: Connection[Any], step_id: str, result: str) -> None:
     """Keep that a step is not wanted any more, unless it has ended."""
     _run(connection, "revoke", id=step_id, result=result)

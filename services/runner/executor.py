@@ -42,6 +42,9 @@ MAX_STARTS = 5
 
 _AWAY_PAUSE_SECONDS = 1.0
 
+DEFAULT_LEASE_SECONDS = 60.0
+"""How long a second copy of a message waits for a call without a soft limit."""
+
 LOCK_SECONDS = 1.0
 REDELIVERED_LOCK_SECONDS = 0.1
 """How long a list, and a redelivered step, waits for rows that another process holds."""
@@ -138,7 +141,8 @@ class Executor:
         """Whether an I/O step's handler is to be called; if not, `run` answers for it.
 
         Waits while PostgreSQL is away; False when the process stops meanwhile.
-        None: another process holds the step's row; ask again later.
+        None: another process is at the step, with a second copy of its message;
+        ask again later.
         """
         while not self._stop.is_set():
             try:
@@ -146,8 +150,13 @@ class Executor:
                 self._limit(connection, [delivery])
                 run = _sort([delivery], self._lock(connection, [delivery])).run
                 self._count_starts(connection, run)
+                if not run or delivery.outcome is not None:
+                    connection.commit()
+                    return False
+                seconds = delivery.soft_limit or DEFAULT_LEASE_SECONDS
+                is_ours = store.lease(connection, delivery.id, seconds, delivery.is_redelivered)
                 connection.commit()
-                return bool(run) and delivery.outcome is None
+                return True if is_ours else None
             except psycopg.errors.LockNotAvailable:
                 self._rollback()
                 return None
@@ -350,7 +359,8 @@ class Executor:
             self._rollback()
 
     def _answer_again(self, delivery: Delivery, state: str, row: dict[str, Any]) -> Finished:
-        if state in ("failed", "dead"):
+        # A copy that is not redelivered need not be dead-lettered: the one that ran was, or will be.
+        if state in ("failed", "dead") and delivery.is_redelivered:
             error = self._app.backend.get_result(delivery.id)
             try:
                 raise error if isinstance(error, Exception) else RuntimeError(str(error))

@@ -3,7 +3,8 @@
 ALTER TABLE step
     ADD COLUMN reason text,                          -- why it failed or died, in one word
     ADD COLUMN republished integer NOT NULL DEFAULT 0,  -- by the reconciler, in this generation
-    ADD COLUMN dropped_at timestamptz;               -- the operator wants no replay of it
+    ADD COLUMN dropped_at timestamptz,               -- the operator wants no replay of it
+    ADD COLUMN lease_until timestamptz;              -- until then one process is at its call
 CREATE INDEX step_waiting ON step (queue, published_at)
     WHERE published_at IS NOT NULL AND state IN ('ready', 'retrying');
 CREATE INDEX step_given_up ON step (finished_at)

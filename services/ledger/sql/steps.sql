@@ -35,6 +35,13 @@ WHERE s.state IN ('planned', 'ready', 'retrying')
 -- Written by the watchdog of a process that is about to end.
 INSERT INTO hard_limit_passed (step_id, host) VALUES (%(id)s, %(host)s) ON CONFLICT DO NOTHING
 
+-- name: lease_step
+-- One call at a time: a second copy of the message waits. A redelivery takes the lease over, for
+-- the connection of whoever had it is gone.
+UPDATE step SET lease_until = clock_timestamp() + make_interval(secs => %(seconds)s)
+WHERE id = %(id)s AND (%(is_redelivered)s OR lease_until IS NULL OR lease_until < clock_timestamp())
+RETURNING id
+
 -- name: store_results
 -- A step's state as Celery stores it; a step that is done stays done.
 INSERT INTO step AS s (id, task, queue, state, status, result, traceback, children, root_id,
@@ -90,7 +97,8 @@ ON CONFLICT (id) DO UPDATE SET
     due_at = excluded.due_at,
     ready_at = excluded.ready_at,
     published_at = NULL,
-    finished_at = NULL
+    finished_at = NULL,
+    lease_until = NULL
 WHERE s.state <> 'done'
 
 -- name: mark_published
