@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 from celery import Celery
@@ -14,13 +15,13 @@ from kombu import Exchange, Producer
 from kombu.serialization import dumps
 
 from services.domain.errors import Refused
+from services.ledger.message import delay_of
 from services.ledger.unit import Unit, active_unit, refuse_large
 
 PUBLISH_TIMEOUT_SECONDS = 5.0
 CONFIRM_TIMEOUT_SECONDS = 10.0
 """Without these a broker alarm would hold a publisher for ever."""
 
-_SHORTEST_DELAY = timedelta(seconds=1.1)
 _EXPIRES = (
     "expires: a message that expires stops its canvas without a word;"
     " check a deadline inside the task"
@@ -36,6 +37,7 @@ class GuardedProducer(Producer):
             return super().publish(body, *args, **options)
         if options.get("expiration") is not None and _is_in_canvas(body, options["headers"]):
             raise Refused(_EXPIRES)
+        _leave_delay_to_broker(options["headers"], options.get("routing_key"))
         options.setdefault("mandatory", True)
         if options.get("timeout") is None:
             options["timeout"] = PUBLISH_TIMEOUT_SECONDS
@@ -63,6 +65,12 @@ def _is_in_canvas(body: Any, headers: Mapping[str, Any]) -> bool:
     embed = body[2] if isinstance(body, list | tuple) and len(body) == 3 else {}
     waiting = any(embed.get(key) for key in ("callbacks", "errbacks", "chain", "chord"))
     return waiting or bool(headers.get("group"))
+
+
+def _leave_delay_to_broker(headers: dict[str, Any], routing_key: str | None) -> None:
+    """Take the eta out of what the broker holds back: a worker whose clock was set back would hold it again."""
+    if routing_key and delay_of(routing_key):
+        headers["eta"] = None
 
 
 class GuardedAMQP(AMQP):
@@ -123,6 +131,7 @@ class CollectingProducer:
             raise Refused(f"serializer {serializer!r}: messages are JSON only")
         if expiration is not None:
             raise Refused(_EXPIRES)
+        _leave_delay_to_broker(headers, routing_key)
         data: Any = dumps(body, serializer="json")[2]
         properties: dict[str, Any] = {
             "correlation_id": correlation_id,
@@ -156,16 +165,17 @@ class LedgerApp(Celery[Any]):
     control_cls: Any = LedgerControl
 
     def send_task(self, name: str, *args: Any, **options: Any) -> Any:
-        """Celery's, for which a delay below one second is an error: native delays are whole seconds."""
-        countdown, eta = options.get("countdown"), options.get("eta")
-        if countdown is not None and 0 < countdown < 1:
-            options["countdown"] = 1
-        if isinstance(eta, datetime):
-            # kombu rounds down, and refuses the 0 that this gives within the next second.
-            soonest = datetime.now(eta.tzinfo or UTC) + _SHORTEST_DELAY
-            now = soonest - _SHORTEST_DELAY
-            if now < (eta if eta.tzinfo else eta.replace(tzinfo=UTC)) < soonest:
-                options["eta"] = soonest
+        """Celery's, with delays in whole seconds, rounded up: the broker's native delays know no others.
+
+        Celery's own rounds down, lets the worker wait for the rest, and refuses
+        what is below one second.
+        """
+        countdown, eta = options.get("countdown"), options.pop("eta", None)
+        if eta is not None:
+            moment = datetime.fromisoformat(eta) if isinstance(eta, str) else eta
+            moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+            countdown = (moment - datetime.now(UTC)).total_seconds()
+        options["countdown"] = math.ceil(countdown) if countdown and countdown > 0 else None
         return super().send_task(name, *args, **options)
 
     def producer_or_acquire(self, producer: Any = None) -> Any:

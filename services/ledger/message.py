@@ -40,8 +40,7 @@ class Message:
     @property
     def delay_seconds(self) -> int:
         """How long the delay exchanges hold it, in seconds."""
-        parts = self.routing_key.split(".", _DELAY_BITS)
-        return int("".join(parts[:-1]), 2) if len(parts) > _DELAY_BITS else 0
+        return delay_of(self.routing_key)
 
     def embed(self) -> dict[str, Any]:
         """What Celery puts behind the arguments: chain, chord, callbacks and errbacks."""
@@ -61,3 +60,9 @@ def queue_of(routing_key: str) -> str:
     """The queue that a routing key leads to, also the key of a delayed message."""
     parts = routing_key.split(".", _DELAY_BITS)
     return parts[-1] if len(parts) > _DELAY_BITS else routing_key
+
+
+def delay_of(routing_key: str) -> int:
+    """The seconds for which the delay exchanges hold a message with this key."""
+    parts = routing_key.split(".", _DELAY_BITS)
+    return int("".join(parts[:-1]), 2) if len(parts) > _DELAY_BITS else 0

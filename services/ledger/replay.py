@@ -214,6 +214,7 @@ def _reopen_steps(
 ) -> None:
     workflows = sorted({each.workflow_id for each in renewals if each.workflow_id is not None})
     run(connection, "reopen_steps", workflows=workflows, ids=sorted(step_ids))
+    run(connection, "forget_blocked", ids=sorted(step_ids))
     if workflows:
         run(connection, "lock_dead_workflows", ids=workflows)
         new = [workflow for workflow in workflows if workflow not in begun]

@@ -99,7 +99,7 @@ WHERE j.id = ANY(%(ids)s) AND j.state = 'blocked'
 RETURNING j.id
 
 -- name: reopen_steps
--- What was blocked behind these steps, unless it is behind another failure too.
+-- What was planned and blocked behind these steps, unless it is behind another failure too.
 WITH RECURSIVE behind AS (
     SELECT s.id, s.workflow_id FROM step s
     WHERE s.workflow_id = ANY(%(workflows)s) AND s.after && %(ids)s AND s.state = 'blocked'
@@ -118,9 +118,12 @@ WITH RECURSIVE behind AS (
 UPDATE step SET
     state = 'planned', status = 'PENDING', reason = NULL, result = NULL, traceback = NULL,
     children = NULL, finished_at = NULL
-WHERE state = 'blocked' AND (id IN (SELECT id FROM behind) OR id = ANY(%(ids)s))
-  AND id NOT IN (SELECT id FROM held)
-RETURNING id
+WHERE state = 'blocked' AND position IS NOT NULL
+  AND (id IN (SELECT id FROM behind) OR id = ANY(%(ids)s)) AND id NOT IN (SELECT id FROM held)
+
+-- name: forget_blocked
+-- Blocked steps that nobody planned are there for their result alone; they appear again when they are sent.
+DELETE FROM step WHERE id = ANY(%(ids)s) AND state = 'blocked' AND position IS NULL
 
 -- name: lock_dead_workflows
 -- The same order as wherever workflows are locked, and after their steps.

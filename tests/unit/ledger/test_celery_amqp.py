@@ -40,6 +40,22 @@ def test_nothing_is_sent_inside_a_unit(app: DoorbellApp) -> None:
     assert message.body.startswith('[["w"], {}, ')
 
 
+@pytest.mark.parametrize(("asked", "delay"), [(0.2, 1), (0.999, 1), (1, 1), (1.9, 2), (-3, 0)])
+@pytest.mark.parametrize("way", ["countdown", "eta", "eta as text"])
+def test_delays_are_whole_seconds_and_the_brokers_alone(
+    app: DoorbellApp, way: str, asked: float, delay: int
+) -> None:
+    """Rounded up, and without an eta by which a worker would wait once more, by a clock of its own."""
+    due = datetime.now(UTC) + timedelta(seconds=asked)
+    options: dict[str, Any] = {
+        "countdown": {"countdown": asked},
+        "eta": {"eta": due},
+        "eta as text": {"eta": due.isoformat()},
+    }[way]
+    (message,) = collected(app, **options).messages
+    assert (message.delay_seconds, message.headers["eta"]) == (delay, None)
+
+
 def test_a_countdown_is_a_native_delay(app: DoorbellApp) -> None:
     """It goes through the delay exchanges and names its seconds."""
     (message,) = collected(app, countdown=5).messages
