@@ -30,6 +30,9 @@ OVERALL_SECONDS = 15.0
 _ADDRESS = re.compile(
     r"[^\s\x00-\x1f\x7f<>()\[\]\\,;:\"@]{1,64}@[^\s\x00-\x1f\x7f<>()\[\]\\,;:\"@]{1,253}"
 )
+# Python's email package decodes an encoded word in what a header is given, and writes out the line
+# breaks it finds inside: `=?utf-8?q?=0d=0aBcc=3a...?=` would become a header of its own.
+_ENCODED_WORD = "=?"
 _LONGEST_RECEIPT = 120
 
 
@@ -98,13 +101,14 @@ class SmtpMailer:
         return _receipt(*_expect("the message", *_data(session, data)))
 
     def _compose(self, mail: Mail) -> EmailMessage:
-        if len(mail.recipient) > 254 or not _ADDRESS.fullmatch(mail.recipient):
+        is_plain = _ADDRESS.fullmatch(mail.recipient) and _ENCODED_WORD not in mail.recipient
+        if len(mail.recipient) > 254 or not is_plain:
             raise Refused("the login's email is not an address that a mail can go to")
         message = EmailMessage(policy=SMTP)
         message["From"] = Address("Doorbell", addr_spec=self._sender)
         name, _, domain = mail.recipient.partition("@")
         message["To"] = Address(username=name, domain=domain)
-        message["Subject"] = mail.subject
+        message["Subject"] = mail.subject.replace(_ENCODED_WORD, "= ?")
         message["Date"] = format_datetime(self._clock.now())
         message["Message-ID"] = mail.message_id
         message["Auto-Submitted"] = "auto-generated"

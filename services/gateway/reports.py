@@ -33,7 +33,13 @@ MAX_AGE = timedelta(days=365)
 """Older logins are history, not news: nobody is to be warned about them."""
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
-_EMAIL = re.compile(r"[^@\s,;<>\"\\]+@[^@\s,;<>\"\\]+\.[^@\s,;<>\"\\.]+")
+# Only what a mail can be sent to: one plain address, no quoted name, no address literal, and no
+# encoded word (=?...?=), which mail programs would read as something else.
+_ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~\x80-\U0010ffff-]+"
+_LABEL = r"(?!-)[A-Za-z0-9\x80-\U0010ffff-]{1,63}(?<!-)"
+_EMAIL = re.compile(
+    rf"(?=.{{1,64}}@)(?!.*=\?)(?:{_ATOM})(?:\.{_ATOM})*@(?:{_LABEL}\.)+(?!\d+\Z){_LABEL}"
+)
 _LOCALE = r"^[A-Za-z]{2,8}([-_][A-Za-z0-9]{1,8})*$"
 _REPORTED_ERRORS = 20
 _EXAMPLE: dict[str, Any] = {
@@ -91,8 +97,8 @@ def _as_address(value: str) -> str:
 
 
 def _as_mail_address(value: str) -> str:
-    if not _EMAIL.fullmatch(value):
-        raise ValueError("is not a mail address")
+    if not (_EMAIL.fullmatch(value) and value.isprintable()):
+        raise ValueError("is not a mail address like ada@example.org")
     return value
 
 
