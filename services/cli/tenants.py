@@ -11,10 +11,16 @@ from services.domain.errors import Refused
 
 _TENANT = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 _KEY = re.compile(r"[\x21-\x7e]{16,200}")
+# Line breaks and what turns text around: the name stands in the subject of mails.
+_UNFIT = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+class UnknownTenant(Refused):
+    """There is no tenant of this id."""
 
 
 def create_tenant(connection: Connection, tenant: str, name: str) -> None:
-    """Raises Refused when the id is taken or cannot be one."""
+    """Raises Refused when the id is taken or cannot be one, or the name is unfit for a mail's subject."""
     if not _TENANT.fullmatch(tenant):
         raise Refused(
             f"{tenant!r} cannot be a tenant's id: use 1 to 63 of a-z, 0-9, - and _,"
@@ -22,6 +28,11 @@ def create_tenant(connection: Connection, tenant: str, name: str) -> None:
         )
     if not name.strip() or len(name) > 200:
         raise Refused("a tenant's name has 1 to 200 characters: users read it in their mails")
+    if found := _UNFIT.search(name):
+        sign = f"U+{ord(found[0]):04X}"
+        raise Refused(
+            f"a tenant's name must not contain the character {sign}: it is one line of text"
+        )
     if not fetch(connection, "create_tenant", tenant=tenant, name=name.strip()):
         raise Refused(f"there is a tenant {tenant} already")
 
@@ -32,10 +43,11 @@ def create_key(connection: Connection, tenant: str, key: str | None = None) -> s
     A key that the tenant has already stays as it is.
 
     Raises:
-        Refused: no such tenant, or the key is unfit, another tenant's, or revoked.
+        UnknownTenant: there is no such tenant.
+        Refused: the key is unfit, another tenant's, or revoked.
     """
     if not fetch(connection, "find_tenant", tenant=tenant):
-        raise Refused(f"there is no tenant {tenant}: doorbell tenant create {tenant} NAME")
+        raise UnknownTenant(f"there is no tenant {tenant}: doorbell tenant create {tenant} NAME")
     key = secrets.token_urlsafe(32) if key is None else key
     if not _KEY.fullmatch(key):
         raise Refused("a key has 16 to 200 printable ASCII characters without spaces")
