@@ -15,14 +15,13 @@ from services.domain.outcome import Failed
 from services.ledger.message import MAX_BODY_BYTES
 from services.runner.delivery import Delivery
 from services.runner.giving_up import TooLarge, UnknownTask, Untraceable
+from services.runner.headers import without, wrong_headers
 
 logger = logging.getLogger(__name__)
 
 RECONNECT_STEP_SECONDS = 1
 RECONNECT_LONGEST_SECONDS = 5
 """Celery's own pauses grow to half a minute: that long a fleet would stand still behind a broker that is back."""
-
-_LONGEST_NAME = 255
 
 _UNREADABLE = (ValueError, TypeError, LookupError, AttributeError)
 """What Celery raises over a message that is no task message, wherever it stumbles."""
@@ -60,6 +59,9 @@ class StepConsumer(Consumer):
             if len(message.body or b"") > MAX_BODY_BYTES:
                 size = len(message.body)
                 self._give_up(message, TooLarge(f"{size} bytes, more than {MAX_BODY_BYTES}"))
+                return None
+            if "task" in message.headers and (wrong := wrong_headers(message.headers)):
+                self._give_up(message, Untraceable(f"wrong headers: {', '.join(wrong)}"))
                 return None
             try:
                 return receive(message)
@@ -117,14 +119,14 @@ class StepConsumer(Consumer):
 
 def _unrun(message: Any, error: Untraceable, on_settled: Callable[[Any], None]) -> Delivery | None:
     """A delivery that fails without being run; None if the message names no step that could be one."""
-    headers = message.headers
-    step_id, task = headers.get("id"), headers.get("task")
-    if not (_is_name(step_id) and _is_name(task)):
+    wrong = wrong_headers(message.headers)
+    if "id" in wrong or "task" in wrong:
         return None
+    headers = without(message.headers, wrong)
     request = {**headers, "delivery_info": message.delivery_info}
     return Delivery(
-        step_id,
-        task,
+        headers["id"],
+        headers["task"],
         request,
         message.body,
         message.content_type,
@@ -134,7 +136,3 @@ def _unrun(message: Any, error: Untraceable, on_settled: Callable[[Any], None]) 
         None,
         outcome=Failed(error),
     )
-
-
-def _is_name(value: Any) -> bool:
-    return isinstance(value, str) and 0 < len(value) <= _LONGEST_NAME and "\x00" not in value

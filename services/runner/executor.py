@@ -207,12 +207,21 @@ class Executor:
             return self._run_each(deliveries)
         delivery = deliveries[0]
         if isinstance(delivery.outcome, Failed):
-            if isinstance(delivery.outcome.error, Untraceable) or isinstance(error, _LATE):
+            if isinstance(error, _LATE):
                 raise error
+            if isinstance(delivery.outcome.error, Untraceable):
+                return self._dead_letter(delivery, error)
             error = Untraceable(f"{type(error).__name__}: {error}")
         late = isinstance(error, _LATE)
         delivery.outcome = Failed(Unavailable(f"past its soft limit: {error}") if late else error)
         return self.run([delivery])
+
+    def _dead_letter(self, delivery: Delivery, error: Exception) -> list[Delivery]:
+        """Not even its failure can be written: the message is kept, and nobody else waits for it."""
+        logger.error("step %s is dead-lettered without a result", delivery.id, exc_info=error)
+        info = ExceptionInfo((type(error), error, error.__traceback__))
+        self._finish(Finished(delivery, (1, info, 0.0), "unsettled"))
+        return []
 
     def _commit(self, deliveries: Sequence[Delivery]) -> _Committed:
         connection = self._open()
