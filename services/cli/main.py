@@ -254,6 +254,7 @@ def _sentence(error: Exception) -> str:
 def _exit_code(error: Exception) -> int:
     codes: dict[type[Exception], int] = {
         NotFound: NOT_FOUND,
+        tenants.UnknownTenant: NOT_FOUND,
         ConfigurationError: MISUSED,
         Unavailable: UNAVAILABLE,
         psycopg.OperationalError: UNAVAILABLE,
