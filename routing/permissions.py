@@ -51,8 +51,7 @@ def _add_pool(rights: Rights, topology: Topology, pool: str) -> None:
     )
     sends = topology.sends_of(pool)
     _add_topic(rights, topology, pool, topology.work_exchange, _keys(sends))
-    bits = rf"([01]\.){{{topology.delays.levels}}}"
-    _add_topic(rights, topology, pool, topology.delays.entrance, _keys(sends, bits))
+    _add_topic(rights, topology, pool, topology.delays.entrance, _delayed_keys(topology, sends))
 
 
 def _add_user(rights: Rights, topology: Topology, user: User) -> None:
@@ -63,7 +62,10 @@ def _add_user(rights: Rights, topology: Topology, user: User) -> None:
         write += _literal((topology.work_exchange,))
         _add_topic(rights, topology, user.name, topology.work_exchange, _keys(user.sends))
     if user.replays:
-        write += _literal((topology.dead_exchange,))
+        # What a rebuilt broker has lost goes back for the rest of its delay.
+        entrance = topology.delays.entrance
+        write += _literal((topology.dead_exchange, entrance))
+        _add_topic(rights, topology, user.name, entrance, _delayed_keys(topology, user.sends))
         read += _literal(dead_queue_name(queue) for queue in topology.queues)
         _add_topic(rights, topology, user.name, topology.dead_exchange, _keys(topology.queues))
     if user.observes:
@@ -96,6 +98,10 @@ def _add_topic(rights: Rights, topology: Topology, user: str, exchange: str, wri
 
 def _keys(queues: Iterable[str], before: str = "") -> str:
     return f"^{before}({'|'.join(_literal(queues))})$"
+
+
+def _delayed_keys(topology: Topology, queues: Iterable[str]) -> str:
+    return _keys(queues, rf"([01]\.){{{topology.delays.levels}}}")
 
 
 def _any_of(patterns: list[str]) -> str:

@@ -49,7 +49,7 @@ def _sends(user: str) -> tuple[str, ...]:
 
 @pytest.mark.parametrize("user", USERS)
 def test_a_user_publishes_only_where_it_may(broker: PrivateRabbitMQ, user: str) -> None:
-    """Each user reaches exactly the queues that the topology lets it send to; only pools may delay."""
+    """Each user reaches exactly the queues that the topology lets it send to; pools and the operator may delay."""
     delayed = {queue: calculate_routing_key(1, queue) for queue in TOPOLOGY.queues}
     entrance = TOPOLOGY.delays.entrance
     with connect(broker, user) as connection:
@@ -65,7 +65,7 @@ def test_a_user_publishes_only_where_it_may(broker: PrivateRabbitMQ, user: str) 
         plain = {queue: queue for queue in TOPOLOGY.queues}
         assert reached(TOPOLOGY.work_exchange, plain) == set(_sends(user))
         assert reached(entrance, delayed) == (
-            set(_sends(user)) if user in TOPOLOGY.pools else set()
+            set(_sends(user)) if user in (*TOPOLOGY.pools, "operator") else set()
         )
         assert reached(TOPOLOGY.dead_exchange, plain) == (
             set(plain) if user == "operator" else set()

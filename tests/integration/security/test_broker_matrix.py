@@ -148,7 +148,7 @@ def test_who_may_publish_where(node: PrivateRabbitMQ, user: str) -> None:
         for key in (keys if exchange in (TOPOLOGY.work_exchange, *LEVELS[-1:]) else keys[:3])
     }
     expected = {f"{TOPOLOGY.work_exchange} <- {queue}" for queue in _sends(user)}
-    if user in TOPOLOGY.pools:
+    if user in (*TOPOLOGY.pools, "operator"):
         entrance = TOPOLOGY.delays.entrance
         expected |= {f"{entrance} <- {delayed[queue]}" for queue in _sends(user)}
     if user == "operator":
