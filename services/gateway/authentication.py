@@ -25,6 +25,8 @@ class KeyRing:
     """API keys by their digest, each looked up at most once in ten seconds.
 
     Wrong keys are not kept, so that guessing them cannot push the right ones out.
+    Look-ups need not take constant time: what is compared is a SHA-256 digest, and
+    how much of a digest fits tells nothing about the key that would fit better.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
