@@ -143,7 +143,11 @@ class LoginReport(BaseModel):
     auth_method: _Method | None = Field(
         None, description="How the user proved who they are, such as password or passkey."
     )
-    email: _Email | None = Field(None, description="Where the user is told of a new device.")
+    email: _Email | None = Field(
+        None,
+        description="Where the user is told of a new device: a plain address, not a quoted name.",
+        json_schema_extra={"format": "email"},
+    )
     locale: _Locale | None = Field(
         None, description="The language to write in, such as de or en-GB."
     )
