@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from tests.chaos.evidence import Evidence, Ledger, Row, mails
 from tests.chaos.findings import Findings
 from tests.chaos.receivers import Call
-from tests.chaos.repeats import copies, hits, judge_repeats
+from tests.chaos.repeats import hits, judge_repeats
 
 _DATABASE = ("postgres",)
 """The outcome of a call is committed after it: a database that dies in between can repeat the call."""
@@ -75,15 +75,7 @@ def check_api_calls(evidence: Evidence, ledger: Ledger, found: Findings) -> None
             if ledger.verdicts.get(workflow) != "unscored":
                 found.miss(f"the API was never asked about workflow {workflow}", workflow)
             continue
-        [step] = scored[:1]
-        repeats = judge_repeats(
-            "API call",
-            workflow,
-            received,
-            step["finished_at"],
-            hit_at,
-            copies(evidence.disturbances, step),
-        )
+        repeats = judge_repeats("API call", workflow, received, scored[0]["finished_at"], hit_at)
         found.repeated += repeats.excused
         for problem in repeats.unexcused:
             found.double(problem, workflow)

@@ -1,35 +1,38 @@
-"""One running cluster for the tests of the main workflow; each test has users of its own."""
+"""One rig for a session of chaos tests; each scenario has users of its own."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 
 import pytest
 
-from tests.support.cluster import Cluster, running_cluster
-from tests.support.fleet import doorbell_node
-from tests.support.postgres import PrivatePostgres
-from tests.support.rabbitmq import PrivateRabbitMQ
+from tests.chaos.rig import Rig, running_rig
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--chaos-seed",
+        type=int,
+        metavar="N",
+        help="the seed of the scenarios' dice; otherwise each day has its own",
+    )
 
 
 @pytest.fixture(scope="session")
-def node() -> Iterator[PrivateRabbitMQ]:
-    with doorbell_node() as running:
-        yield running
+def seed(request: pytest.FixtureRequest) -> int:
+    given = request.config.getoption("--chaos-seed", default=None)
+    return int(given) if given is not None else datetime.now(UTC).toordinal()
 
 
 @pytest.fixture(scope="session")
-def postgres() -> Iterator[PrivatePostgres]:
-    with PrivatePostgres() as running:
+def shared_rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
+    with running_rig(tmp_path_factory.mktemp("rig")) as running:
         yield running
 
 
-@pytest.fixture(scope="session")
-def cluster(
-    node: PrivateRabbitMQ, postgres: PrivatePostgres, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Cluster]:
-    with (
-        postgres.database() as url,
-        running_cluster(node, url, tmp_path_factory.mktemp("cluster")) as running,
-    ):
-        yield running
+@pytest.fixture
+def rig(shared_rig: Rig) -> Rig:
+    """The shared rig, healthy whatever the test before has left."""
+    shared_rig.calm()
+    return shared_rig

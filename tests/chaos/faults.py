@@ -7,8 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from urllib.parse import quote
 
-import psycopg
-
 from tests.chaos import mail_front, receivers
 from tests.chaos.rig import Rig
 from tests.chaos.scenario import Run
@@ -17,11 +15,6 @@ from tests.support.fleet import wait_until
 _ALARM_SECONDS = 30.0
 _NO_DISK = str(10**15)
 """Bytes that no disk has free: the disk alarm goes off."""
-
-_TERMINATE = (
-    "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
-    " WHERE datname = current_database() AND pid <> pg_backend_pid()"
-)
 
 
 def restart_broker(run: Run, is_killed: bool) -> None:
@@ -44,9 +37,7 @@ def restart_database(run: Run, is_killed: bool, away_seconds: float) -> None:
 def terminate_backends(run: Run) -> int:
     """Have PostgreSQL cut every connection; returns how many there were."""
     run.supervisor.note("terminate", "postgres")
-    with psycopg.connect(run.rig.database_url, autocommit=True) as connection:
-        row = connection.execute(_TERMINATE).fetchone()
-    return int(row[0]) if row else 0
+    return run.rig.execute("terminate_backends")
 
 
 def close_connections(run: Run) -> int:

@@ -15,7 +15,10 @@ from typing import Any, Literal, Self
 
 REFUSED = "refused"
 SUSPECT = "suspect"
-"""Users whose id begins so: the API refuses the one for good, and has the other locked."""
+"""Users whose id begins so: the API refuses the one for good, and has the other locked.
+
+Logins with the authentication method SUSPECT are taken like those of such users.
+"""
 
 Manner = Literal["well", "hang", "reset", "error", "rubbish"]
 
@@ -122,7 +125,7 @@ def outlier_api(host: str = "127.0.0.1") -> Receiver:
     def judge(asked: Any) -> tuple[int, Any]:
         if asked["user_id"].startswith(REFUSED):
             return 422, {"detail": "as asked"}
-        is_suspect = asked["user_id"].startswith(SUSPECT)
+        is_suspect = asked["user_id"].startswith(SUSPECT) or asked.get("auth_method") == SUSPECT
         return 200, {
             "request_id": asked["request_id"],
             "score": 9.0 if is_suspect else 0.1,

@@ -65,13 +65,11 @@ def judge_repeats(
     times: Sequence[float],
     noted_at: float | None,
     hit_at: Sequence[float],
-    copies_made: int = 0,
 ) -> Repeats:
     """Judge the calls under one key.
 
     times: when each was received. noted_at: when the outcome was first committed;
     whatever happened later is no excuse, for then there was nothing left to repeat.
-    copies_made: more messages for the same call, which two processes may have had at once.
     """
     found = Repeats()
     window = [
@@ -79,10 +77,10 @@ def judge_repeats(
         for at in hit_at
         if times[0] - _CALL_SECONDS <= at and (noted_at is None or at <= noted_at)
     ]
-    extra, excuses = len(times) - 1, len(window) + copies_made
-    found.excused = min(extra, excuses)
-    if extra > excuses:
+    extra = len(times) - 1
+    found.excused = min(extra, len(window))
+    if extra > len(window):
         found.unexcused.append(
-            f"{what} {key} happened {len(times)} times; {excuses} disturbances hit its window"
+            f"{what} {key} happened {len(times)} times; {len(window)} disturbances hit its window"
         )
     return found

@@ -14,6 +14,7 @@ import amqp
 import psycopg
 
 from routing.load import load
+from services.queries import load_queries
 from services.runner.failpoints import POINTS
 from tests.chaos.mail_front import MailFront
 from tests.chaos.receivers import Receiver, outlier_api, webhook_receiver
@@ -22,6 +23,8 @@ from tests.support.cluster import KEY, Cluster
 from tests.support.fleet import Fleet, doorbell_node, free_port, wait_until
 from tests.support.postgres import PrivatePostgres
 from tests.support.rabbitmq import PrivateRabbitMQ
+
+_SQL = load_queries(__package__, "rig.sql")
 
 POOLS = tuple(load().pools)
 
@@ -100,15 +103,24 @@ class Rig:
 
     def calm(self, seconds: float = _CALM_SECONDS) -> None:
         """Take back what faults may have left, so that the next scenario finds a healthy system."""
+        for server in (self.node, self.postgres):
+            if not server.is_running:
+                server.start()
         self.api.manner = self.webhooks.manner = self.mail.manner = "well"
         self.disarm_all()
         self.wait_until_up(seconds)
-        with psycopg.connect(self.database_url) as connection:
-            connection.execute("DELETE FROM breaker")
+        self.execute("close_breaker")
         self.purge_dead_letters()
 
     def _is_complete(self, pool: str) -> bool:
         return self.consumers(pool) == len(self.supervisor.of_pool(pool))
+
+    def execute(self, query: str, **values: object) -> int:
+        """Run one of sql/rig.sql's queries; the number it answers, or 0."""
+        with psycopg.connect(self.database_url, connect_timeout=5) as connection:
+            cursor = connection.execute(_SQL[query].encode(), values)
+            row = cursor.fetchone() if cursor.description else None
+        return int(row[0]) if row else 0
 
     def consumers(self, queue: str) -> int:
         """Consumers of a queue at this moment; 0 while the broker is away."""
@@ -117,10 +129,11 @@ class Rig:
         except (OSError, amqp.AMQPError):
             return 0
 
-    def redelivered(self) -> int:
-        """How many messages the broker has delivered again so far; a few seconds old."""
+    def redelivered_when_done(self) -> int:
+        """How many messages the broker has delivered again although their steps were done; seconds old."""
         queues = self.node.manage("GET", "queues/doorbell")
-        return sum(int(q.get("message_stats", {}).get("redeliver", 0)) for q in queues)
+        again = sum(int(q.get("message_stats", {}).get("redeliver", 0)) for q in queues)
+        return again - self.execute("started_again")
 
     def purge_dead_letters(self) -> None:
         for queue in POOLS:
@@ -218,16 +231,8 @@ class Rig:
         )
 
     def _write_tenant(self) -> None:
-        with psycopg.connect(self.database_url) as connection:
-            connection.execute(
-                "INSERT INTO tenant (id, name, webhook_url, webhook_secret)"
-                " VALUES ('shop', 'The Shop', %s, 'a secret of the test')",
-                (f"{self.webhooks.url}/doorbell",),
-            )
-            connection.execute(
-                "INSERT INTO api_key (key_sha256, tenant_id) VALUES (%s, 'shop')",
-                (sha256(KEY.encode()).digest(),),
-            )
+        self.execute("insert_tenant", url=f"{self.webhooks.url}/doorbell")
+        self.execute("insert_key", digest=sha256(KEY.encode()).digest())
 
 
 @contextmanager

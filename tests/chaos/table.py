@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from tests.chaos.findings import Findings
+from tests.chaos.findings import LIMITS, Findings
 
 _NUMBERS = (
     "attempted",
@@ -19,7 +19,8 @@ _NUMBERS = (
     "repeated",
     "recovered",
 )
-_HEAD = ("scenario", "seed", *_NUMBERS, "503 first", "slowest 202 s", "again s", "quiet s")
+_TIMES = tuple(f"{part} s" for part in LIMITS)
+_HEAD = ("scenario", "seed", *_NUMBERS, "503 first", "slowest 202 s", *_TIMES, "quiet s")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,14 +54,13 @@ def as_markdown(results: Sequence[Result]) -> str:
 
 def _cells(result: Result) -> tuple[str, ...]:
     found = result.findings
-    again = max(found.took.values(), default=None)
     return (
         result.scenario,
         str(result.seed),
         *(str(getattr(found, name)) for name in _NUMBERS),
         str(found.held_off),
         f"{found.slowest_answer:.2f}",
-        "-" if again is None else f"{again:.1f}",
+        *(f"{found.took[part]:.1f}" if part in found.took else "-" for part in LIMITS),
         f"{found.quiet_seconds:.1f}",
     )
 
@@ -68,7 +68,7 @@ def _cells(result: Result) -> tuple[str, ...]:
 def _sums(results: Sequence[Result]) -> tuple[str, ...]:
     sums = (str(sum(getattr(r.findings, name) for r in results)) for name in _NUMBERS)
     held_off = str(sum(result.findings.held_off for result in results))
-    return ("all", "", *sums, held_off, "", "", "")
+    return ("all", "", *sums, held_off, *[""] * (len(LIMITS) + 2))
 
 
 def _line(cells: Iterable[str]) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from email.message import Message
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -151,7 +152,7 @@ def running_cluster(
         try:
             wait_until(cluster.is_up, 60, "the gateway")
             for pool in load().pools:
-                wait_until(lambda pool=pool: cluster.consumers(pool), 60, pool)
+                wait_until(partial(cluster.consumers, pool), 60, pool)
             yield cluster
         finally:
             cluster.close()
