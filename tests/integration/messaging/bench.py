@@ -52,7 +52,7 @@ class Bench(runner.Bench):
             f"before_body_publish@hand.{leaf}={self.directory / leaf}-killed" for leaf in LEAVES
         ]
         armed = {"DOORBELL_FAILPOINTS": ",".join(points), **environment}
-        self.fleet.start(self.pool, MODULE, (self.pool,), user=self.pool, **armed)
+        self.fleet.start(self.pool, MODULE, (self.pool,), self.pool, (), **armed)
         self.wait_for_consumers(1)
 
     def close(self) -> None:

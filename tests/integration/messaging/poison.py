@@ -6,6 +6,7 @@ import json
 import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from hashlib import sha256
 from typing import Any
 
 EMBED: dict[str, Any] = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}
@@ -45,9 +46,11 @@ class Poison:
 
 def arguments(*args: Any, embed: Mapping[str, Any] | None = None, **kwargs: Any) -> str:
     """A body of Celery's protocol 2."""
-    return json.dumps([args, kwargs, EMBED | (embed or {})])
+    return json.dumps([args, kwargs, {**EMBED, **(embed or {})}])
 
 
+_LONG = "".join(sha256(str(n).encode()).hexdigest() for n in range(125))
+_BODY = {"task": "hand.body", "args": ["x"], "kwargs": {}, "options": {"task_id": "x"}}
 _SPIRAL = {"task": "hand.say", "args": ["x"], "kwargs": {}, "options": {}, "subtask_type": "spiral"}
 
 POISON: dict[str, Poison] = {
@@ -72,29 +75,40 @@ POISON: dict[str, Poison] = {
     "no argument for a list": Poison(("dead", "bug"), arguments(), task="try.batch"),
     "a number for a list": Poison(("dead", "bug"), arguments(7), task="try.batch"),
     "no argument for a call": Poison(("dead", "bug"), arguments(), task="try.call"),
-    "arguments that are a map": Poison(UNREADABLE, json.dumps([{"a": 1}, {}, EMBED])),
-    "keywords that are a list": Poison(UNREADABLE, json.dumps([["a"], ["b"], EMBED])),
     "a body of four": Poison(UNREADABLE, json.dumps([["a"], {}, EMBED, {"v": 3}])),
-    "a canvas of another kind": Poison(UNREADABLE, arguments("{id}", embed={"chain": [_SPIRAL]})),
-    "a canvas that is none": Poison(UNREADABLE, arguments("{id}", embed={"chain": "later"})),
-    "a body within the canvas that is none": Poison(
-        UNREADABLE, arguments("{id}", embed={"chord": 5}), headers={"group": "g-{id}"}
+    "a body nested too deeply": Poison(UNREADABLE, "[" * 60_000),
+    "a canvas of another kind": Poison(
+        ("dead", "bug"), arguments("{id}", embed={"chain": [_SPIRAL]})
     ),
+    "a canvas that is none": Poison(("dead", "bug"), arguments("{id}", embed={"chain": "later"})),
     "unknown fields": Poison(
         DONE,
         arguments("{id}", embed={"then": ["x"], "doorbell": {"generation": 9}}),
         headers={"lang": "go", "task_version": 9, "protocol": 3, "x-shape": {"a": [1, 2]}},
     ),
+    "text that PostgreSQL does not hold": Poison(
+        DONE, arguments("a\x00", "\ud800"), task="hand.two"
+    ),
     "an id that is a number": Poison(NO_STEP, headers={"id": 5}),
-    "an id too long": Poison(NO_STEP, headers={"id": "x" * 4_000}),
+    "an id that is empty": Poison(NO_STEP, headers={"id": ""}),
+    "an id too long": Poison(NO_STEP, headers={"id": _LONG}),
     "an id with a zero": Poison(NO_STEP, headers={"id": "a\x00b"}),
     "a task that is a number": Poison(NO_STEP, task=5),
+    "a task with a zero": Poison(NO_STEP, task="hand.\x00"),
     "retries that are a word": Poison(UNREADABLE, headers={"retries": "often"}),
     "retries without end": Poison(UNREADABLE, headers={"retries": 2**62}),
     "an eta that is no time": Poison(UNREADABLE, headers={"eta": "soon"}),
+    "an eta that is a number": Poison(UNREADABLE, headers={"eta": 5}),
     "an expiry that is no time": Poison(UNREADABLE, headers={"expires": "soon"}),
     "limits that are words": Poison(UNREADABLE, headers={"timelimit": ["a", "b"]}),
     "limits that are one": Poison(UNREADABLE, headers={"timelimit": 5}),
     "a root that is a map": Poison(UNREADABLE, headers={"root_id": {"a": 1}}),
+    "a parent with a zero": Poison(UNREADABLE, headers={"parent_id": "a\x00b"}),
     "a group that is a map": Poison(UNREADABLE, headers={"group": {"a": 1}}),
+    "a place in a group that is a word": Poison(
+        UNREADABLE,
+        arguments("{id}", embed={"chord": _BODY}),
+        headers={"group": "group-of-poison", "group_index": "first"},
+    ),
+    "a count of deliveries that is a word": Poison(DONE, headers={"x-delivery-count": "many"}),
 }

@@ -21,6 +21,7 @@ from celery.exceptions import Ignore, Reject
 from routing.commands import celery_arguments
 from routing.load import load
 from services import settings
+from services.bootstrap import make_wiring, register_steps
 from tests.integration.runner import worker_of_tests
 from tests.integration.runner.worker_of_tests import note
 
@@ -101,9 +102,11 @@ def _stock_worker(broker_url: str, result_url: str) -> None:
 
 
 def _our_worker(pool: str) -> None:
-    app = worker_of_tests.configured()
+    app, current = worker_of_tests.configured(), settings.load()
+    # The product's own steps, for the reconciler's probe.
+    register_steps(app, load(), make_wiring(app, current))
     register(app, pool)
-    app.runner = replace(app.runner, failpoints=settings.load().failpoints)
+    app.runner = replace(app.runner, failpoints=current.failpoints)
     app.worker_main([*celery_arguments(load(), pool), "--loglevel=WARNING", "-E"])
 
 
