@@ -26,6 +26,13 @@ def note(directory: str, line: str) -> None:
         file.write(f"{line}\n".encode())
 
 
+def _obey(directory: str, name: str) -> None:
+    if (Path(directory) / f"broken-{name}").exists():
+        raise ValueError(f"{name} is broken")
+    if (Path(directory) / f"refused-{name}").exists():
+        raise Refused(f"{name} is refused")
+
+
 def register(app: Celery, queue: str, directory: str) -> dict[str, Task[Any, Any]]:
     """Register the tasks with `app`, all on `queue`; what they do is noted in `directory`."""
     app.conf.task_routes = ({"mend.*": {"queue": queue}}, *(app.conf.task_routes or ()))
@@ -34,27 +41,25 @@ def register(app: Celery, queue: str, directory: str) -> dict[str, Task[Any, Any
     def work(*given: Any, name: str) -> str:
         """Its name, after a note; what it was given only shows that it came."""
         note(directory, f"ran {name}")
-        if (Path(directory) / f"broken-{name}").exists():
-            raise ValueError(f"{name} is broken")
-        if (Path(directory) / f"refused-{name}").exists():
-            raise Refused(f"{name} is refused")
+        _obey(directory, name)
         return name
 
     @app.task(name="mend.collect", shared=False)
     def collect(values: Any, name: str) -> list[Any]:
         """A join's body: keeps what it was given."""
         note(directory, f"ran {name}")
-        if (Path(directory) / f"broken-{name}").exists():
-            raise ValueError(f"{name} is broken")
+        _obey(directory, name)
         note(directory, f"collected {name} {values}")
         return [name, values]
 
     @app.task(name="mend.come_back", bind=True, shared=False, max_retries=1)
-    def come_back(self: Task[Any, Any], name: str) -> str:
+    def come_back(self: Task[Any, Any], name: str, seconds: int = 1) -> str:
         """Tries twice."""
         note(directory, f"ran {name} {self.request.retries}")
-        if (Path(directory) / f"broken-{name}").exists():
-            raise self.retry(countdown=1, exc=ValueError(f"{name} is broken"))
+        try:
+            _obey(directory, name)
+        except ValueError as error:
+            raise self.retry(countdown=seconds, exc=error) from error
         return name
 
     @app.task(name="mend.on_error", shared=False)
