@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 from uuid import uuid4
 
@@ -51,7 +51,7 @@ async def report_login(request: Request, tenant: Tenant) -> Response:
     try:
         key = idempotency_key(request)
         value = await read_json(request, LOGIN_BYTES)
-        prepared = _prepare(value, tenant, key, datetime.now(UTC))
+        prepared = _prepare(value, tenant, key, parts.clock.now())
         if isinstance(prepared, Problem):
             raise prepared
         _refuse_when_full(parts)
@@ -87,7 +87,7 @@ async def report_batch(request: Request, tenant: Tenant) -> Response:
         raise Problem(400, message, [FieldError("Idempotency-Key", "is not for batches")])
     logins = _read_batch(await read_json(request, BATCH_BYTES))
     _refuse_when_full(parts)
-    now = datetime.now(UTC)
+    now = parts.clock.now()
     prepared = [_prepare(login, tenant, None, now) for login in logins]
     submissions = [item for item in prepared if isinstance(item, Submission)]
     answers = iter(await parts.intake.submit(submissions) if submissions else [])

@@ -14,6 +14,7 @@ from psycopg_pool import ConnectionPool
 
 from services.gateway.acceptance import Answer, Submission, accept
 from services.gateway.authentication import KeyRing
+from services.gateway.clock import DatabaseClock
 from services.gateway.intake import Intake
 from services.gateway.metrics import Metrics
 from services.gateway.outbox import Backlog, Outbox, PublishesMessages
@@ -62,6 +63,7 @@ class Parts:
             check=ConnectionPool.check_connection,
             open=False,
         )
+        self.clock = DatabaseClock()
         self.keys = KeyRing()
         self.outbox = Outbox(new_publisher, self._mark_published, self.metrics)
         self.backlog = Backlog(self._measure_outbox, self.metrics)
@@ -113,6 +115,7 @@ class Parts:
         with self.pool.connection() as connection:
             row = connection.execute(_SQL["outbox"], {"limit": limit}).fetchone()
         assert row is not None
+        self.clock.tell(row[2])
         return row[0], row[1]
 
 

@@ -39,9 +39,11 @@ SELECT * FROM unnest(%(workflows)s::uuid[], %(tenants)s::text[], %(events)s::tex
 SELECT tenant_id FROM api_key WHERE key_sha256 = %(digest)s AND revoked_at IS NULL
 
 -- name: outbox
--- How many messages wait for their first confirm (counted up to a limit) and the age of the oldest in seconds.
+-- How many messages wait for their first confirm (counted up to a limit), the age of the oldest in
+-- seconds, and the time.
 SELECT count(*) AS messages,
-    coalesce(extract(epoch FROM now() - min(ready_at)), 0)::float8 AS lag_seconds
+    coalesce(extract(epoch FROM now() - min(ready_at)), 0)::float8 AS lag_seconds,
+    clock_timestamp() AS now
 FROM (
     SELECT ready_at FROM step
     WHERE published_at IS NULL AND state IN ('ready', 'retrying')
