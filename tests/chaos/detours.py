@@ -9,6 +9,7 @@ from dataclasses import replace
 from tests.chaos.rig import POOLS, Rig
 from tests.chaos.scenario import Run
 from tests.chaos.supervisor import Program
+from tests.support.faults.clock import WallClock
 from tests.support.faults.commits import CommitCutter
 from tests.support.faults.confirms import ConfirmSwallower
 from tests.support.faults.network import Place, place
@@ -32,6 +33,8 @@ def apart(run: Run, *names: str) -> Iterator[Place]:
                 program, prefix=where.prefix, environment={**program.environment, **urls}
             )
         with _running(rig, programs):
+            for name in names:
+                run.supervisor.note(f"part by {where.means}", name)
             yield where
 
 
@@ -53,22 +56,46 @@ def through_swallower(run: Run, *names: str) -> Iterator[ConfirmSwallower]:
 
 
 @contextmanager
-def through_cutter(rig: Rig) -> Iterator[CommitCutter]:
+def through_cutter(run: Run) -> Iterator[CommitCutter]:
     """Everybody's connections to the database through a proxy, which takes the place of its port.
 
-    The database is restarted at both ends.
+    The database is restarted at both ends. Each cut is noted.
     """
+    rig = run.rig
     address = rig.postgres.port
+    run.supervisor.note("stop", "postgres")
     rig.postgres.stop()
     rig.postgres.port = free_port()
     rig.postgres.start()
     try:
-        with CommitCutter(rig.postgres.port, address) as cutter:
+        with CommitCutter(
+            rig.postgres.port, address, lambda: run.supervisor.note("cut a commit", "postgres")
+        ) as cutter:
+            rig.wait_until_up()
             yield cutter
     finally:
+        run.supervisor.note("stop", "postgres")
         rig.postgres.stop()
         rig.postgres.port = address
         rig.postgres.start()
+
+
+@contextmanager
+def on_a_clock(run: Run) -> Iterator[WallClock]:
+    """Every process of the product on a wall clock that can jump."""
+    rig = run.rig
+    clock = WallClock(rig.directory)
+    programs = {}
+    for name in (
+        "gateway",
+        "beat",
+        *(name for pool in POOLS for name in rig.supervisor.of_pool(pool)),
+    ):
+        program = rig.supervisor.program(name)
+        environment = {**program.environment, **clock.environment}
+        programs[name] = replace(program, environment=environment)
+    with _running(rig, programs):
+        yield clock
 
 
 def one_of_each_pool(run: Run) -> list[str]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import random
+import socket
 import threading
 from collections import Counter
+from collections.abc import Callable
 from typing import Literal
 
 from tests.support.faults.proxy import Cut, Link, Proxy
@@ -25,8 +27,12 @@ class CommitCutter(Proxy):
     the same in both cases: a connection that was reset while it waited for the answer.
     """
 
-    def __init__(self, server_port: int) -> None:
-        super().__init__(server_port)
+    def __init__(
+        self, server_port: int, port: int = 0, on_cut: Callable[[], object] = lambda: None
+    ) -> None:
+        """port: where to listen; 0 takes a free one. on_cut: called just before each cut."""
+        super().__init__(server_port, socket.create_server(("127.0.0.1", port)))
+        self._on_cut = on_cut
         self.cuts: Counter[Side] = Counter()
         self.commits = 0
         self._lock = threading.Lock()
@@ -57,6 +63,7 @@ class CommitCutter(Proxy):
                 return None
             side = self._choice.choice(self._sides)
             self.cuts[side] += 1
+            self._on_cut()
             return side
 
 
