@@ -22,7 +22,7 @@ from services.ledger.database import Ledger
 from services.ledger.dead_letters import DeadLetters
 from services.settings import Settings
 
-_AGE = re.compile(r"(\d+(?:\.\d+)?)([smhd])")
+_AGE = re.compile(r"([0-9]+(?:\.[0-9]+)?)([smhd])")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
