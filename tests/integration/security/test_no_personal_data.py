@@ -6,8 +6,11 @@ from collections.abc import Iterator
 
 import pytest
 
+from services.adapters.webhook import signature
+from services.handlers.ports import Delivery
 from tests.integration.security.watched import (
     PERSONAL,
+    SECRET,
     Watched,
     live_through_failures,
     watched_cluster,
@@ -92,3 +95,15 @@ def test_an_answer_quotes_no_row(watched: Watched) -> None:
     assert "constraint" not in fault
     assert _leaks([fault]) == []
     assert not any("key-0001" in answer for answer in watched.answers)
+
+
+def test_a_call_that_is_made_again_keeps_its_id(watched: Watched) -> None:
+    """The receiver knows the second attempt by its id; each is signed with a time of its own."""
+    first, second = watched.webhook.received[:2]
+    assert first.headers["webhook-id"] == second.headers["webhook-id"]
+    assert first.body == second.body
+    assert first.headers["webhook-timestamp"] < second.headers["webhook-timestamp"]
+    for call in (first, second):
+        delivery = Delivery(call.headers["webhook-id"], "", SECRET, call.body)
+        signed = signature(delivery, call.headers["webhook-timestamp"])
+        assert call.headers["webhook-signature"] == signed

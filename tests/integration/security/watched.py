@@ -115,7 +115,7 @@ def watched_cluster(node: PrivateRabbitMQ, database_url: str, directory: Path) -
         mails = stack.enter_context(mail_server())
         mails.answers["RCPT"] = f"550 5.1.1 <{PERSON['email']}>: no such user"
         webhook = stack.enter_context(http_server(_quote_once_then(500, 400)))
-        outlier_api = stack.enter_context(http_server(lambda got: (422, {}, got.body)))
+        outlier_api = stack.enter_context(http_server(_refuse_quoting))
         with psycopg.connect(database_url) as connection:
             connection.execute(
                 "UPDATE tenant SET webhook_url = %s, webhook_secret = %s",
@@ -184,6 +184,10 @@ def _prepare(database_url: str) -> None:
         connection.execute("ALTER TABLE reported_login ADD CHECK (auth_method <> 'no report')")
 
 
+def _refuse_quoting(got: Received) -> tuple[int, dict[str, str], bytes]:
+    return 422, {}, got.body
+
+
 def _quote_once_then(first: int, later: int) -> Any:
     seen: set[str] = set()
 
@@ -209,7 +213,8 @@ def _tapped(node: PrivateRabbitMQ) -> Iterator[None]:
         yield
     finally:
         with Connection(url) as connection:
-            connection.default_channel.queue_delete(_TAP)
+            closing: Any = connection.default_channel
+            closing.queue_delete(_TAP)
 
 
 @contextmanager
