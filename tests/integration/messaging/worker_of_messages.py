@@ -104,7 +104,7 @@ def _stock_worker(broker_url: str, result_url: str) -> None:
 def _our_worker(pool: str) -> None:
     app, current = worker_of_tests.configured(), settings.load()
     # The product's own steps, for the reconciler's probe.
-    register_steps(app, load(), make_wiring(app, current))
+    register_steps(app, load(), make_wiring(app, current, load()))
     register(app, pool)
     app.runner = replace(app.runner, failpoints=current.failpoints)
     app.worker_main([*celery_arguments(load(), pool), "--loglevel=WARNING", "-E"])
