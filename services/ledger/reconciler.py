@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
+from uuid import UUID
 
 from celery import Celery, states
 from celery.app.task import Context
@@ -32,7 +33,7 @@ MOST_REPUBLISHED = 5
 
 REPUBLISHED_A_SWEEP = 500
 _ENDED_A_SWEEP = 2_000
-_BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
+_BEGINNING = (datetime(1970, 1, 1, tzinfo=UTC), UUID(int=0))
 
 
 class Lost(DoorbellError):
@@ -111,9 +112,16 @@ class Reconciler:
         error = Lost()
         logger.error("step %s (%s) is given up: %s", message.step_id, message.task, error)
         unit = Unit(step_id=message.step_id)
-        request = Context({**message.headers, **message.embed()}, args=(), kwargs={})
-        with unit.active():
-            self._app.backend.mark_as_failure(message.step_id, error, request=request)
+        request = {**message.headers, **message.embed(), "delivery_info": {}}
+        try:
+            with unit.active():
+                self._app.backend.mark_as_failure(
+                    message.step_id, error, request=Context(request, args=(), kwargs={})
+                )
+        except Exception:
+            # Without its callbacks rather than not at all: one step must not stop all repair.
+            logger.exception("nobody could be told that step %s is lost", message.step_id)
+            unit = Unit(step_id=message.step_id)
         unit.results.setdefault(message.step_id, _nothing(message))
         return unit
 
@@ -127,7 +135,7 @@ class Reconciler:
         """End those of the next open workflows of which every step has ended."""
         patience = max(self._deadlines.values(), default=0.0)
         rows = repair.open_workflows(connection, self._looked_until, patience, _ENDED_A_SWEEP)
-        self._looked_until = rows[-1]["accepted_at"] if rows else _BEGINNING
+        self._looked_until = (rows[-1]["accepted_at"], rows[-1]["id"]) if rows else _BEGINNING
         forgotten = repair.finished_but_open(connection, [row["id"] for row in rows])
         ended = store.finish_workflows(connection, forgotten)
         for workflow_id, state in ended:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 from psycopg import Connection
 from psycopg.rows import dict_row
@@ -77,10 +78,17 @@ def forget_probes(connection: Connection[Any]) -> None:
 
 
 def open_workflows(
-    connection: Connection[Any], after: datetime, older_than: float, limit: int
+    connection: Connection[Any], after: tuple[datetime, UUID], older_than: float, limit: int
 ) -> list[Row]:
-    """Up to `limit` open workflows that were accepted after `after` and `older_than` seconds ago."""
-    return _run(connection, "open_workflows", after=after, older_than=older_than, limit=limit)
+    """Up to `limit` open workflows behind that place, accepted `older_than` seconds ago; many share a moment."""
+    return _run(
+        connection,
+        "open_workflows",
+        after=after[0],
+        after_id=after[1],
+        older_than=older_than,
+        limit=limit,
+    )
 
 
 def finished_but_open(connection: Connection[Any], workflow_ids: list[Any]) -> list[Any]:

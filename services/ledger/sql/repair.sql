@@ -63,9 +63,9 @@ WHERE task = 'maintenance.probe' AND ready_at < now() - interval '1 hour'
 -- name: open_workflows
 -- The next open workflows by the time of their acceptance, to be looked at in turn.
 SELECT id, accepted_at FROM workflow
-WHERE state = 'accepted' AND accepted_at > %(after)s
+WHERE state = 'accepted' AND (accepted_at, id) > (%(after)s, %(after_id)s)
   AND accepted_at < now() - make_interval(secs => %(older_than)s)
-ORDER BY accepted_at LIMIT %(limit)s
+ORDER BY accepted_at, id LIMIT %(limit)s
 
 -- name: finished_but_open
 -- Workflows of which no step can go on, although nobody has ended them.
