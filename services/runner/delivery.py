@@ -18,7 +18,11 @@ JSON = "application/json"
 
 @dataclass(slots=True)
 class Delivery:
-    """A delivered message. `outcome` is set once the handler of an I/O step has answered."""
+    """A delivered message.
+
+    `outcome` is set once the handler of an I/O step has answered; `on_answered`
+    is called when the message has been acked or rejected.
+    """
 
     id: str
     task: str
@@ -33,6 +37,7 @@ class Delivery:
     received_at: float = field(default_factory=monotonic)
     began_at: datetime | None = None
     is_counted: bool = False
+    on_answered: Callable[[], object] | None = None
 
     @property
     def is_redelivered(self) -> bool:

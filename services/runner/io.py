@@ -8,7 +8,6 @@ import logging
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
 from datetime import UTC, datetime
 from time import monotonic
 from typing import Any
@@ -114,13 +113,23 @@ class IoStyle:
         task.add_done_callback(self._running.discard)
 
     async def _handle(self, delivery: Delivery) -> None:
-        async with self._suspects if delivery.is_suspect else nullcontext():
-            try:
-                if await self._admit(delivery):
-                    delivery.outcome = await self._call(delivery)
-            except psycopg.Error as error:
-                # Not the connection's fault: the commit meets the same and decides.
-                delivery.outcome = Failed(error)
+        if not delivery.is_suspect:
+            await self._run(delivery)
+            return
+        # Until it is acked: the next one may kill the process, and this one would be blamed again.
+        async with self._suspects:
+            answered = asyncio.Event()
+            delivery.on_answered = lambda: self._loop.call_soon_threadsafe(answered.set)
+            await self._run(delivery)
+            await answered.wait()
+
+    async def _run(self, delivery: Delivery) -> None:
+        try:
+            if await self._admit(delivery):
+                delivery.outcome = await self._call(delivery)
+        except psycopg.Error as error:
+            # Not the connection's fault: the commit meets the same and decides.
+            delivery.outcome = Failed(error)
         self._committing.submit(delivery)
 
     async def _admit(self, delivery: Delivery) -> bool:

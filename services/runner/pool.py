@@ -171,7 +171,11 @@ class StepPool(BasePool):
         seconds = monotonic() - delivery.received_at
         self._metrics.finished(label, finished.outcome, seconds, self._in_flight)
         self._failpoints.hit("before_ack", delivery.task)
-        delivery.on_success(finished.answer)
+        try:
+            delivery.on_success(finished.answer)
+        finally:
+            if delivery.on_answered is not None:
+                delivery.on_answered()
 
     def _on_wake(self) -> None:
         try:
