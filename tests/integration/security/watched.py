@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -147,7 +148,7 @@ def watched_cluster(node: PrivateRabbitMQ, database_url: str, directory: Path) -
         stack.enter_context(_tapped(node))
         wait_until(cluster.is_up, _SECONDS, "the gateway")
         for pool in load().pools:
-            wait_until(lambda pool=pool: cluster.consumers(pool), _SECONDS, pool)
+            wait_until(partial(cluster.consumers, pool), _SECONDS, pool)
         stack.enter_context(_heard(watched))
         yield watched
 
