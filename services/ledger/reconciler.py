@@ -135,7 +135,8 @@ class Reconciler:
         """End those of the next open workflows of which every step has ended."""
         patience = max(self._deadlines.values(), default=0.0)
         rows = repair.open_workflows(connection, self._looked_until, patience, _ENDED_A_SWEEP)
-        self._looked_until = (rows[-1]["accepted_at"], rows[-1]["id"]) if rows else _BEGINNING
+        is_full = len(rows) == _ENDED_A_SWEEP
+        self._looked_until = (rows[-1]["accepted_at"], rows[-1]["id"]) if is_full else _BEGINNING
         forgotten = repair.finished_but_open(connection, [row["id"] for row in rows])
         ended = store.finish_workflows(connection, forgotten)
         for workflow_id, state in ended:
