@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import os
+import signal
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from urllib.parse import quote
 
@@ -23,6 +25,21 @@ def restart_broker(run: Run, is_killed: bool) -> None:
     run.rig.node.kill() if is_killed else run.rig.node.stop()
     run.rig.node.start()
     run.back("rabbitmq")
+
+
+@contextmanager
+def suspended_broker(rig: Rig) -> Iterator[None]:
+    """The broker stands still: it takes what is sent to it no further than its socket."""
+    pid = int(rig.node.control("eval", "list_to_integer(os:getpid()).").strip())
+    rig.supervisor.note("suspend", "rabbitmq")
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        # It may have been killed meanwhile.
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGCONT)
+        rig.supervisor.note("back", "rabbitmq")
 
 
 def restart_database(run: Run, is_killed: bool, away_seconds: float) -> None:
@@ -101,3 +118,12 @@ def mail_badly(run: Run, manner: mail_front.Manner, seconds: float) -> None:
 def arm_any(run: Run) -> None:
     """Have some process die at some failpoint when it gets there."""
     run.rig.arm(*run.dice.choice(run.rig.failpoints))
+
+
+def for_a_moment(condition: Callable[[], object], seconds: float = 2.0) -> bool:
+    """Wait a little for something that need not come; whether it did."""
+    try:
+        wait_until(condition, seconds)
+    except AssertionError:
+        return False
+    return True

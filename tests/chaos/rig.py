@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
@@ -135,10 +134,13 @@ class Rig:
         again = sum(int(q.get("message_stats", {}).get("redeliver", 0)) for q in queues)
         return again - self.execute("started_again")
 
+    def purge(self, queue: str) -> None:
+        """Have the broker forget what waits in a queue."""
+        self.node.manage("DELETE", f"queues/doorbell/{queue}/contents")
+
     def purge_dead_letters(self) -> None:
-        for queue in POOLS:
-            with contextlib.suppress(RuntimeError):
-                self.node.manage("DELETE", f"queues/doorbell/{queue}.dead/contents")
+        for queue in load().queues:
+            self.purge(f"{queue}.dead")
 
     def keep_logs(self, directory: Path) -> None:
         """Copy what the processes have printed to `directory`."""

@@ -6,6 +6,7 @@ from tests.chaos import faults
 from tests.chaos.scenario import Run, scenario
 
 _ALARM_SECONDS = 10.0
+_SUSPENDED_SECONDS = 12.0
 
 
 @scenario("stop-broker", rate=15)
@@ -20,6 +21,14 @@ def kill_broker(run: Run) -> None:
     """The broker is killed and started again."""
     run.until_sent(0.3)
     faults.restart_broker(run, is_killed=True)
+
+
+@scenario("suspend-broker", rate=15)
+def suspend_broker(run: Run) -> None:
+    """The broker stands still for longer than a publisher waits for its confirm, and goes on."""
+    run.until_sent(0.2)
+    with faults.suspended_broker(run.rig):
+        run.pause(_SUSPENDED_SECONDS)
 
 
 @scenario("close-connections")

@@ -19,3 +19,21 @@ WHERE datname = current_database() AND pid <> pg_backend_pid()
 -- name: started_again
 -- How often redelivered steps were run: those that had not been done before.
 SELECT coalesce(sum(redeliveries), 0) FROM step
+
+-- name: age
+-- Have everything in the ledger happen so many seconds earlier: patience without waiting.
+UPDATE step SET
+    ready_at = ready_at - make_interval(secs => %(seconds)s),
+    published_at = published_at - make_interval(secs => %(seconds)s),
+    started_at = started_at - make_interval(secs => %(seconds)s),
+    finished_at = finished_at - make_interval(secs => %(seconds)s)
+
+-- name: published
+-- How many steps of these events' workflows have a message that counts as published.
+SELECT count(*) FROM step AS s JOIN workflow AS w ON w.id = s.workflow_id
+WHERE w.event_id = %(event)s AND s.published_at IS NOT NULL
+
+-- name: probes
+-- How many probes have passed through a queue.
+SELECT count(*) FROM step
+WHERE task = 'maintenance.probe' AND queue = %(queue)s AND state = 'done'
