@@ -100,26 +100,23 @@ RETURNING j.id
 
 -- name: reopen_steps
 -- What was planned and blocked behind these steps, unless it is behind another failure too.
-WITH RECURSIVE behind AS (
-    SELECT s.id, s.workflow_id FROM step s
-    WHERE s.workflow_id = ANY(%(workflows)s) AND s.after && %(ids)s AND s.state = 'blocked'
+WITH RECURSIVE own AS MATERIALIZED (
+    SELECT id, state, after FROM step WHERE workflow_id = ANY(%(workflows)s)
+), behind AS (
+    SELECT id FROM own WHERE after && %(ids)s
     UNION
-    SELECT s.id, s.workflow_id FROM step s
-    JOIN behind b ON s.workflow_id = b.workflow_id AND s.after @> ARRAY[b.id]
-    WHERE s.state = 'blocked'
+    SELECT s.id FROM own s JOIN behind b ON s.after @> ARRAY[b.id] WHERE s.state = 'blocked'
 ), held AS (
-    SELECT s.id, s.workflow_id FROM step s
-    JOIN step f ON s.workflow_id = f.workflow_id AND s.after @> ARRAY[f.id]
-    WHERE f.workflow_id = ANY(%(workflows)s) AND f.state IN ('failed', 'dead')
+    SELECT s.id FROM own s JOIN own f ON f.state IN ('failed', 'dead') AND s.after @> ARRAY[f.id]
     UNION
-    SELECT s.id, s.workflow_id FROM step s
-    JOIN held h ON s.workflow_id = h.workflow_id AND s.after @> ARRAY[h.id]
+    SELECT s.id FROM own s JOIN held h ON s.after @> ARRAY[h.id]
+), wanted AS (
+    SELECT id FROM behind UNION SELECT unnest(%(ids)s::text[]) EXCEPT SELECT id FROM held
 )
 UPDATE step SET
     state = 'planned', status = 'PENDING', reason = NULL, result = NULL, traceback = NULL,
     children = NULL, finished_at = NULL
-WHERE state = 'blocked' AND position IS NOT NULL
-  AND (id IN (SELECT id FROM behind) OR id = ANY(%(ids)s)) AND id NOT IN (SELECT id FROM held)
+WHERE id = ANY(ARRAY(SELECT id FROM wanted)) AND state = 'blocked' AND position IS NOT NULL
 
 -- name: forget_blocked
 -- Blocked steps that nobody planned are there for their result alone; they appear again when they are sent.
