@@ -147,6 +147,9 @@ class PostgresTransaction:
     def give_up_notice(self, notice_id: UUID, state: Literal["failed", "superseded"]) -> bool:
         return bool(self._run("give_up_notice", notice_id=notice_id, state=state))
 
+    def settle_sent(self, receipts: Mapping[UUID, str]) -> None:
+        self._run("settle_sent", notice_ids=list(receipts), receipts=list(receipts.values()))
+
     def record_receipts(self, notice_ids: Sequence[UUID]) -> AbstractSet[UUID]:
         rows = self._run("record_receipts", notice_ids=list(notice_ids))
         return {row["notice_id"] for row in rows}

@@ -190,6 +190,10 @@ class Transaction(Protocol):
         """Try it no more; false if it is sent, or given up already. Locks the notice."""
         ...
 
+    def settle_sent(self, receipts: Mapping[UUID, str]) -> None:
+        """Mark notices as sent that their receivers took; superseded ones stay what they are."""
+        ...
+
     def record_receipts(self, notice_ids: Sequence[UUID]) -> AbstractSet[UUID]:
         """Enter sent notices into the list of receipts once; the ids that are in it."""
         ...

@@ -11,12 +11,19 @@ from services.handlers.notify_user import channels, new_notice
 from services.handlers.ports import NewNotice, Notice, Transaction
 
 
-def record_receipts(notice_ids: Sequence[UUID], tx: Transaction) -> Sequence[Outcome]:
-    """Enter each delivered notice into the list of receipts, once."""
-    recorded = tx.record_receipts(notice_ids)
+def record_receipts(receipts: Sequence[tuple[UUID, str]], tx: Transaction) -> Sequence[Outcome]:
+    """Enter each delivered notice into the list of receipts, once.
+
+    receipts: what the receivers answered. It also proves the sending of a notice
+    that a database put back to an earlier moment knows as under way only.
+    """
+    recorded = tx.record_receipts([notice_id for notice_id, _ in receipts])
+    if forgotten := {key: text for key, text in receipts if key not in recorded}:
+        tx.settle_sent(forgotten)
+        recorded |= tx.record_receipts(list(forgotten))
     return [
         Done({"notice_id": str(notice_id), "recorded": notice_id in recorded})
-        for notice_id in notice_ids
+        for notice_id, _ in receipts
     ]
 
 

@@ -32,7 +32,7 @@ def register(steps: Steps, wiring: Wiring) -> None:
     @steps.batch("notifications.record_receipt")
     def record_receipt(receipts: Sequence[Wire], tx: Transaction) -> Sequence[Outcome]:
         """`link` of `deliver_notice`: the receiver took it."""
-        return record_receipts([UUID(receipt["notice_id"]) for receipt in receipts], tx)
+        return record_receipts([(UUID(r["notice_id"]), r["receipt"]) for r in receipts], tx)
 
     @steps.batch("notifications.try_next_channel")
     def try_next_channel(notice_ids: Sequence[str], tx: Transaction) -> Sequence[Outcome]:

@@ -70,6 +70,16 @@ SET state = 'recorded', error = %(error)s, lease_until = NULL
 WHERE id = %(notice_id)s AND state = 'sending'
 RETURNING id;
 
+-- name: settle_sent
+-- Notices that their receivers took, as the receipts say: the database was put back in between.
+UPDATE notice
+SET
+    state = 'sent', sent_at = clock_timestamp(), receipt = told.receipt, error = NULL,
+    lease_until = NULL
+FROM unnest(%(notice_ids)s::uuid[], %(receipts)s::text[]) AS told (id, receipt)
+WHERE notice.id = told.id AND notice.state IN ('recorded', 'sending', 'failed')
+RETURNING notice.id;
+
 -- name: give_up_notice
 -- Try a notice no more, unless it is sent or given up already.
 UPDATE notice

@@ -274,15 +274,30 @@ def test_a_sent_notice_is_never_given_up(world: World, post: Post) -> None:
 
 
 def test_a_receipt_is_recorded_once(world: World, post: Post) -> None:
-    """The list of receipts has one row for a delivered notice and none for another."""
+    """The list of receipts has one row for a delivered notice and none for one that gave way to another."""
+    world.give_webhook("https://example.org/")
     notice_id = _one_notice(world)
-    waiting = _one_notice(world, user_agent=SAFARI, device_cookie="another")
+    given_up = _one_notice(world, user_agent=SAFARI, device_cookie="another")
+    _next(world, given_up)
     post.deliver(notice_id)
     for _ in range(2):
         with world.begin() as tx:
-            outcomes = record_receipts([UUID(notice_id), UUID(waiting)], tx)
+            outcomes = record_receipts([(UUID(notice_id), "250"), (UUID(given_up), "250")], tx)
         assert [o.result["recorded"] for o in outcomes if isinstance(o, Done)] == [True, False]
     assert world.rows("SELECT notice_id FROM receipt") == [(UUID(notice_id),)]
+
+
+def test_a_receipt_proves_a_sending_that_the_database_forgot(world: World) -> None:
+    """A database that was put back knows the intent alone; the message of the next step knows the rest."""
+    notice_id = _one_notice(world)
+    with world.begin() as tx:
+        assert tx.claim_notice(UUID(notice_id), 20)
+    with world.begin() as tx:
+        (outcome,) = record_receipts([(UUID(notice_id), "250 taken")], tx)
+    assert isinstance(outcome, Done)
+    assert outcome.result["recorded"]
+    assert _state(world, notice_id) == "sent"
+    assert world.rows("SELECT receipt FROM receipt") == [("250 taken",)]
 
 
 def test_a_notice_that_was_erased_is_refused(post: Post) -> None:
