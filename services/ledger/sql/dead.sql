@@ -61,7 +61,8 @@ UPDATE step AS s SET
     task = coalesce(s.task, u.task), queue = u.queue, state = 'ready', status = 'PENDING',
     message = u.message, generation = u.generation, retries = 0, redeliveries = 0, republished = 0,
     reason = NULL, result = NULL, traceback = NULL, children = NULL, due_at = NULL,
-    ready_at = now(), published_at = NULL, finished_at = NULL, dropped_at = NULL
+    ready_at = now(), published_at = NULL, finished_at = NULL, dropped_at = NULL,
+    lease_until = NULL
 FROM unnest(%(ids)s::text[], %(tasks)s::text[], %(queues)s::text[], %(messages)s::json[],
             %(generations)s::int[]) AS u(id, task, queue, message, generation)
 WHERE s.id = u.id
