@@ -110,5 +110,7 @@ POISON: dict[str, Poison] = {
         arguments("{id}", embed={"chord": _BODY}),
         headers={"group": "group-of-poison", "group_index": "first"},
     ),
-    "a count of deliveries that is a word": Poison(DONE, headers={"x-delivery-count": "many"}),
+    "a count of deliveries that is a word": Poison(
+        UNREADABLE, headers={"x-delivery-count": "many"}
+    ),
 }

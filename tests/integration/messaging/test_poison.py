@@ -29,8 +29,9 @@ class Neighbours:
     def __init__(self, bench: Bench, style: str) -> None:
         self.bench = bench
         # In flight for longer than a call needs to kill its process.
-        word = "ok" if style == "batch" else "linger"
-        self.items = [f"{word} {uuid4().hex[:8]}" for _ in range(NEIGHBOURS)]
+        first = "ok" if style == "batch" else "linger"
+        words = [first] * (NEIGHBOURS // 2) + ["ok"] * (NEIGHBOURS // 2)
+        self.items = [f"{word} {uuid4().hex[:8]}" for word in words]
         self._task = TASKS[style]
         self.ids: list[str] = []
         if style == "batch":
