@@ -377,6 +377,21 @@ def test_a_pools_user_may_not_read_dead_letters(
     assert operate("dead", "list", "--ledger-only")[1]["total"] == 1
 
 
+def test_without_a_broker_the_ledger_can_still_be_asked(
+    bench: Bench, operate: Operate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What needs the broker says that it is away, and changes nothing."""
+    step_id, _ = _given_up(bench, *_names(1))
+    monkeypatch.setenv("DOORBELL_BROKER_URL", "pyamqp://operator:x@127.0.0.1:1/doorbell")
+
+    assert operate("dead", "list", "--ledger-only")[1]["total"] == 1
+    for command in ("list", "show", "replay", "drop"):
+        code, complaint = operate("dead", command, *([] if command == "list" else [step_id]))
+        assert code == 3
+        assert "the broker does not answer" in complaint
+    assert bench.state(step_id) == "dead"
+
+
 def test_two_operators_at_once_do_no_harm(idle: Bench, operate: Operate) -> None:
     """While one holds the letters, another sees fewer; all return to their places."""
     names = _names(3)

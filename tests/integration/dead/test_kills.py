@@ -71,9 +71,10 @@ def test_a_killed_replay_is_finished_by_the_next(
         assert told["problems"][0]["problem"].startswith("it is ")
         # Nobody runs a relay here: after its grace it publishes what the killed one could not.
         wait_until(lambda: relay_once(bench.app.ledger) or bench.is_quiet(), SECONDS)
-    wait_until(lambda: bench.seen(f"ran {name}-c") == 1, SECONDS)
+    expected = {name: 2, f"{name}-b": 1, f"{name}-c": 1}
+    wait_until(lambda: bench.runs(*expected) == expected, SECONDS)
     wait_until(bench.is_quiet, SECONDS)
-    assert bench.seen(f"ran {name}") == 2
+    assert bench.runs(*expected) == expected
     assert bench.value("SELECT generation FROM step WHERE id = %s", step_id) == 2
     if workflow is not None:
         bench.ended(workflow, "done")

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid4
 
+import pytest
 from celery import chain
 
 from routing.load import load
@@ -124,6 +125,20 @@ def test_one_that_is_killed_goes_on_where_it_was(idle: Bench, operate: Operate) 
     for name, workflow in workflows.items():
         idle.ended(workflow, "done")
         assert idle.seen(f"ran {name}") == 1
+
+
+def test_a_broker_that_is_away_gets_nothing(
+    idle: Bench, operate: Operate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It says so, and every step still counts as published when it was."""
+    _accept(idle, 3)
+    before = idle.rows("SELECT id, published_at FROM step ORDER BY id")
+    monkeypatch.setenv("DOORBELL_BROKER_URL", "pyamqp://operator:x@127.0.0.1:1/doorbell")
+
+    code, complaint = operate("ledger", "republish", "--older-than", "0s")
+    assert code == 3
+    assert "the broker does not answer" in complaint
+    assert idle.rows("SELECT id, published_at FROM step ORDER BY id") == before
 
 
 def test_a_step_without_a_message_is_counted(idle: Bench, operate: Operate) -> None:
