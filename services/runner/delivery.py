@@ -20,7 +20,8 @@ JSON = "application/json"
 class Delivery:
     """A delivered message.
 
-    `outcome` is set once the handler of an I/O step has answered; `on_answered`
+    `outcome` is set once the handler of an I/O step has answered, `is_committing`
+    before its end is committed (the answer to which may get lost); `on_answered`
     is called when the message has been acked or rejected.
     """
 
@@ -37,6 +38,7 @@ class Delivery:
     received_at: float = field(default_factory=monotonic)
     began_at: datetime | None = None
     is_counted: bool = False
+    is_committing: bool = False
     on_answered: Callable[[], object] | None = None
 
     @property

@@ -239,6 +239,8 @@ class Executor:
         echoes = self._echoes(connection, sorted_.settled)
         if settled.fired:
             self._hit("after_join", deliveries)
+        for each in traced:
+            each.delivery.is_committing = True
         connection.commit()
         self._hit("after_commit", deliveries)
         if settled.fired:
@@ -368,8 +370,9 @@ class Executor:
             self._rollback()
 
     def _answer_again(self, delivery: Delivery, state: str, row: dict[str, Any]) -> Finished:
-        # A copy that is not redelivered need not be dead-lettered: the one that ran was, or will be.
-        if state in ("failed", "dead") and delivery.is_redelivered:
+        # A second copy need not be dead-lettered: the one that ran was, or will be.
+        is_copy = not (delivery.is_redelivered or delivery.is_committing)
+        if state in ("failed", "dead") and not is_copy:
             error = self._app.backend.get_result(delivery.id)
             try:
                 raise error if isinstance(error, Exception) else RuntimeError(str(error))

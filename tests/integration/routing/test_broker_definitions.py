@@ -86,7 +86,12 @@ CHANGES: dict[str, tuple[list[Manage], list[str]]] = {
     "wrong arguments": (
         [
             ("DELETE", "queues/doorbell/maintenance.dead", None),
-            ("PUT", "queues/doorbell/maintenance.dead", {"durable": True}),
+            (
+                "PUT",
+                "queues/doorbell/maintenance.dead",
+                # RabbitMQ 4 would name the type by itself, 3.10 not.
+                {"durable": True, "arguments": {"x-queue-type": "classic"}},
+            ),
         ],
         [
             (
@@ -98,7 +103,7 @@ CHANGES: dict[str, tuple[list[Manage], list[str]]] = {
                 "should be 'reject-publish'"
             ),
             (
-                "different queue maintenance.dead: argument x-queue-type is 'not set', "
+                "different queue maintenance.dead: argument x-queue-type is 'classic', "
                 "should be 'quorum'"
             ),
             "missing binding doorbell.dead -> queue maintenance.dead with key maintenance",
@@ -212,6 +217,8 @@ CHANGES: dict[str, tuple[list[Manage], list[str]]] = {
 def test_each_change_is_named(broker: PrivateRabbitMQ, change: str) -> None:
     """Whatever is changed on the broker, verifying names it, and names nothing else."""
     steps, expected = CHANGES[change]
+    if change == "transient queue too many" and broker.version >= (4,):
+        pytest.skip("RabbitMQ 4.3 has no such queues any more")
     for method, path, body in steps:
         broker.manage(method, path, body)
     found = [str(difference) for difference in differences(TOPOLOGY, administrator(broker))]

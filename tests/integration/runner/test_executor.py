@@ -6,18 +6,22 @@ import json
 import threading
 from collections.abc import Callable, Sequence
 from typing import Any
+from urllib.parse import urlsplit
 from uuid import uuid4
 
 import psycopg
 import pytest
 
-from services.domain.outcome import Done, Outcome
+from services.domain.errors import Refused
+from services.domain.outcome import Done, Failed, Outcome
+from services.ledger.database import Ledger
 from services.runner.delivery import Delivery
 from services.runner.executor import Executor, Finished
 from services.runner.failpoints import Failpoints
 from services.runner.task import Steps
 from tests.integration.runner.conftest import VHOST, Bench
 from tests.integration.runner.worker_of_tests import POLICY
+from tests.support.faults.commits import CommitCutter
 
 
 def delivery_of(bench: Bench, task: str, redelivered: bool, **embedded: Any) -> Delivery:
@@ -111,3 +115,28 @@ def test_a_stopping_process_hands_nothing_back(batch: Bench) -> None:
     assert not finished
     assert not executor.admit(delivery)
     assert batch.rows("SELECT 1 FROM step WHERE id = %s", delivery.id) == []
+
+
+def test_a_failure_whose_commit_was_not_answered_is_dead_lettered(batch: Bench) -> None:
+    """The step is found failed when it is tried again, by the very delivery that failed it."""
+    finished: list[Finished] = []
+    server = urlsplit(batch.database_url)
+    with CommitCutter(server.port or 5432) as cutter:
+        place = server.netloc.replace(f":{server.port}", f":{cutter.port}")
+        ledger = Ledger(batch.app, server._replace(netloc=place).geturl())
+        executor = Executor(
+            batch.app, ledger, lambda c: c, "test", Failpoints(), finished.append, threading.Event()
+        )
+        outcomes: list[Outcome] = [Done({}), Failed(Refused("no"))]
+        name = step(batch, lambda _: outcomes.pop(0))
+        deliveries = [delivery_of(batch, name, redelivered=False) for _ in range(2)]
+        # The second commit is the failure's.
+        cutter.cut_commits(every=2, sides=("after",))
+        for delivery in deliveries:
+            executor.run([delivery])
+        assert cutter.cuts == {"after": 1}
+        executor.close()
+
+    assert [each.answer[0] for each in finished] == [0, 1]
+    rows = batch.rows("SELECT state, attempts FROM step WHERE id = %s", deliveries[1].id)
+    assert rows == [("failed", 1)]
