@@ -1,14 +1,17 @@
 # What people do with Doorbell on one machine. Each target calls one script; the work is done there.
 .DEFAULT_GOAL := help
-.PHONY: help demo up down status test test-chaos test-compose bench lint lock
+.PHONY: help demo up down status test test-chaos chaos test-rabbitmq4 test-compose bench lint lock
 
 # Processes of a pool, where not one: make up PROCESSES="device_checks=2 db_writes=2"
 PROCESSES ?=
+# Of the long chaos run.
+LOGINS ?= 2000
+SEEDS ?= 1 2
 LOCAL = .venv/bin/python -m deploy.local
 IF_SET_UP = test -x .venv/bin/python || { echo "nothing was set up yet: make up"; exit 0; };
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: ## set everything up, start the cluster, replay the sample logins, say what happened
 	@deploy/local/setup
@@ -27,9 +30,18 @@ status: ## how each process is
 test: ## linters, types, and all tests that take minutes, on services of their own
 	@deploy/local/test
 
-test-chaos: ## worker processes killed at every point between handler and ack
+test-chaos: ## every part killed, stopped, cut off and filled up under load; nothing lost, nothing doubled
 	@deploy/local/setup --dev
 	@.venv/bin/python -m pytest --timeout 300 tests/chaos
+
+chaos: ## the long run: every scenario with LOGINS logins for each of SEEDS; writes its table (an hour and more)
+	@deploy/local/setup --dev
+	@.venv/bin/python -m tests.chaos --logins "$(LOGINS)" --seed $(SEEDS) --table deploy/chaos.md
+
+test-rabbitmq4: ## messaging, routing and kill points on Debian 13's RabbitMQ 4 (as root)
+	@deploy/local/setup --dev
+	@.venv/bin/python -m tests.support.debian13 --timeout 300 tests/integration/messaging tests/integration/routing \
+		tests/chaos/test_kill_points.py
 
 test-compose: ## docker-compose.yml on a real engine, with Compose 1.29 and v2 (as root)
 	@tests/compose/run
