@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 
 from tests.chaos import detours
@@ -11,6 +12,9 @@ from tests.support.faults.network import dropped
 
 _PARTED_SECONDS = 45.0
 """Longer than two heartbeats of 20 s, and than the 25 s after which the ledger's connections give up."""
+
+_GIVEN_UP_SECONDS = 45.0
+"""In which the broker must have noticed, after that."""
 
 _CONFIRMLESS_SECONDS = 15.0
 _EVERY = 7
@@ -58,9 +62,20 @@ def _part(run: Run, *services: str) -> None:
         before = _said(run, names)
         with dropped(where, *services):
             run.pause(_PARTED_SECONDS)
-            run.kept["gone"] = sum(run.rig.consumers(pool) == 1 for pool in POOLS)
+            if "broker" in services:
+                run.kept["gone"] = _wait_until_given_up(run)
         run.rig.wait_until_up()
         run.kept["said"] = _said(run, names) - before
+
+
+def _wait_until_given_up(run: Run) -> int:
+    """How many pools the broker knows with one process alone; it looks for heartbeats now and then."""
+    deadline = time.monotonic() + _GIVEN_UP_SECONDS
+    while True:
+        gone = sum(run.rig.consumers(pool) == 1 for pool in POOLS)
+        if gone == len(POOLS) or time.monotonic() > deadline:
+            return gone
+        run.pause(0.5)
 
 
 def _said(run: Run, names: Sequence[str]) -> int:
