@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -41,8 +42,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(shared: _Shared, scenario: Scenario, seed: int, options: argparse.Namespace) -> Result:
     with shared.rig_for(scenario) as rig:
+        began = time.monotonic()
         findings = execute(rig, scenario, seed, options.logins, options.rate)
-        result = Result(scenario.name, seed, findings)
+        result = Result(scenario.name, seed, findings, time.monotonic() - began)
         print(line(result), flush=True)
         if not result.is_well:
             print(findings.explain(), file=sys.stderr, flush=True)

@@ -79,6 +79,8 @@ def execute(
     load.wait()
     evidence = watch.evidence(reports, scenario.api_may_fail, scenario.may_hold_off)
     found = judge(evidence, seconds)
+    if scenario.answers_within is not None:
+        found.expect_answers_within(scenario.answers_within)
     for problem in scenario.check(run) if scenario.check else []:
         found.object(problem)
     return found

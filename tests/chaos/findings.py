@@ -54,6 +54,13 @@ class Findings:
         self.problems.append(problem)
         self.suspects.update(dict.fromkeys(workflow_ids))
 
+    def expect_answers_within(self, seconds: float) -> None:
+        """The gateway had to accept logins in this time all along."""
+        if self.slowest_answer > seconds:
+            self.object(
+                f"the gateway took {self.slowest_answer:.1f} s, more than {seconds:g}, for a 202"
+            )
+
     @property
     def is_well(self) -> bool:
         return not self.problems

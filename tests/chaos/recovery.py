@@ -49,7 +49,7 @@ def _first_done(steps: Sequence[Row], since: float) -> float | None:
     waited = [
         step["finished_at"] - since
         for step in steps
-        if step["state"] == "done" and (step["ready_at"] or since) < since < step["finished_at"]
+        if step["state"] == "done" and (step["waits_since"] or since) < since < step["finished_at"]
     ]
     return min(waited, default=None)
 
@@ -63,6 +63,6 @@ def _taken_up(steps: Sequence[Row], process: str, since: float) -> float | None:
         if step["queue"] == pool
         and step["redeliveries"]
         and step["started_at"]
-        and (step["ready_at"] or since) < since < step["started_at"]
+        and (step["waits_since"] or since) < since < step["started_at"]
     ]
     return min(again, default=None)

@@ -72,6 +72,7 @@ class Scenario:
     rate: logins a second. mixture: what the logins are like.
     may_hold_off: the gateway may answer 503, for the database is away for a while.
     api_may_fail: the outlier API is away for a while: logins may end unscored.
+    answers_within: seconds in which the gateway has to accept each login all along.
     plan: a rig of its own, started and removed for it.
     check: what else must hold afterwards; returns problems.
     """
@@ -82,6 +83,7 @@ class Scenario:
     mixture: Mixture = field(default_factory=Mixture)
     may_hold_off: bool = False
     api_may_fail: bool = False
+    answers_within: float | None = None
     plan: Plan | None = None
     check: Callable[[Run], list[str]] | None = None
 
@@ -96,6 +98,7 @@ def scenario(
     mixture: Mixture | None = None,
     may_hold_off: bool = False,
     api_may_fail: bool = False,
+    answers_within: float | None = None,
     plan: Plan | None = None,
     check: Callable[[Run], list[str]] | None = None,
 ) -> Callable[[Callable[[Run], None]], Callable[[Run], None]]:
@@ -105,7 +108,15 @@ def scenario(
         if name in SCENARIOS:
             raise ValueError(f"two scenarios are called {name}")
         SCENARIOS[name] = Scenario(
-            name, disturb, rate, mixture or Mixture(), may_hold_off, api_may_fail, plan, check
+            name,
+            disturb,
+            rate,
+            mixture or Mixture(),
+            may_hold_off,
+            api_may_fail,
+            answers_within,
+            plan,
+            check,
         )
         return disturb
 

@@ -26,6 +26,6 @@ def kill_database(run: Run) -> None:
 @scenario("terminate-backends", may_hold_off=True)
 def terminate_backends(run: Run) -> None:
     """PostgreSQL cuts all connections again and again."""
-    for _ in run.while_sending(every=1.0):
+    for _ in run.while_sending(every=1.0, until=0.7):
         faults.terminate_backends(run)
     run.back("postgres")

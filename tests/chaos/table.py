@@ -20,16 +20,17 @@ _NUMBERS = (
     "recovered",
 )
 _TIMES = tuple(f"{part} s" for part in LIMITS)
-_HEAD = ("scenario", "seed", *_NUMBERS, "503 first", "slowest 202 s", *_TIMES, "quiet s")
+_HEAD = ("scenario", "seed", *_NUMBERS, "503 first", "slowest 202 s", *_TIMES, "quiet s", "all s")
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """One run of one scenario."""
+    """One run of one scenario. `seconds`: all of it, from a calm rig to the proof."""
 
     scenario: str
     seed: int
     findings: Findings
+    seconds: float
 
     @property
     def is_well(self) -> bool:
@@ -62,13 +63,14 @@ def _cells(result: Result) -> tuple[str, ...]:
         f"{found.slowest_answer:.2f}",
         *(f"{found.took[part]:.1f}" if part in found.took else "-" for part in LIMITS),
         f"{found.quiet_seconds:.1f}",
+        f"{result.seconds:.0f}",
     )
 
 
 def _sums(results: Sequence[Result]) -> tuple[str, ...]:
     sums = (str(sum(getattr(r.findings, name) for r in results)) for name in _NUMBERS)
     held_off = str(sum(result.findings.held_off for result in results))
-    return ("all", "", *sums, held_off, *[""] * (len(LIMITS) + 2))
+    return ("all", "", *sums, held_off, *[""] * (len(LIMITS) + 3))
 
 
 def _line(cells: Iterable[str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -22,12 +23,13 @@ _SCENARIOS = load_scenarios()
 def test_scenario(name: str, seed: int, request: pytest.FixtureRequest, tmp_path: Path) -> None:
     """Accepted is done, failed and dead, each effect is there once, and work goes on in time."""
     scenario = _SCENARIOS[name]
+    began = time.monotonic()
     if scenario.plan is None:
         found = execute(request.getfixturevalue("rig"), scenario, seed, LOGINS)
     else:
         with running_rig(tmp_path, scenario.plan) as own:
             found = execute(own, scenario, seed, LOGINS)
-    result = Result(name, seed, found)
+    result = Result(name, seed, found, time.monotonic() - began)
     print(head_line(), line(result), sep="\n")
     assert result.is_well, f"{line(result)}\n{found.explain()}"
 

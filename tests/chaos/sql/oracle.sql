@@ -17,6 +17,7 @@ WHERE w.event_id = ANY(%(events)s) AND (
 -- All steps of some workflows.
 SELECT workflow_id::text, id, task, queue, state, attempts, retries, redeliveries, republished,
     extract(epoch FROM ready_at)::float8 AS ready_at,
+    extract(epoch FROM greatest(ready_at, due_at))::float8 AS waits_since,
     extract(epoch FROM published_at)::float8 AS published_at,
     extract(epoch FROM started_at)::float8 AS started_at,
     extract(epoch FROM finished_at)::float8 AS finished_at,
