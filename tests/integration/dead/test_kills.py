@@ -10,7 +10,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from celery import chain, chord
+from celery import chain, chord, group
 
 from routing.load import load
 from services.ledger.dead_letters import DeadLetters
@@ -81,6 +81,34 @@ def test_a_killed_replay_is_finished_by_the_next(
         assert bench.workflow_state(workflow) == ("done", 2)
     operate("dead", "replay", "--queue", POOL)
     bench.wait_for_letters(0)
+
+
+def test_a_sibling_that_ends_meanwhile_does_not_see_the_old_failure(bench: Bench) -> None:
+    """Between a replay and its step's end the join is complete but for that step: nothing is blocked again."""
+    name = uuid4().hex[:12]
+    slow, body_name = f"{name}-slow", f"{name}-body"
+    bench.break_(name)
+    bench.break_(slow)
+    work = bench.tasks["work"]
+    body = bench.tasks["collect"].s(name=body_name)
+    body.link_error(bench.tasks["on_error"].s(body_name))
+    late = bench.tasks["come_back"].signature((slow, 10), immutable=True)
+    header = group(work.s(name=name), late, app=bench.app)
+    workflow = bench.accept(chain(work.s(name=f"{name}-0"), header, body, app=bench.app))
+    step_id = bench.dead_id(name)
+    assert bench.seen(f"error {body_name}") == 0
+    bench.mend(name)
+    bench.mend(slow)
+
+    _killed(bench, "after_commit", "dead", "replay", step_id)
+    wait_until(lambda: bench.seen(f"ran {slow} 1") == 1, SECONDS)
+    states = "SELECT state FROM step WHERE workflow_id = %s ORDER BY position"
+    waiting = [("done",), ("ready",), ("done",), ("planned",)]
+    wait_until(lambda: bench.rows(states, workflow) == waiting, SECONDS)
+    wait_until(lambda: relay_once(bench.app.ledger), SECONDS)
+    bench.ended(workflow, "done")
+    assert bench.seen(f"error {body_name}") == 0
+    assert bench.runs(name, body_name) == {name: 2, body_name: 1}
 
 
 def test_two_replays_at_once_begin_one_generation(bench: Bench) -> None:
