@@ -52,9 +52,8 @@ def main() -> int:
     if settings.metrics_port:
         start_http_server(settings.metrics_port, settings.metrics_host)
     leadership = become_leader(app.ledger.connect, "beat")
-    settings.state_directory.mkdir(parents=True, exist_ok=True)
     app.conf.beat_schedule = schedule()
-    app.conf.beat_schedule_filename = str(settings.state_directory / "beat")
+    app.conf.beat_scheduler = "services.steady_beat:SteadyScheduler"
     with leadership:
         app.start(["beat", "--loglevel=WARNING", "--pidfile="])
     return 0
