@@ -48,12 +48,17 @@ class Bench(runner.Bench):
         self.rows("CREATE TABLE effect (item text)")
 
     def start(self, **environment: str) -> None:
+        """Start the worker and wait until it consumes."""
+        self.launch(**environment)
+        self.wait_for_consumers(1)
+
+    def launch(self, **environment: str) -> None:
+        """Start the worker."""
         points = [
             f"before_body_publish@hand.{leaf}={self.directory / leaf}-killed" for leaf in LEAVES
         ]
         armed = {"DOORBELL_FAILPOINTS": ",".join(points), **environment}
         self.fleet.start(self.pool, MODULE, (self.pool,), self.pool, (), **armed)
-        self.wait_for_consumers(1)
 
     def close(self) -> None:
         for app in (self.app, self.script):

@@ -75,7 +75,9 @@ def benches(
                 bench.script.send_task("hand.say", [f"early-{style}"], countdown=EARLY_SECONDS)
                 found.sent_early[style] = time()
             for bench in found.by_style.values():
-                bench.start()
+                bench.launch()
+            for bench in found.by_style.values():
+                bench.wait_for_consumers(1)
             yield found
         finally:
             for bench in found.by_style.values():
@@ -128,7 +130,7 @@ class Stock:
 
     def is_idle(self) -> bool:
         """Nothing waits in its queue, and its worker holds nothing: whatever is pending now, stays so."""
-        inspect = self.app.control.inspect(timeout=2)
+        inspect = self.app.control.inspect(timeout=5, limit=1)
         held = [inspect.active(), inspect.reserved(), inspect.scheduled()]
         known = all(answer is not None for answer in held)
         return known and not any(any(each.values()) for each in held) and not self._waiting()

@@ -26,7 +26,7 @@ from tests.integration.runner import worker_of_tests
 from tests.integration.runner.worker_of_tests import note
 
 _PR_SET_PDEATHSIG = 1
-_PAUSE_SECONDS = 0.2
+_PAUSE_SECONDS = 0.05
 
 LEAVES = ("leaf_by_hand", "leaf_planned")
 """Leaves of headers whose process a failpoint kills once, between the join and the body's publish."""
