@@ -64,6 +64,9 @@ def _part(run: Run, *services: str) -> None:
             run.pause(_PARTED_SECONDS)
             if "broker" in services:
                 run.kept["gone"] = _wait_until_given_up(run)
+            # What they still have goes on now, beside the processes that got it again.
+            for name in names:
+                run.supervisor.note("rejoin", name)
         run.rig.wait_until_up()
         run.kept["said"] = _said(run, names) - before
 
