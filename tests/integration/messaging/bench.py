@@ -30,7 +30,7 @@ VHOST = runner.VHOST
 class Bench(runner.Bench):
     """A worker that starts again when it dies; `script` sends as the pool's own broker user.
 
-    The operator's app (`app`) may not delay; a pool's may.
+    The operator (`app`) also revokes.
     """
 
     def __init__(
