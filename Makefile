@@ -1,6 +1,6 @@
 # What people do with Doorbell on one machine. Each target calls one script; the work is done there.
 .DEFAULT_GOAL := help
-.PHONY: help demo up down status test test-chaos chaos test-rabbitmq4 test-compose bench lint lock
+.PHONY: help demo up down status test test-chaos chaos test-rabbitmq4 test-slow test-compose bench lint lock
 
 # Processes of a pool, where not one: make up PROCESSES="device_checks=2 db_writes=2"
 PROCESSES ?=
@@ -39,9 +39,13 @@ chaos: ## the long run: every scenario with LOGINS logins for each of SEEDS; wri
 	@.venv/bin/python -m tests.chaos --logins "$(LOGINS)" --seed $(SEEDS) --table deploy/chaos.md
 
 test-rabbitmq4: ## messaging, routing and kill points on Debian 13's RabbitMQ 4 (as root)
-	@deploy/local/setup --dev
-	@.venv/bin/python -m tests.support.debian13 --timeout 300 tests/integration/messaging tests/integration/routing \
-		tests/chaos/test_kill_points.py
+	@deploy/local/setup --dev --redis
+	@.venv/bin/python -m tests.support.debian13 -m "slow or not slow" --timeout 600 tests/integration/messaging \
+		tests/integration/routing tests/integration/ledger/test_reconciler.py tests/chaos/test_kill_points.py
+
+test-slow: ## what takes longer than a minute each: 100,000 waiting logins, a delay of a minute
+	@deploy/local/setup --dev --redis
+	@.venv/bin/python -m pytest -m slow --timeout 600 tests/integration
 
 test-compose: ## docker-compose.yml on a real engine, with Compose 1.29 and v2 (as root)
 	@tests/compose/run

@@ -24,19 +24,6 @@ POOLS = {"batch": "db_writes", "io": "notifications"}
 EARLY_SECONDS = 3
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "slow: takes longer than a minute; run with -m slow")
-
-
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave the slow ones out unless `-m` speaks of them."""
-    if "slow" in str(config.option.markexpr):
-        return
-    slow = [item for item in items if item.get_closest_marker("slow")]
-    items[:] = [item for item in items if item not in slow]
-    config.hook.pytest_deselected(items=slow)
-
-
 @dataclass
 class Benches:
     """The two workers, and when each was sent a message that was to wait for its first start."""
