@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from celery import states
@@ -190,12 +191,34 @@ class LedgerBackend(BaseBackend):
         encoded = self.encode_result(result, state)
         if state in states.EXCEPTION_STATES:
             encoded = redact_values(encoded)
-        part = JoinPart(
-            join_id=request.group,
-            step_id=request.id,
-            position=request.group_index,
-            status=state,
-            result=self._json(encoded),
-            body=request.chord,
-        )
-        self._write(Unit(parts=[part]))
+        text = self._json(encoded)
+        parts = [
+            JoinPart(
+                join_id=request.group,
+                step_id=step_id,
+                position=request.group_index,
+                status=state,
+                result=text,
+                body=request.chord,
+            )
+            for step_id in _leaves(request)
+        ]
+        self._write(Unit(parts=parts))
+
+
+def _leaves(request: Any) -> list[str]:
+    """The ids that count in a join for this request; Celery fails a group that ends a chain as if it were one."""
+    if getattr(request, "subtask_type", None) != "group":
+        return [request.id]
+    return [leaf for task in request.kwargs["tasks"] for leaf in _leaves_of(task)]
+
+
+def _leaves_of(signature: Mapping[str, Any]) -> list[str]:
+    kind, kwargs = signature.get("subtask_type"), signature.get("kwargs") or {}
+    if kind == "group":
+        return [leaf for task in kwargs["tasks"] for leaf in _leaves_of(task)]
+    if kind == "chain":
+        return _leaves_of(kwargs["tasks"][-1])
+    if kind == "chord":
+        return _leaves_of(kwargs["body"])
+    return [str(signature["options"]["task_id"])]

@@ -8,11 +8,12 @@ from typing import Any
 from uuid import UUID
 
 from celery import Celery, states
-from celery.canvas import maybe_signature
+from celery.canvas import group, maybe_signature
 from celery.exceptions import ChordError
 from celery.result import GroupResult, result_from_tuple
 from psycopg import Connection
 
+from services.domain.errors import MessageTooLarge
 from services.ledger import store
 from services.ledger.message import Message
 from services.ledger.store import Execution, Row
@@ -80,9 +81,16 @@ def _write_results(
     for unit in units:
         for step_id, result in unit.results.items():
             own = ran.get(step_id)
-            execution = own.execution if own else Execution(_state_of(result.status), None, None)
+            execution = own.execution if own else _execution_for(unit, step_id, result.status)
             written[step_id] = (result, execution)
     store.store_results(connection, list(written.values()))
+
+
+def _execution_for(unit: Unit, step_id: str, status: str) -> Execution:
+    """What is noted of a step that nobody ran, on whose behalf another one's unit holds a result."""
+    if step_id in unit.unsendable:
+        return Execution("dead", None, None, unit.unsendable[step_id])
+    return Execution(_state_of(status), None, None)
 
 
 def _state_of(status: str) -> str:
@@ -97,6 +105,10 @@ def _end_workflows(
     ended: list[UUID] = []
     failed: list[str] = []
     for unit in units:
+        sender, workflow = _sender(unit, ran)
+        if unit.unsendable and sender and workflow:
+            failed += unit.unsendable
+            ended.append(workflow)
         for step_id in unit.results:
             own = ran.get(step_id)
             if own is None or own.workflow_id is None:
@@ -179,7 +191,14 @@ def _send_body(app: Celery, unit: Unit, callback: Any, results: list[Any]) -> No
         callback.delay(results)
     except Exception as error:  # noqa: BLE001  # whatever it is, the header has done its work
         del unit.messages[collected:]
+        reason = "too_large" if isinstance(error, MessageTooLarge) else "bug"
+        unit.unsendable |= dict.fromkeys(_step_ids(callback), reason)
         _block(app, unit, callback, f"Callback error: {error!r}", error)
+
+
+def _step_ids(body: Any) -> list[str]:
+    members = body.tasks if isinstance(body, group) else [body]
+    return [str(member.options["task_id"]) for member in members if member.options.get("task_id")]
 
 
 def _block(app: Celery, unit: Unit, callback: Any, reason: str, error: Any) -> None:

@@ -47,7 +47,8 @@ class Unit:
     write into it instead of to the broker and the database. `step_id` names
     the step, if it is one that this process executes; `is_settling` is true
     while a join fires, `is_waiting` when its join waits for other leaves,
-    `is_replaced` when a canvas takes the step's place (Task.replace).
+    `is_replaced` when a canvas takes the step's place (Task.replace);
+    `unsendable` has the ids of bodies that could not be sent, with the reason.
     """
 
     step_id: str | None = None
@@ -61,6 +62,7 @@ class Unit:
     is_settling: bool = False
     is_waiting: bool = False
     is_replaced: bool = False
+    unsendable: dict[str, str] = field(default_factory=dict)
 
     @contextmanager
     def active(self) -> Iterator[Unit]:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from uuid import uuid4
 
 import pytest
+from celery import group
+from celery.app.task import Context
 
 from services.celery_app import DoorbellApp
 from services.ledger import store
 from services.ledger.settle import settle
 from services.ledger.unit import Unit
 from tests.integration.ledger.conftest import Database
-from tests.integration.ledger.steps import commit, declare, leaf
+from tests.integration.ledger.steps import TASK, commit, declare, leaf, plan_steps, result_of
 
 ROUNDS = 60
 
@@ -177,6 +180,45 @@ def test_a_body_that_cannot_be_sent_fails_and_its_leaves_stay_done(
     states = dict(database.rows("SELECT id, status FROM step"))
     assert states == {"a": "SUCCESS", "b": "SUCCESS", "join-body": "FAILURE"}
     assert "pass ids instead of values" in str(offline.AsyncResult("join-body").result)
+
+
+def test_a_planned_body_that_cannot_be_sent_ends_its_workflow(
+    database: Database, offline: DoorbellApp
+) -> None:
+    """The body is dead with the reason, what is behind it blocked, and the workflow dead."""
+    workflow_id = database.add_workflow()
+    after = {"a": (), "b": (), "join-body": ("a", "b"), "last": ("join-body",)}
+    with database.connect() as connection:
+        plan_steps(connection, workflow_id, after)
+        declare(connection, offline, "join", 2)
+        for position, step_id in enumerate(("a", "b")):
+            unit = leaf(offline, "join", step_id, position)
+            unit.parts = [replace(unit.parts[0], result=f'"{"x" * 40_000}"')]
+            settled = commit(connection, offline, [unit], workflow_id)
+
+    assert settled.workflows == [(workflow_id, "dead")]
+    rows = database.rows("SELECT id, state, reason FROM step WHERE id IN ('join-body', 'last')")
+    assert sorted(rows) == [("join-body", "dead", "too_large"), ("last", "blocked", None)]
+
+
+def test_a_group_at_the_end_of_a_failed_chain_counts_for_all_its_leaves(
+    database: Database, offline: DoorbellApp
+) -> None:
+    """chord([chain(a, group(b, c)), d], body): Celery fails the group as if it were one leaf of the three."""
+    body = dict(offline.signature(TASK, task_id="join-body"))
+    inner = group(offline.signature(TASK, task_id=i) for i in ("b", "c"))
+    element = {**inner, "options": {"task_id": "group", "group_id": "join", "chord": body}}
+    request = Context({"id": "a", "chain": [element], "root_id": "a", "delivery_info": {}})
+    failing = Unit("a", results={"a": result_of("a", "FAILURE")})
+    with failing.active():
+        offline.backend.mark_as_failure("a", ValueError("no"), request=request)
+    with database.connect() as connection:
+        declare(connection, offline, "join", 3)
+        commit(connection, offline, [leaf(offline, "join", "d")])
+        commit(connection, offline, [failing], state="dead")
+
+    assert database.value("SELECT state FROM join_point") == "blocked"
+    assert "Dependency" in str(offline.AsyncResult("join-body").result)
 
 
 def test_many_leaves_at_once(database: Database, offline: DoorbellApp) -> None:
