@@ -8,15 +8,13 @@ from tests.chaos import faults
 from tests.chaos.scenario import Run, scenario
 
 _OFTEN: tuple[Callable[[Run], object], ...] = (
-    lambda run: run.supervisor.kill(run.any_worker()),
-    lambda run: run.supervisor.kill(run.any_worker()),
+    *[lambda run: run.supervisor.kill(run.any_worker())] * 4,
+    *[faults.arm_any] * 4,
     lambda run: run.supervisor.kill("gateway"),
     lambda run: run.supervisor.kill("beat"),
     lambda run: faults.call_badly(run, run.rig.api, run.dice.choice(("reset", "error")), 1.0),
     lambda run: faults.call_badly(run, run.rig.webhooks, "error", 1.0),
     lambda run: faults.mail_badly(run, run.dice.choice(("reset", "later")), 1.0),
-    faults.arm_any,
-    faults.arm_any,
     faults.close_connections,
     faults.terminate_backends,
 )
@@ -32,7 +30,7 @@ _SELDOM: tuple[Callable[[Run], object], ...] = (
 def everything_at_random(run: Run) -> None:
     """Processes, broker, database and the world outside fail in any order."""
     seldom = run.dice.sample((0.2, 0.4, 0.6, 0.8), 2)
-    for _ in run.while_sending(every=1.2):
+    for _ in run.while_sending(every=0.7):
         if seldom and run.load.share_sent > min(seldom):
             seldom.remove(min(seldom))
             run.dice.choice(_SELDOM)(run)
