@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from time import monotonic
 from uuid import UUID
 
 from services.domain.errors import Refused, Unavailable
@@ -9,18 +11,25 @@ from services.domain.outcome import Done, Failed, Outcome
 from services.handlers.message import compose_delivery, compose_mail
 from services.handlers.ports import Begin, Mailer, Notice, WebhookSender
 
+LONGEST_CALL_SECONDS = 15.0
 LEASE_SECONDS = 20.0
 """No longer than the senders' own deadlines plus a margin; a redelivery after a kill waits for it."""
 
 
 def deliver_notice(
-    notice_id: UUID, begin: Begin, mailer: Mailer, webhooks: WebhookSender
+    notice_id: UUID,
+    begin: Begin,
+    mailer: Mailer,
+    webhooks: WebhookSender,
+    elapsed: Callable[[], float] = monotonic,
 ) -> Outcome:
     """Send the notice, unless it is sent already.
 
     The intent is committed before the call and the outcome after it. Only a
-    process that dies in between can send twice, and then under the same id.
+    process that dies or freezes in between can send twice, and then under the
+    same id. elapsed: seconds by a clock that runs on while the process is stopped.
     """
+    began = elapsed()
     with begin() as tx:
         is_claimed = tx.claim_notice(notice_id, LEASE_SECONDS)
         notice = tx.notice(notice_id)
@@ -28,6 +37,9 @@ def deliver_notice(
         return Failed(Refused(f"notice {notice_id} is no longer there"))
     if not is_claimed:
         return _without_sending(notice)
+    if elapsed() - began > LEASE_SECONDS - LONGEST_CALL_SECONDS:
+        # Held up so long that somebody else may have the lease before the call is over.
+        return Failed(Unavailable(f"the lease of notice {notice_id} ran out before the call"))
     try:
         receipt = _send(notice, mailer, webhooks)
     except (Unavailable, Refused) as error:

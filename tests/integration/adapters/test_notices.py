@@ -273,6 +273,18 @@ def test_a_sent_notice_is_never_given_up(world: World, post: Post) -> None:
     assert _state(world, notice_id) == "sent"
 
 
+def test_who_was_held_up_does_not_send(world: World, post: Post, mails: MailServer) -> None:
+    """A process that stood still between its claim and its call leaves the call to whoever has the lease now."""
+    notice_id = UUID(_one_notice(world))
+    times = iter((0.0, 6.0))
+    held_up = deliver_notice(
+        notice_id, world.begin, post.mailer, post.webhooks, lambda: next(times)
+    )
+    assert isinstance(held_up, Failed)
+    assert isinstance(held_up.error, Unavailable)
+    assert mails.mails == []
+
+
 def test_a_receipt_is_recorded_once(world: World, post: Post) -> None:
     """The list of receipts has one row for a delivered notice and none for one that gave way to another."""
     world.give_webhook("https://example.org/")
