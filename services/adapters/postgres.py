@@ -39,12 +39,14 @@ Row = dict[str, Any]
 
 
 def open_pool(
-    database_url: str, application_name: str, max_size: int = 8, timeout_seconds: float = 10.0
+    database_url: str, application_name: str, max_size: int = 8, timeout_seconds: float = 2.0
 ) -> ConnectionPool[Connection[Any]]:
     """A pool of checked connections; it connects in the background.
 
     Taking a connection raises `psycopg.OperationalError` when PostgreSQL is away
-    for longer than `timeout_seconds`. The caller closes the pool.
+    for longer than `timeout_seconds`: briefly, for who waits in the pool does not
+    hear that it has given up an attempt to connect, and only a new caller makes
+    it try again. The caller closes the pool.
     """
     return ConnectionPool(
         database_url,

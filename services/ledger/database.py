@@ -80,8 +80,9 @@ class Ledger:
                     kwargs={"application_name": self._name, **SESSION},
                     min_size=1,
                     max_size=8,
-                    timeout=10,
-                    # Short, so that it is back as soon as the database is.
+                    # Both short, so that it is back as soon as the database is: who waits in the pool
+                    # does not hear that an attempt to connect was given up.
+                    timeout=2,
                     reconnect_timeout=1.0,
                     check=ConnectionPool.check_connection,
                     open=True,
