@@ -63,8 +63,20 @@ def test_the_database_is_away_while_calls_are_under_way(
     assert levels == [("low",)] * 5
 
 
+def _lead(cluster: Cluster) -> None:
+    """A beat that leads: one that lost its database has ended, for its supervisor to start it again."""
+    if cluster.fleet.processes["beat"].poll() is not None:
+        cluster.fleet.start("beat", "services.schedule")
+    leading = (
+        "SELECT count(*) FROM pg_locks l JOIN pg_database d ON d.oid = l.database"
+        " WHERE l.locktype = 'advisory' AND l.granted AND d.datname = current_database()"
+    )
+    wait_until(lambda: cluster.rows(leading)[0][0], 30, "a beat leads")
+
+
 def test_a_second_beat_takes_over(cluster: Cluster) -> None:
     """Of two, one works: the second waits for the first one's session to end, then ticks."""
+    _lead(cluster)
     cluster.fleet.start("second beat", "services.schedule", user="beat")
     waiting = (
         "SELECT count(*) FROM pg_locks l JOIN pg_database d ON d.oid = l.database"
