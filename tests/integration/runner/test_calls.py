@@ -47,15 +47,6 @@ def test_a_call_that_exits_ends_its_process_like_a_kill(io: Bench, task: str) ->
     assert len(io.lines("start")) == starts + 1
 
 
-def test_a_poison_call_does_not_take_its_neighbours_with_it(io: Bench) -> None:
-    """It kills its process at once, again and again; calls that take longer than that are done."""
-    slow, (poison,) = names("linger", 4), names("kill")
-    ids = io.send("try.call", poison, *slow)
-
-    assert io.ended(ids, 60) == ["dead", *["done"] * 4]
-    assert io.dead_letter(ids[0]).headers["id"] == ids[0]
-
-
 def test_slow_calls_hold_up_no_quick_one(io: Bench) -> None:
     """Thirty calls that take half a second each end together; a list would take fifteen."""
     ids = io.send("try.call", *names("linger", 30))

@@ -57,20 +57,6 @@ def test_a_step_whose_retries_ran_out_keeps_its_canvas(batch: Bench) -> None:
     assert batch.ran("ok behind") == 0
 
 
-def test_a_poison_step_is_dead_and_its_neighbours_done(batch: Bench) -> None:
-    """A message that kills its process is started six times in all, alone after the first."""
-    good, (poison,) = names("ok", 4), names("kill")
-    batch.send("try.batch", *names("linger"))
-    ids = batch.send("try.batch", *good[:2], poison, *good[2:])
-
-    assert batch.ended(ids, 90) == ["done", "done", "dead", "done", "done"]
-    assert batch.ran(poison) == 6
-    assert [batch.effects(item) for item in good] == [1] * 4
-    assert batch.dead_letter(ids[2]).headers["id"] == ids[2]
-    status = batch.rows("SELECT status, redeliveries FROM step WHERE id = %s", ids[2])
-    assert status == [("FAILURE", 6)]
-
-
 @pytest.mark.parametrize("body", ["{not json", "{}", "[1]", '[["ok"], {}]'])
 def test_a_body_that_is_none_of_celerys_is_dead_and_kills_nobody(batch: Bench, body: str) -> None:
     """A stranger's message goes to the dead letters; the process and the others go on."""
