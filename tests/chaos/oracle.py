@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from collections import Counter
 from collections.abc import Iterable
 
@@ -24,6 +25,7 @@ _ASKED = 150
 
 _DUMPED = 4
 _QUEUES_SECONDS = 30.0
+_POLL_SECONDS = 0.5
 
 
 def judge(evidence: Evidence, seconds: float) -> Findings:
@@ -76,13 +78,12 @@ def _check_told(evidence: Evidence, ledger: Ledger, found: Findings) -> None:
 
 def _check_dead_letters(evidence: Evidence, ledger: Ledger, found: Findings) -> None:
     """The message of each step that was given up is kept; that of no other."""
-    kept = evidence.places.broker.dead_letters()
-    there = Counter((queue, step) for queue, steps in kept.items() for step in steps)
     given_up = {
         (f"{step['queue']}.dead", step["id"]): step
         for step in ledger.all_steps
         if step["state"] in ("failed", "dead")
     }
+    there = _dead_letters(evidence, set(given_up))
     for key, step in given_up.items():
         if key not in there:
             found.miss(f"{key[0]} has not kept the message of {key[1]}", step["workflow_id"])
@@ -91,6 +92,17 @@ def _check_dead_letters(evidence: Evidence, ledger: Ledger, found: Findings) -> 
             found.object(f"{queue} holds the message of {step_id}, which was not given up")
         elif count > 1:
             _judge_copies(evidence, given_up[queue, step_id], count - 1, found)
+
+
+def _dead_letters(evidence: Evidence, awaited: set[tuple[str, str]]) -> Counter[tuple[str, str]]:
+    """What the dead-letter queues hold; the broker moves a message there, and counts it, a little later."""
+    deadline = time.monotonic() + _QUEUES_SECONDS
+    while True:
+        kept = evidence.places.broker.dead_letters()
+        there = Counter((queue, step) for queue, steps in kept.items() for step in steps)
+        if awaited <= set(there) or time.monotonic() > deadline:
+            return there
+        time.sleep(_POLL_SECONDS)
 
 
 def _judge_copies(evidence: Evidence, step: Row, extra: int, found: Findings) -> None:
