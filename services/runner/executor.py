@@ -6,14 +6,14 @@ import logging
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from time import monotonic
 from typing import Any
 
 import psycopg
 from billiard.einfo import ExceptionInfo
-from celery import Celery, states
+from celery import Celery
 from celery.exceptions import SoftTimeLimitExceeded
 from psycopg import Connection
 
@@ -30,8 +30,8 @@ from services.runner.giving_up import (
     KilledTooOften,
     PastHardLimit,
     Untraceable,
-    Withdrawn,
 )
+from services.runner.sorting import sort_deliveries
 from services.runner.task import BatchTask, Running, running
 from services.runner.tracing import Traced, fail, ran, trace
 
@@ -51,14 +51,6 @@ REDELIVERED_LOCK_SECONDS = 0.1
 
 _LATE = (psycopg.errors.QueryCanceled, SoftTimeLimitExceeded)
 """What a step at its soft limit sees: in PostgreSQL the statement time-out, elsewhere Celery's exception."""
-
-
-@dataclass(slots=True)
-class _Sorted:
-    """Deliveries by what their rows say: to run, or only to answer for."""
-
-    run: list[Delivery] = field(default_factory=list)
-    settled: list[tuple[Delivery, str]] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +140,7 @@ class Executor:
             try:
                 connection = self._open()
                 self._limit(connection, [delivery])
-                run = _sort([delivery], self._lock(connection, [delivery])).run
+                run = sort_deliveries([delivery], self._lock(connection, [delivery])).run
                 self._count_starts(connection, run)
                 if not run or delivery.outcome is not None:
                     connection.commit()
@@ -228,11 +220,11 @@ class Executor:
         started_at = datetime.now(UTC)
         self._limit(connection, deliveries)
         rows = self._lock(connection, deliveries)
-        sorted_ = _sort(deliveries, rows)
+        sorted_ = sort_deliveries(deliveries, rows)
         if self._count_starts(connection, sorted_.run):
             self._limit(connection, deliveries)
             rows = self._lock(connection, deliveries)
-            sorted_ = _sort(deliveries, rows)
+            sorted_ = sort_deliveries(deliveries, rows)
         traced = self._execute(connection, sorted_.run)
         notes = {t.delivery.id: ran(t, rows[t.delivery.id], self._host, started_at) for t in traced}
         settled = settle(connection, self._app, [t.unit for t in traced], notes)
@@ -400,18 +392,3 @@ class Executor:
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()
-
-
-def _sort(deliveries: Sequence[Delivery], rows: dict[str, dict[str, Any]]) -> _Sorted:
-    sorted_ = _Sorted()
-    for delivery in deliveries:
-        row = rows[delivery.id]
-        if row["status"] == states.REVOKED and delivery.outcome is None:
-            delivery.outcome = Failed(Withdrawn("revoked"))
-        # The row is ahead of its message when a retry was committed before the ack.
-        is_stale = row["retries"] > delivery.retries
-        if row["state"] in ("done", "failed", "dead") or is_stale:
-            sorted_.settled.append((delivery, "stale" if is_stale else row["state"]))
-        else:
-            sorted_.run.append(delivery)
-    return sorted_

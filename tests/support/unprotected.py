@@ -42,11 +42,12 @@ def _dedup() -> None:
     """A step that is done runs again when its message comes again."""
     from services.runner import executor
     from services.runner.delivery import Delivery
+    from services.runner.sorting import Sorted
 
     def run_all(deliveries: Sequence[Delivery], rows: dict[str, Any]) -> object:
-        return executor._Sorted(run=list(deliveries))
+        return Sorted(run=list(deliveries))
 
-    _replace(executor, "_sort", run_all)
+    _replace(executor, "sort_deliveries", run_all)
 
 
 def _relay() -> None:
