@@ -4,9 +4,10 @@
 
 # Processes of a pool, where not one: make up PROCESSES="device_checks=2 db_writes=2"
 PROCESSES ?=
-# Of the long chaos run.
-LOGINS ?= 2000
+# Of the long chaos run; RATE in logins a second, where not each scenario's own.
+LOGINS ?= 1750
 SEEDS ?= 1 2
+RATE ?= 40
 LOCAL = .venv/bin/python -m deploy.local
 IF_SET_UP = test -x .venv/bin/python || { echo "nothing was set up yet: make up"; exit 0; };
 
@@ -34,9 +35,9 @@ test-chaos: ## every part killed, stopped, cut off and filled up under load; not
 	@deploy/local/setup --dev
 	@.venv/bin/python -m pytest --timeout 300 tests/chaos
 
-chaos: ## the long run: every scenario with LOGINS logins for each of SEEDS; writes its table (an hour and more)
+chaos: ## the long run: every scenario with LOGINS logins for each of SEEDS; writes its table (two hours)
 	@deploy/local/setup --dev
-	@.venv/bin/python -m tests.chaos --logins "$(LOGINS)" --seed $(SEEDS) --table deploy/chaos.md
+	@.venv/bin/python -m tests.chaos --logins "$(LOGINS)" --seed $(SEEDS) --rate "$(RATE)" --table deploy/chaos.md
 
 test-rabbitmq4: ## messaging, routing and kill points on Debian 13's RabbitMQ 4 (as root)
 	@deploy/local/setup --dev --redis

@@ -33,7 +33,6 @@ class Settings:
     metrics_host: str = "127.0.0.1"
     listen_host: str = "127.0.0.1"
     listen_port: int = 8000
-    state_directory: Path = Path(".local/state")
     allowed_private_hosts: tuple[str, ...] = ()
     host_name: str = socket.gethostname()
     log_level: str = "INFO"
@@ -111,4 +110,4 @@ def _convert(name: str, text: str) -> object:
         return int(text)
     if name == "allowed_private_hosts":
         return tuple(part.strip() for part in text.split(",") if part.strip())
-    return Path(text) if name == "state_directory" else text
+    return text

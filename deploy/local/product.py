@@ -165,7 +165,6 @@ def _connections(
     return {
         "DOORBELL_BROKER_URL_FILE": str(broker),
         "DOORBELL_DATABASE_URL_FILE": str(postgres.write_url(layout, ports["postgres"])),
-        "DOORBELL_STATE_DIRECTORY": str(layout.state),
     }
 
 

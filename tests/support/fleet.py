@@ -81,7 +81,6 @@ class Fleet:
             "PYTHONPATH": str(ROOT),
             "DOORBELL_BROKER_URL": self.broker_url(user),
             "DOORBELL_DATABASE_URL": self._database_url,
-            "DOORBELL_STATE_DIRECTORY": str(self._directory),
             "DOORBELL_HOST_NAME": "test",
             **self._more,
             **more,

@@ -43,7 +43,6 @@ def test_every_setting() -> None:
             "DOORBELL_MAIL_FROM": "bell@example.org",
             "DOORBELL_METRICS_PORT": "9100",
             "DOORBELL_LISTEN_PORT": "80",
-            "DOORBELL_STATE_DIRECTORY": "/var/lib/doorbell",
             "DOORBELL_ALLOWED_PRIVATE_HOSTS": "hooks.internal, ,10.0.0.7",
             "DOORBELL_HOST_NAME": "h1",
             "HOME": "/root",

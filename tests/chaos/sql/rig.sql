@@ -33,6 +33,12 @@ UPDATE step SET
 SELECT count(*) FROM step AS s JOIN workflow AS w ON w.id = s.workflow_id
 WHERE w.event_id = %(event)s AND s.published_at IS NOT NULL
 
+-- name: unpublished
+-- How many messages have waited for so many seconds to be published.
+SELECT count(*) FROM step
+WHERE published_at IS NULL AND state IN ('ready', 'retrying')
+  AND greatest(ready_at, due_at) < clock_timestamp() - make_interval(secs => %(older)s)
+
 -- name: probes
 -- How many probes have passed through a queue.
 SELECT count(*) FROM step
