@@ -52,7 +52,6 @@ def test_every_setting() -> None:
     assert settings.outlier_api_url == "https://scores.example"
     assert settings.metrics_port == 9100
     assert settings.listen_port == 80
-    assert settings.state_directory == Path("/var/lib/doorbell")
     assert settings.allowed_private_hosts == ("hooks.internal", "10.0.0.7")
     assert settings.host_name == "h1"
 
