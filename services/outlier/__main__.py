@@ -7,8 +7,10 @@ import sqlite3
 from pathlib import Path
 
 import uvicorn
+from prometheus_client import start_http_server
 
 from services.outlier.app import create_app
+from services.outlier.metrics import Metrics
 from services.outlier.model import Thresholds
 from services.outlier.store import Store
 
@@ -19,6 +21,10 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=8010)
     parser.add_argument("--database", type=Path, required=True, help="SQLite file")
     parser.add_argument("--api-key-file", type=Path, help="require this file's content as key")
+    parser.add_argument("--metrics-host", default="127.0.0.1")
+    parser.add_argument(
+        "--metrics-port", type=int, help="serve the metrics on a port of their own too"
+    )
     usual = Thresholds()
     parser.add_argument("--medium", type=float, default=usual.medium, metavar="SCORE")
     parser.add_argument("--high", type=float, default=usual.high, metavar="SCORE")
@@ -32,7 +38,10 @@ def main() -> None:
         parser.error(str(error))
     except sqlite3.Error as error:
         parser.error(f"cannot use {options.database} as database: {error}")
-    app = create_app(options.database, thresholds, api_key)
+    metrics = Metrics()
+    app = create_app(options.database, thresholds, api_key, metrics)
+    if options.metrics_port:
+        start_http_server(options.metrics_port, options.metrics_host, metrics.registry)
     uvicorn.run(app, host=options.host, port=options.port, access_log=False)
 
 

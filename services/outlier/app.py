@@ -47,13 +47,17 @@ IdempotencyKey = Annotated[
 
 
 def create_app(
-    database: Path, thresholds: Thresholds | None = None, api_key: str | None = None
+    database: Path,
+    thresholds: Thresholds | None = None,
+    api_key: str | None = None,
+    metrics: Metrics | None = None,
 ) -> FastAPI:
     """The application; its storage is opened when it starts and closed when it stops.
 
     api_key: when given, requests must carry `Authorization: Bearer <api_key>`.
+    metrics: given by who also serves them elsewhere.
     """
-    metrics = Metrics()
+    metrics = metrics or Metrics()
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:

@@ -233,3 +233,13 @@ def test_wrong_options_are_told_without_a_stack_trace(
     ended = subprocess.run([*command, *options], capture_output=True, check=False, text=True)
     assert ended.returncode == 2
     assert "Traceback" not in ended.stderr
+
+
+def test_metrics_have_a_port_of_their_own_when_wanted(tmp_path: Path) -> None:
+    """A firewall can then let Prometheus in without letting it ask for scores."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    with serving(tmp_path / "outlier.sqlite", "--metrics-port", str(port)):
+        text = requests.get(f"http://127.0.0.1:{port}/metrics", timeout=10).text
+
+    assert "doorbell_outlier_answer_seconds_count 0.0" in text
