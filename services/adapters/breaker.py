@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any
 
+import psycopg
 from psycopg import Connection
 from psycopg.rows import dict_row
 
@@ -13,6 +15,8 @@ from services.domain.errors import Unavailable
 from services.queries import load_queries
 
 _SQL = load_queries("services.adapters", "breaker.sql")
+
+logger = logging.getLogger(__name__)
 
 THRESHOLD = 5
 """Failures in a row before it opens: more than bad luck, few enough to spare a sick API."""
@@ -49,12 +53,20 @@ class PostgresBreaker:
         raise Unavailable(f"the circuit breaker {self._values['name']} is open")
 
     def record_success(self) -> None:
-        with self._connect() as connection:
-            self._run(connection, "record_success")
+        self._record("record_success")
 
     def record_failure(self) -> None:
-        with self._connect() as connection:
-            self._run(connection, "record_failure")
+        self._record("record_failure")
+
+    def _record(self, query: str) -> None:
+        """Count it, if that can be written now: the call has its answer and is not made again for this."""
+        try:
+            with self._connect() as connection:
+                self._run(connection, query)
+        except psycopg.Error as error:
+            logger.warning(
+                "%s of breaker %s is not counted: %s", query, self._values["name"], error
+            )
 
     def _run(self, connection: Connection[Any], query: str) -> list[dict[str, Any]]:
         with connection.cursor(row_factory=dict_row) as cursor:

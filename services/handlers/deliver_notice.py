@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from time import monotonic
 from uuid import UUID
@@ -10,6 +11,8 @@ from services.domain.errors import Refused, Unavailable
 from services.domain.outcome import Done, Failed, Outcome
 from services.handlers.message import compose_delivery, compose_mail
 from services.handlers.ports import Begin, Mailer, Notice, WebhookSender
+
+logger = logging.getLogger(__name__)
 
 LONGEST_CALL_SECONDS = 15.0
 LEASE_SECONDS = 20.0
@@ -46,9 +49,20 @@ def deliver_notice(
         with begin() as tx:
             tx.note_not_sent(notice_id, str(error))
         return Failed(error)
-    with begin() as tx:
-        tx.note_sent(notice_id, receipt)
+    _note_sent(notice_id, receipt, begin)
     return _done(notice, receipt)
+
+
+def _note_sent(notice_id: UUID, receipt: str, begin: Begin) -> None:
+    """What was sent is sent, also when that cannot be written now: it is never sent again for that.
+
+    The step's result carries the receipt, and `record_receipt` settles the notice by it.
+    """
+    try:
+        with begin() as tx:
+            tx.note_sent(notice_id, receipt)
+    except Exception:  # whatever it is, the notice has left the house
+        logger.exception("notice %s was sent; its receipt settles it later", notice_id)
 
 
 def _send(notice: Notice, mailer: Mailer, webhooks: WebhookSender) -> str:

@@ -8,6 +8,7 @@ from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
 from typing import Any
 
+import kombu.compression
 from celery import Celery
 from celery.app.amqp import AMQP
 from celery.app.control import Control
@@ -15,7 +16,7 @@ from kombu import Exchange, Producer
 from kombu.serialization import dumps
 
 from services.domain.errors import Refused
-from services.ledger.message import delay_of
+from services.ledger.message import delay_of, queue_of
 from services.ledger.unit import Unit, active_unit, refuse_large
 
 PUBLISH_TIMEOUT_SECONDS = 5.0
@@ -28,6 +29,26 @@ _EXPIRES = (
 )
 
 
+_COMPRESSION = (
+    "compression: messages are small, and nobody here unpacks one; pass ids instead of values"
+)
+
+
+def refuse_compression() -> None:
+    """Have this process unpack no message at all.
+
+    kombu unpacks before any limit of ours is asked, and a hundred bytes can
+    become gigabytes. A compressed message is then one that cannot be read:
+    its error is raised when it is decoded, and it is dead-lettered.
+    """
+
+    def refuse(_: object) -> bytes:
+        raise Refused(_COMPRESSION)
+
+    for kind in kombu.compression.encoders():
+        kombu.compression.register(refuse, refuse, kind)
+
+
 class GuardedProducer(Producer):
     """Publishes what a programmer sends by hand: mandatory, confirmed, bounded in time and size."""
 
@@ -37,6 +58,8 @@ class GuardedProducer(Producer):
             return super().publish(body, *args, **options)
         if options.get("expiration") is not None and _is_in_canvas(body, options["headers"]):
             raise Refused(_EXPIRES)
+        if options.get("compression"):
+            raise Refused(_COMPRESSION)
         _leave_delay_to_broker(options["headers"], options.get("routing_key"))
         options.setdefault("mandatory", True)
         if options.get("timeout") is None:
@@ -164,12 +187,24 @@ class LedgerApp(Celery[Any]):
     amqp_cls: Any = GuardedAMQP
     control_cls: Any = LedgerControl
 
+    def on_init(self) -> None:
+        """Celery's hook for subclasses."""
+        refuse_compression()
+
     def send_task(self, name: str, *args: Any, **options: Any) -> Any:
         """Celery's, with delays in whole seconds, rounded up: the broker's native delays know no others.
 
         Celery's own rounds down, lets the worker wait for the rest, and refuses
-        what is below one second.
+        what is below one second. And a retry goes back to the queue that it came
+        from: Celery's gives the message's exchange and routing key, takes the
+        default queue beside them, and delays it into that.
+
+        Raises:
+            QueueNotFound: the queue, or the one that the routing key names, is not in the topology.
         """
+        if options.get("routing_key") and not options.get("queue"):
+            options["queue"] = queue_of(options["routing_key"])
+            options["routing_key"] = options["exchange"] = None
         countdown, eta = options.get("countdown"), options.pop("eta", None)
         if eta is not None:
             moment = datetime.fromisoformat(eta) if isinstance(eta, str) else eta

@@ -18,14 +18,28 @@ from services.ledger.message import Message
 from services.ledger.publisher import Publisher
 from services.sessions import SESSION
 
+_STATEMENT_TIMED_OUT = "57014"
+_AWAY = (
+    "25006",  # read-only: a standby that was not promoted yet, or a server that protects a full disk
+    "25P03",  # it ended our session, because this process stood still in its transaction
+)
+_AWAY_CLASSES = (
+    "08",  # connection
+    "53",  # resources
+    "57",  # an operator's intervention, a shutdown among them
+    "58",  # the system around it: its disk
+)
+
 
 def is_away(error: psycopg.Error) -> bool:
-    """Whether PostgreSQL cannot be reached or is shutting down: waiting helps, and nothing failed."""
+    """Whether PostgreSQL cannot be reached or cannot write now: waiting helps, and nothing failed."""
     state = error.sqlstate or ""
-    if state == "57014":  # a statement that ran into its time limit
+    if state == _STATEMENT_TIMED_OUT:
         return False
+    if state in _AWAY:
+        return True
     is_fault = isinstance(error, psycopg.OperationalError | psycopg.InterfaceError)
-    return is_fault and (not state or state[:2] in ("08", "53", "57"))
+    return is_fault and (not state or state[:2] in _AWAY_CLASSES)
 
 
 class Ledger:

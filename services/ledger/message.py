@@ -56,6 +56,12 @@ class Message:
         return cls(**value)
 
 
+def replacements_of(headers: Mapping[str, Any]) -> int:
+    """How often the step was replaced by another task (Task.replace) before this message was made."""
+    value = headers.get("replaced_task_nesting")
+    return value if isinstance(value, int) else 0
+
+
 def queue_of(routing_key: str) -> str:
     """The queue that a routing key leads to, also the key of a delayed message."""
     parts = routing_key.split(".", _DELAY_BITS)

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from time import monotonic
+
 from services.ledger import store
 from services.ledger.database import Ledger
 
 GRACE_SECONDS = 2.0
 """Whoever committed a message publishes it at once; only what is older was left behind."""
 
+LONGEST_SECONDS = 20.0
+"""Beat starts a relay every other second: one that goes on and on would only fill the pool."""
+
 _BATCH = 500
 
 
-def relay_once(ledger: Ledger) -> int:
-    """Publish what waits; returns how many messages the broker confirmed.
+def relay_once(ledger: Ledger, longest_seconds: float = LONGEST_SECONDS) -> int:
+    """Publish what waits, for a limited time; returns how many messages the broker confirmed.
 
     At least once: two relays skip each other's rows, and a copy too many finds
     its step done. A queue that refuses a message (it is full, or not there) is
@@ -22,6 +27,7 @@ def relay_once(ledger: Ledger) -> int:
         Unavailable: the broker does not answer; nothing is lost, the next run tries again.
     """
     published = 0
+    until = monotonic() + longest_seconds
     refusing: set[str] = set()
     while True:
         with ledger.connection() as connection:
@@ -29,7 +35,7 @@ def relay_once(ledger: Ledger) -> int:
             confirmed = ledger.publisher().publish(messages)
             store.mark_published(connection, confirmed, messages)
         published += len(confirmed)
-        if len(messages) < _BATCH:
+        if len(messages) < _BATCH or monotonic() > until:
             return published
         taken = set(confirmed)
         refusing |= {message.queue for message in messages if message.step_id not in taken}

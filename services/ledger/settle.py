@@ -114,7 +114,8 @@ def _end_workflows(
             if own is None or own.workflow_id is None:
                 continue
             if own.execution.state in _FAILED:
-                failed.append(step_id)
+                # With what Celery failed on its behalf: the rest of a canvas that has replaced a step.
+                failed += unit.results
                 ended.append(own.workflow_id)
             # Who sent something on, or has siblings to wait for, cannot be a workflow's last.
             elif own.execution.state == "done" and not unit.messages and not unit.is_waiting:

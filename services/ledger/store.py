@@ -12,7 +12,7 @@ from uuid import UUID
 from psycopg import Connection
 from psycopg.rows import dict_row
 
-from services.ledger.message import Message
+from services.ledger.message import Message, replacements_of
 from services.ledger.unit import JoinPart, StoredResult
 from services.queries import load_queries
 
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 _SQL = load_queries("services.ledger", "steps.sql") | load_queries("services.ledger", "joins.sql")
 
 Row = dict[str, Any]
+
+_REVOKE_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +91,12 @@ def lease(connection: Connection[Any], step_id: str, seconds: float, is_redelive
 
 
 def revoke(connection: Connection[Any], step_id: str, result: str) -> None:
-    """Keep that a step is not wanted any more, unless it has ended."""
+    """Keep that a step is not wanted any more, unless it has ended.
+
+    Raises psycopg.errors.LockNotAvailable when its row is held for longer than a
+    second: workers call this on the loop that sends their heartbeats.
+    """
+    limit_statements(connection, _REVOKE_SECONDS, _REVOKE_SECONDS)
     _run(connection, "revoke", id=step_id, result=result)
 
 
@@ -150,6 +157,7 @@ def make_ready(
         parents=[m.headers.get("parent_id") for m, _, _ in messages],
         messages=[m.to_json() for m, _, _ in messages],
         retries=[m.retries for m, _, _ in messages],
+        replacements=[replacements_of(m.headers) for m, _, _ in messages],
         delays=[float(m.delay_seconds) for m, _, _ in messages],
     )
 

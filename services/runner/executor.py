@@ -145,6 +145,8 @@ class Executor:
                 if not run or delivery.outcome is not None:
                     connection.commit()
                     return False
+                # Counting has committed, and with that the limits are gone.
+                self._limit(connection, [delivery])
                 seconds = delivery.soft_limit or DEFAULT_LEASE_SECONDS
                 is_ours = store.lease(connection, delivery.id, seconds, delivery.is_redelivered)
                 connection.commit()

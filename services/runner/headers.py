@@ -10,7 +10,13 @@ _INTEGER = 2**31
 
 
 def _is_name(value: Any) -> bool:
-    return isinstance(value, str) and 0 < len(value) <= _LONGEST_NAME and "\x00" not in value
+    """Text that PostgreSQL and AMQP can hold: UTF-8 without NUL, and no lone surrogate."""
+    if not isinstance(value, str) or "\x00" in value:
+        return False
+    try:
+        return 0 < len(value.encode()) <= _LONGEST_NAME
+    except UnicodeEncodeError:
+        return False
 
 
 def _is_count(value: Any) -> bool:

@@ -127,8 +127,7 @@ class IoStyle:
         try:
             if await self._admit(delivery):
                 delivery.outcome = await self._call(delivery)
-        except psycopg.Error as error:
-            # Not the connection's fault: the commit meets the same and decides.
+        except Exception as error:  # noqa: BLE001  # whatever it is, the commit decides; nothing waits for ever
             delivery.outcome = Failed(error)
         self._committing.submit(delivery)
 

@@ -6,9 +6,11 @@ import logging
 from typing import Any
 
 from celery.worker.request import Request
+from celery.worker.state import revoked as revoked_tasks
 from celery.worker.state import task_ready
 
 from services.domain.outcome import Failed
+from services.ledger.dead_canvas import generation_of
 from services.runner.delivery import Delivery
 from services.runner.giving_up import Expired, Withdrawn
 
@@ -16,13 +18,13 @@ logger = logging.getLogger(__name__)
 
 
 class StepRequest(Request):
-    """Celery's own but for two things.
+    """Celery's own but for three things.
 
     A revoked or expired step of a canvas fails as any other does: error
     callbacks, joins and the rest of the chain hear of it, and its message is
     dead-lettered. Celery's stores a state and acks, and what comes behind waits
     for ever. And a step that runs is not terminated: its thread cannot be
-    killed, its time limit ends it.
+    killed, its time limit ends it. And a replay ends what was heard before it.
     """
 
     _app: Any
@@ -31,6 +33,17 @@ class StepRequest(Request):
         """Say why a running step goes on."""
         if self.time_start:
             logger.warning("step %s runs already; its time limit ends it", self.id)
+
+    def revoked(self) -> bool:
+        """Celery's; but a replay takes back what was heard before it.
+
+        This process still remembers the revoke that the replayed step failed by.
+        One that is meant for the new generation is in the ledger too, and is
+        obeyed by whoever locks the step's row.
+        """
+        if generation_of(self.request_dict) > 1:
+            revoked_tasks.discard(self.id)
+        return bool(super().revoked())
 
     def _announce_revoked(self, reason: str, terminated: bool, signum: Any, expired: bool) -> None:
         self._already_revoked = True

@@ -9,6 +9,8 @@ from typing import Any
 from celery import states
 
 from services.domain.outcome import Failed
+from services.ledger.dead_canvas import generation_of
+from services.ledger.message import replacements_of
 from services.runner.delivery import Delivery
 from services.runner.giving_up import Withdrawn
 
@@ -27,10 +29,20 @@ def sort_deliveries(deliveries: Sequence[Delivery], rows: dict[str, dict[str, An
         row = rows[delivery.id]
         if row["status"] == states.REVOKED and delivery.outcome is None:
             delivery.outcome = Failed(Withdrawn("revoked"))
-        # The row is ahead of its message when a retry was committed before the ack.
-        is_stale = row["retries"] > delivery.retries
+        is_stale = _is_stale(delivery, row)
         if row["state"] in ("done", "failed", "dead") or is_stale:
             sorted_.settled.append((delivery, "stale" if is_stale else row["state"]))
         else:
             sorted_.run.append(delivery)
     return sorted_
+
+
+def _is_stale(delivery: Delivery, row: dict[str, Any]) -> bool:
+    """Whether the row is ahead of this message: what the message asks for was committed before its ack."""
+    if row["retries"] != delivery.retries:
+        # Behind it only where a replay gave the step fresh retries, and this is an old copy.
+        is_retried = row["retries"] > delivery.retries
+        return is_retried or generation_of(delivery.request) < row["generation"]
+    # Task.replace: a canvas has taken the step's place, and its last task will have the step's id.
+    is_replaced = row["state"] == "planned" and row["attempts"] > 0
+    return is_replaced or row["replacements"] > replacements_of(delivery.request)

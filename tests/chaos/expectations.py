@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
+from routing.load import load
 from tests.chaos.evidence import Evidence, Ledger, Row
 from tests.chaos.findings import Findings
 from tests.chaos.load import Report
@@ -16,6 +17,9 @@ _MAIN = (
     "external_api.score_login",
     "db_writes.apply_verdict",
 )
+
+_QUEUES = {name: task.queue for name, task in load().tasks.items()}
+"""Where each task belongs, also when it is tried again: there alone it finds what it needs."""
 
 
 def check_workflows(evidence: Evidence, ledger: Ledger, found: Findings) -> None:
@@ -64,6 +68,11 @@ def check_steps(ledger: Ledger, found: Findings) -> None:
         if workflow["state"] == "failed":
             expected += Counter(("db_writes.record_unscored", "maintenance.note_failed_workflow"))
         _compare(workflow["id"], Counter(s["task"] for s in steps), expected, "step", found)
+        for step in steps:
+            if step["queue"] != _QUEUES.get(step["task"]):
+                found.object(
+                    f"step {step['id']} of {step['task']} is in {step['queue']}", workflow["id"]
+                )
         bad = [s for s in steps if s["state"] != _state_of(s["task"], workflow["state"])]
         for step in bad:
             found.object(f"step {step['id']} of {step['task']} is {step['state']}", workflow["id"])

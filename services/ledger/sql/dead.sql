@@ -60,6 +60,7 @@ FROM step WHERE id = ANY(%(ids)s) ORDER BY id FOR NO KEY UPDATE
 UPDATE step AS s SET
     task = coalesce(s.task, u.task), queue = u.queue, state = 'ready', status = 'PENDING',
     message = u.message, generation = u.generation, retries = 0, redeliveries = 0, republished = 0,
+    replacements = 0,
     reason = NULL, result = NULL, traceback = NULL, children = NULL, due_at = NULL,
     ready_at = now(), published_at = NULL, finished_at = NULL, dropped_at = NULL,
     lease_until = NULL

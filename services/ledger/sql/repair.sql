@@ -56,9 +56,10 @@ AND NOT EXISTS (
 )
 
 -- name: forget_probes
--- Probes have served when younger ones have passed.
+-- Probes that have passed have served. One that waits in a backlog is kept, however old: by its row
+-- alone it is known what was published before it.
 DELETE FROM step
-WHERE task = 'maintenance.probe' AND ready_at < now() - interval '1 hour'
+WHERE task = 'maintenance.probe' AND state = 'done' AND finished_at < now() - interval '1 hour'
 
 -- name: open_workflows
 -- The next open workflows by the time of their acceptance, to be looked at in turn.

@@ -6,16 +6,20 @@ SELECT set_config('statement_timeout', %(run_milliseconds)s, true),
 
 -- name: lock_steps
 -- The rows of delivered steps, locked in one order so that two batches cannot deadlock.
-SELECT id, workflow_id, state, status, retries, generation, redeliveries, result, published_at
+SELECT id, workflow_id, state, status, retries, generation, redeliveries, attempts, replacements,
+       result, published_at
 FROM step WHERE id = ANY(%(ids)s) ORDER BY id FOR NO KEY UPDATE
 
 -- name: appear
--- Rows for steps that were sent by hand and are seen for the first time.
+-- Rows for steps that were sent by hand and are seen for the first time. A probe whose row is gone
+-- proves nothing: nobody knows when it was published.
 INSERT INTO step (id, task, queue, state, root_id, parent_id, retries, ready_at, published_at)
-SELECT u.id, u.task, u.queue, 'ready', u.root_id, u.parent_id, u.retries, now(), now()
+SELECT u.id, u.task, u.queue, 'ready', u.root_id, u.parent_id, u.retries,
+       CASE WHEN u.task <> 'maintenance.probe' THEN now() END, now()
 FROM unnest(%(ids)s::text[], %(tasks)s::text[], %(queues)s::text[], %(roots)s::text[],
             %(parents)s::text[], %(retries)s::int[])
      AS u(id, task, queue, root_id, parent_id, retries)
+ORDER BY u.id
 ON CONFLICT (id) DO NOTHING
 
 -- name: count_redelivery
@@ -77,13 +81,15 @@ WHERE s.state <> 'done'
 -- name: make_ready
 -- The next steps with their whole messages: published after the commit, or by the relay.
 INSERT INTO step AS s (id, workflow_id, task, queue, state, sent_by, root_id, parent_id, message,
-                       retries, due_at, ready_at)
+                       retries, replacements, due_at, ready_at)
 SELECT u.id, u.workflow_id, u.task, u.queue, u.state, u.sent_by, u.root_id, u.parent_id,
-       u.message, u.retries, now() + make_interval(secs => u.delay), now()
+       u.message, u.retries, u.replacements, now() + make_interval(secs => u.delay), now()
 FROM unnest(%(ids)s::text[], %(workflows)s::uuid[], %(tasks)s::text[], %(queues)s::text[],
             %(states)s::text[], %(senders)s::text[], %(roots)s::text[], %(parents)s::text[],
-            %(messages)s::json[], %(retries)s::int[], %(delays)s::float8[])
-     AS u(id, workflow_id, task, queue, state, sent_by, root_id, parent_id, message, retries, delay)
+            %(messages)s::json[], %(retries)s::int[], %(replacements)s::int[],
+            %(delays)s::float8[])
+     AS u(id, workflow_id, task, queue, state, sent_by, root_id, parent_id, message, retries,
+          replacements, delay)
 ORDER BY u.id
 ON CONFLICT (id) DO UPDATE SET
     task = excluded.task,
@@ -94,6 +100,7 @@ ON CONFLICT (id) DO UPDATE SET
     parent_id = excluded.parent_id,
     message = excluded.message,
     retries = greatest(s.retries, excluded.retries),
+    replacements = greatest(s.replacements, excluded.replacements),
     due_at = excluded.due_at,
     ready_at = excluded.ready_at,
     published_at = NULL,

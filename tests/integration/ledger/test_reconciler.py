@@ -393,3 +393,44 @@ def _open_workflow(database: Database, *states: str) -> UUID:
             state,
         )
     return workflow_id
+
+
+def test_a_backlog_that_is_older_than_an_hour_is_no_loss(
+    database: Database, app: DoorbellApp, broker: Broker
+) -> None:
+    """Probes wait in it as long as everything else, and each proves what was published before it alone."""
+    broker.send([message()])
+    reconciler = reconciler_of(app, broker.name)
+    for _ in range(3):
+        assert sweep(reconciler).probes == 1
+    broker.age()
+    broker.age()
+    behind = [message() for _ in range(5)]
+    broker.send(behind)
+    assert sweep(reconciler).republished == 0
+
+    for _ in range(4):
+        # The first login, and the probes between it and those behind.
+        assert len(broker.work(most=1)) == 1
+        assert sweep(reconciler).republished == 0
+    assert [state_of(database, m.step_id) for m in behind] == [("ready", None)] * 5
+
+
+def test_a_probe_whose_row_is_gone_proves_nothing(
+    database: Database, app: DoorbellApp, broker: Broker
+) -> None:
+    """The database was put back to before it: nobody knows what was published behind it."""
+    broker.send([message()])
+    reconciler = reconciler_of(app, broker.name)
+    assert sweep(reconciler).probes == 1
+    broker.age()
+    behind = message()
+    broker.send([behind])
+    probe = database.value("SELECT id FROM step WHERE task = 'maintenance.probe'")
+    database.rows("DELETE FROM step WHERE id = %s", probe)
+    with database.connect() as connection:
+        store.lock_steps(connection, [(probe, "maintenance.probe", broker.name, None, None, 0)])
+        commit(connection, app, [Unit(probe, results={probe: result_of(probe)})])
+
+    assert sweep(reconciler).republished == 0
+    assert state_of(database, behind.step_id) == ("ready", None)

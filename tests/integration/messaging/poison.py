@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -68,6 +69,12 @@ POISON: dict[str, Poison] = {
     ),
     "unknown content type": Poison(UNREADABLE, content_type="application/x-yaml-of-2031"),
     "unknown task": Poison(("dead", "unknown_task"), task="hand.in_no_worker"),
+    "compressed": Poison(
+        UNREADABLE,
+        zlib.compress(arguments("{id}").encode()),
+        headers={"compression": "application/x-gzip"},
+    ),
+    "an id that is no text": Poison(NO_STEP, headers={"id": "half a \ud800"}),
     "too large": Poison(("dead", "too_large"), arguments("x" * 70_000)),
     "an argument too few": Poison(("dead", "bug"), arguments("one"), task="hand.two"),
     "an argument too many": Poison(("dead", "bug"), arguments("a", "b", "c"), task="hand.two"),

@@ -11,6 +11,7 @@ from uuid import uuid4
 
 import psycopg
 import pytest
+from celery import chain, chord, group
 
 from services.domain.errors import Refused
 from services.domain.outcome import Done, Failed, Outcome
@@ -18,10 +19,11 @@ from services.ledger.database import Ledger
 from services.runner.delivery import Delivery
 from services.runner.executor import Executor, Finished
 from services.runner.failpoints import Failpoints
-from services.runner.task import Steps
+from services.runner.task import Steps, StepTask
 from tests.integration.runner.conftest import VHOST, Bench
 from tests.integration.runner.worker_of_tests import POLICY
 from tests.support.faults.commits import CommitCutter
+from tests.support.fleet import wait_until
 
 
 def delivery_of(bench: Bench, task: str, redelivered: bool, **embedded: Any) -> Delivery:
@@ -140,3 +142,99 @@ def test_a_failure_whose_commit_was_not_answered_is_dead_lettered(batch: Bench) 
     assert [each.answer[0] for each in finished] == [0, 1]
     rows = batch.rows("SELECT state, attempts FROM step WHERE id = %s", deliveries[1].id)
     assert rows == [("failed", 1)]
+
+
+def test_a_database_that_is_read_only_fails_nothing(
+    batch: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A standby before its promotion: deliveries are held until it can be written."""
+    finished: list[Finished] = []
+    executor = executor_of(batch, finished.append, threading.Event())
+    deliveries = [delivery_of(batch, step(batch, lambda _: Done({})), False) for _ in range(3)]
+    name = urlsplit(batch.database_url).path.removeprefix("/")
+    run = threading.Thread(target=executor.run, args=(deliveries,))
+    batch.rows(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+    try:
+        run.start()
+        wait_until(lambda: "PostgreSQL is away" in caplog.text, 10, "it was not read-only")
+        assert not finished
+    finally:
+        writable = "SET default_transaction_read_only = off"
+        with psycopg.connect(batch.database_url, autocommit=True) as connection:
+            connection.execute(writable.encode())
+            connection.execute(
+                f"ALTER DATABASE {name} RESET default_transaction_read_only".encode()
+            )
+    run.join(20)
+    executor.close()
+
+    assert [each.outcome for each in finished] == ["done"] * 3
+
+
+def test_a_process_that_stood_still_in_its_transaction_fails_nothing(batch: Bench) -> None:
+    """PostgreSQL has ended its session meanwhile; the step runs again."""
+    calls: list[int] = []
+
+    def handler(connection: psycopg.Connection[Any]) -> Outcome:
+        pid = connection.info.backend_pid
+        calls.append(pid)
+        if len(calls) == 1:
+            connection.execute("SET LOCAL idle_in_transaction_session_timeout = 50")
+            alive = "SELECT 1 FROM pg_stat_activity WHERE pid = %s"
+            wait_until(lambda: not batch.rows(alive, pid), 10, "the session lives")
+        return Done({})
+
+    finished: list[Finished] = []
+    executor = executor_of(batch, finished.append, threading.Event())
+    executor.run([delivery_of(batch, step(batch, handler), redelivered=False)])
+    executor.close()
+
+    assert len(calls) == 2
+    assert [each.outcome for each in finished] == ["done"]
+
+
+@pytest.mark.parametrize("kind", ["task", "chain", "group", "chord"])
+def test_a_replaced_step_whose_message_comes_again_is_not_run_again(
+    batch: Bench, kind: str
+) -> None:
+    """Task.replace was committed before the ack that got lost: what replaces it runs once."""
+    calls: list[str] = []
+    leaf = batch.app.signature("try.plain", args=("ok",), queue="maintenance", immutable=True)
+    canvases: dict[str, Any] = {
+        "task": leaf.clone(),
+        "chain": chain(leaf.clone(), leaf.clone(), app=batch.app),
+        "group": group(leaf.clone(), leaf.clone(), app=batch.app),
+        "chord": chord([leaf.clone(), leaf.clone()], leaf.clone(), app=batch.app),
+    }
+
+    @batch.app.task(bind=True, name=f"try.{uuid4().hex}", base=StepTask)
+    def replaced(self: Any, _: str) -> None:
+        calls.append(kind)
+        raise self.replace(canvases[kind])
+
+    finished: list[Finished] = []
+    executor = executor_of(batch, finished.append, threading.Event())
+    delivery = delivery_of(batch, replaced.name, redelivered=False)
+    executor.run([delivery])
+    sent = batch.rows("SELECT id FROM step WHERE sent_by = %s ORDER BY id", delivery.id)
+    again = delivery_of(batch, replaced.name, redelivered=True)
+    again.id = again.request["id"] = delivery.id
+    executor.run([again])
+    executor.close()
+    batch.take("maintenance")
+
+    assert calls == [kind]
+    assert sent
+    assert batch.rows("SELECT id FROM step WHERE sent_by = %s ORDER BY id", delivery.id) == sent
+    assert len(finished) == 2
+
+
+def test_a_revoke_does_not_wait_for_a_step_that_runs(batch: Bench) -> None:
+    """Workers note it on the loop that sends their heartbeats."""
+    delivery = delivery_of(batch, step(batch, lambda _: Done({})), redelivered=False)
+    insert = "INSERT INTO step (id, task, queue, state) VALUES (%s, %s, %s, 'ready')"
+    batch.rows(insert, delivery.id, delivery.task, batch.pool)
+    with psycopg.connect(batch.database_url) as holder:
+        holder.execute("SELECT FROM step WHERE id = %s FOR UPDATE", [delivery.id])
+        with pytest.raises((psycopg.errors.LockNotAvailable, psycopg.errors.QueryCanceled)):
+            batch.app.backend.mark_as_revoked(delivery.id, "not wanted")

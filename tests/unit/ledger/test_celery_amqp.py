@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from celery.exceptions import Retry
 
 from routing.load import load
 from services.celery_app import DoorbellApp, make_app
@@ -62,6 +63,31 @@ def test_a_countdown_is_a_native_delay(app: DoorbellApp) -> None:
 
     assert message.exchange == "celery_delayed_27"
     assert (message.queue, message.delay_seconds) == ("db_writes", 5)
+
+
+@pytest.mark.parametrize("task", [name for name in load().tasks if "*" not in name])
+@pytest.mark.parametrize("countdown", [None, 1])
+@pytest.mark.parametrize("was_delayed", [False, True])
+def test_a_retry_goes_back_to_the_queue_it_came_from(
+    app: DoorbellApp, task: str, countdown: int | None, was_delayed: bool
+) -> None:
+    """Through Celery's own retry, which names the message's exchange and key and no queue."""
+    queue = load().tasks[task].queue
+    key = ".".join([*"0" * 27, "1", queue]) if was_delayed else queue
+    exchange = "celery_delayed_27" if was_delayed else "doorbell"
+    request = {"id": "a", "task": task, "args": ["w"], "kwargs": {}, "retries": 0}
+    request["delivery_info"] = {"exchange": exchange, "routing_key": key, "priority": 0}
+    unit = Unit("sender")
+    tried: Any = app.Task()
+    tried.name = task
+    tried.bind(app)
+    tried.push_request(**request, called_directly=False)
+    with unit.active(), pytest.raises(Retry):
+        tried.retry(countdown=countdown or 0, max_retries=3)
+    (message,) = unit.messages
+
+    assert (message.queue, message.delay_seconds) == (queue, countdown or 0)
+    assert message.exchange == ("celery_delayed_27" if countdown else "doorbell")
 
 
 @pytest.mark.parametrize(
