@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -18,12 +19,13 @@ _DEAD = ".dead"
 
 @dataclass(frozen=True, slots=True)
 class Broker:
-    """A broker's management interface and who may ask it everything."""
+    """A broker's management interface and who may ask it everything; `tls` where it speaks HTTPS."""
 
     management_url: str
     user: str
     password: str
     vhost: str
+    tls: ssl.SSLContext | None = None
 
     def held(self) -> dict[str, int]:
         """Messages of each queue that has some, ready or unacked; a few seconds old."""
@@ -71,6 +73,7 @@ class Broker:
             auth=(self.user, self.password),
             json=body,
             timeout=60,
+            verify=self.tls or True,
             trust_env=False,
         )
         answer.raise_for_status()

@@ -28,13 +28,17 @@ _POLL_SECONDS = 0.25
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """Where to look; nothing here depends on how the system was started."""
+    """Where to look; nothing here depends on how the system was started.
+
+    transport: makes what leads to the gateways where a URL alone does not.
+    """
 
     gateway_url: str
     api_key: str
     database_url: str
     broker: Broker
     maildir: Path
+    transport: Callable[[], httpx.BaseTransport] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +140,7 @@ def told_states(places: Places, workflow_ids: Sequence[str]) -> dict[str, str]:
         base_url=places.gateway_url,
         headers={"Authorization": f"Bearer {places.api_key}"},
         timeout=30,
+        transport=places.transport() if places.transport else None,
         trust_env=False,
     ) as client:
         answers = {w: client.get(f"/v1/workflows/{w}") for w in workflow_ids}

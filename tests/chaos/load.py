@@ -105,7 +105,7 @@ class Load:
 
     A login without an answer is reported again with the same body: after
     Retry-After on 503, after a second when the connection broke. Any other
-    answer than 202 is a refusal.
+    answer than 202 is a refusal. `transport` leads to the gateways where a URL alone does not.
     """
 
     def __init__(
@@ -116,6 +116,7 @@ class Load:
         rate: float,
         batched: float = 0.2,
         seed: int = 0,
+        transport: httpx.BaseTransport | None = None,
     ) -> None:
         self._reports = reports
         self._rate = rate
@@ -128,6 +129,7 @@ class Load:
             headers={"Authorization": f"Bearer {api_key}"},
             timeout=_TIMEOUT_SECONDS,
             limits=httpx.Limits(max_connections=_SENDERS),
+            transport=transport,
             trust_env=False,
         )
         self._threads = [

@@ -42,13 +42,17 @@ class Receiver:
     """
 
     def __init__(
-        self, key_header: str, answer_to: Callable[[Any], tuple[int, Any]], host: str = "127.0.0.1"
+        self,
+        key_header: str,
+        answer_to: Callable[[Any], tuple[int, Any]],
+        host: str = "127.0.0.1",
+        port: int = 0,
     ) -> None:
         self.manner: Manner = "well"
         self.calls: list[Call] = []
         self._key_header = key_header
         self._answer_to = answer_to
-        self._server = _Server((host, 0), self._handler())
+        self._server = _Server((host, port), self._handler())
         self._thread = threading.Thread(
             target=self._server.serve_forever, kwargs={"poll_interval": 0.1}
         )
@@ -119,7 +123,7 @@ class _Server(ThreadingHTTPServer):
         """A client that was killed has closed its connection: nothing to report."""
 
 
-def outlier_api(host: str = "127.0.0.1") -> Receiver:
+def outlier_api(host: str = "127.0.0.1", port: int = 0) -> Receiver:
     """An outlier API: refuses users called REFUSED..., denies SUSPECT..., allows the others."""
 
     def judge(asked: Any) -> tuple[int, Any]:
@@ -135,12 +139,12 @@ def outlier_api(host: str = "127.0.0.1") -> Receiver:
             "model_version": "chaos",
         }
 
-    return Receiver("Idempotency-Key", judge, host)
+    return Receiver("Idempotency-Key", judge, host, port)
 
 
-def webhook_receiver(host: str = "127.0.0.1") -> Receiver:
+def webhook_receiver(host: str = "127.0.0.1", port: int = 0) -> Receiver:
     """An application's webhook."""
-    return Receiver("webhook-id", lambda _: (200, {}), host)
+    return Receiver("webhook-id", lambda _: (200, {}), host, port)
 
 
 def _write(handler: BaseHTTPRequestHandler, status: int, text: bytes, is_slow: bool) -> None:
