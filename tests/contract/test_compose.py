@@ -1,4 +1,4 @@
-"""docker-compose.yml agrees with the topology, with Prometheus' configuration, and with what is secret."""
+"""The compose files agree with the topology, with Prometheus' configuration, and with what is secret."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ import os
 import re
 import stat
 import subprocess
+import tomllib
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import yaml
@@ -22,10 +24,18 @@ DOCKER = ROOT / "deploy" / "docker"
 TOPOLOGY = load()
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
+CLUSTER: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.cluster.yml").read_text())
+BROKERS: dict[str, dict[str, Any]] = {
+    "rabbitmq": SERVICES["rabbitmq"] | CLUSTER["services"]["rabbitmq"],
+    **{name: CLUSTER["services"][name] for name in ("rabbitmq-2", "rabbitmq-3")},
+}
+ADDED = {name: service for name, service in CLUSTER["services"].items() if name not in SERVICES}
 OURS = {name for name, service in SERVICES.items() if "FLEET_IMAGE" in service["image"]}
 WORKERS = {name: service for name, service in SERVICES.items() if name.startswith("worker-")}
-ONE_SHOTS = {"definitions", "migrate", "doorbell"}
-PUBLISHED = {"gateway", "flower", "prometheus"}
+ONE_SHOTS = {"definitions", "migrate", "doorbell", "cluster"}
+DOCKERFILE = (DOCKER / "Dockerfile").read_text()
+BUILD_ARGUMENTS: dict[str, str] = SERVICES["definitions"]["build"]["args"]
+PUBLISHED = {"gateway", "flower", "prometheus", "grafana"}
 BROKER_USERS = {"flower": "flower", "gateway": "gateway", "beat": "beat"} | {
     "migrate": "operator",
     "doorbell": "operator",
@@ -57,20 +67,30 @@ def test_a_worker_outlives_its_grace_period() -> None:
 
 def test_images_are_variables_with_pinned_defaults() -> None:
     """Another registry is a variable away, and without one each `up` runs the same versions."""
-    build = SERVICES["definitions"]["build"]
-    images = [service["image"] for service in SERVICES.values()] + list(build["args"].values())
+    services = [*SERVICES.values(), *ADDED.values()]
+    images = [service["image"] for service in services] + [BUILD_ARGUMENTS["PYTHON_IMAGE"]]
 
     pattern = re.compile(r"\$\{[A-Z]+_IMAGE:-[a-z/]+:v?\d+\.\d+[.\w-]*\}")
     assert [image for image in images if not pattern.fullmatch(image)] == []
 
 
-def test_the_dockerfile_and_compose_name_the_same_python() -> None:
+def test_the_dockerfile_and_compose_have_the_same_defaults() -> None:
     """A build by hand gives the same image."""
-    dockerfile = (DOCKER / "Dockerfile").read_text()
-    [tag] = re.findall(r"^ARG PYTHON_IMAGE=(.+)$", dockerfile, re.MULTILINE)
-    [given] = SERVICES["definitions"]["build"]["args"].values()
+    arguments = dict(re.findall(r"^ARG ([A-Z_]+)=(.+)$", DOCKERFILE, re.MULTILINE))
+    given = {
+        name: re.sub(r"\$\{\w+:-(.*)\}", r"\1", value) for name, value in BUILD_ARGUMENTS.items()
+    }
 
-    assert given == f"${{PYTHON_IMAGE:-{tag}}}"
+    assert given == {name: arguments[name] for name in given}
+    assert arguments.keys() - given.keys() == {"SOURCE_DATE_EPOCH"}
+
+
+def test_the_image_has_the_projects_version() -> None:
+    """Its label and its name say which version it is, unless something else is asked for."""
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+
+    assert BUILD_ARGUMENTS["VERSION"] == f"${{IMAGE_VERSION:-{version}}}"
+    assert SERVICES["definitions"]["image"] == f"${{FLEET_IMAGE:-doorbell:{version}}}"
 
 
 def test_only_doors_for_people_and_applications_are_published() -> None:
@@ -81,32 +101,66 @@ def test_only_doors_for_people_and_applications_are_published() -> None:
     assert all(port.startswith("127.0.0.1:") for name in ports for port in ports[name])
 
 
-@pytest.mark.parametrize("name", sorted(SERVICES))
+@pytest.mark.parametrize("name", sorted(SERVICES | ADDED))
 def test_a_service_is_confined(name: str) -> None:
-    """No root, no capability, no new privilege, a limit of memory, an init that reaps."""
-    service = SERVICES[name]
+    """No root, no capability, no new privilege, nothing to write on, limits, an init that reaps."""
+    service = (SERVICES | ADDED)[name]
 
     assert service["cap_drop"] == ["ALL"]
     assert service["security_opt"] == ["no-new-privileges:true"]
     assert service["init"]
-    assert "mem_limit" in service
-    if name in OURS:
-        assert service["read_only"]
-    else:
-        assert service["user"] in {"rabbitmq", "postgres", "nobody"}
+    assert service["read_only"]
+    assert {"mem_limit", "cpus", "pids_limit"} <= service.keys()
+    # A machine with two processors must be able to start it.
+    assert service["cpus"] <= 2
+    if name not in OURS:
+        assert service["user"] in {"rabbitmq", "postgres", "nobody", "haproxy", "472"}
 
 
-@pytest.mark.parametrize("name", sorted(SERVICES.keys() - ONE_SHOTS))
+@pytest.mark.parametrize("name", sorted((SERVICES | ADDED).keys() - ONE_SHOTS))
 def test_a_service_comes_back_and_shows_its_health(name: str) -> None:
     """What has to run has a health check of its own and is started again."""
-    assert SERVICES[name]["restart"] == "unless-stopped"
-    assert SERVICES[name]["healthcheck"]["test"][0] == "CMD"
+    service = (SERVICES | ADDED)[name]
+
+    assert service["restart"] == "unless-stopped"
+    assert service["healthcheck"]["test"][0] == "CMD"
 
 
 @pytest.mark.parametrize("name", sorted(ONE_SHOTS))
 def test_what_runs_once_is_not_started_again(name: str) -> None:
     """It ends, and its end is what others wait for."""
-    assert SERVICES[name]["restart"] == "no"
+    assert (SERVICES | ADDED)[name]["restart"] == "no"
+
+
+def test_the_brokers_of_a_cluster_are_alike() -> None:
+    """They differ in their names and their data alone, and from the broker that is alone in how they start."""
+    different = {"hostname", "volumes", "networks", "depends_on"}
+    [first, *others] = [
+        {key: value for key, value in broker.items() if key not in different}
+        for broker in BROKERS.values()
+    ]
+    mounts = [
+        {volume for volume in broker["volumes"] if volume.startswith("./")}
+        for broker in BROKERS.values()
+    ]
+
+    assert others == [first, first]
+    # Compose puts together what both files mount.
+    assert mounts[1] == mounts[2]
+    assert mounts[1] <= mounts[0] | set(SERVICES["rabbitmq"]["volumes"])
+
+
+def test_the_brokers_of_a_cluster_know_each_other() -> None:
+    """Host names, the list of nodes, the balancer's servers and Prometheus' targets are the same three."""
+    names = {broker["hostname"] for broker in BROKERS.values()}
+    formation = (DOCKER / "cluster" / "rabbitmq.conf").read_text()
+    balancer = (DOCKER / "cluster" / "haproxy.cfg").read_text()
+    [group] = json.loads((DOCKER / "cluster" / "rabbitmq.json").read_text())
+
+    assert set(re.findall(r"= rabbit@(\S+)$", formation, re.MULTILINE)) == names
+    assert set(re.findall(r"^ +server (\S+) \1:5672$", balancer, re.MULTILINE)) == names
+    assert set(group["targets"]) == {f"{name}:15692" for name in names}
+    assert BROKERS["rabbitmq"]["networks"] == {"brokers": {"aliases": ["rabbitmq-1"]}}
 
 
 def test_each_process_has_its_own_broker_user() -> None:
@@ -122,10 +176,11 @@ def test_each_process_has_its_own_broker_user() -> None:
 
 def test_every_secret_is_made_and_used(secrets: Path) -> None:
     """One command makes exactly the files that compose mounts, and some service wants each."""
-    declared = {name: path_of(secret["file"]) for name, secret in COMPOSE["secrets"].items()}
+    secrets_of_both = COMPOSE["secrets"] | CLUSTER["secrets"]
+    declared = {name: path_of(secret["file"]) for name, secret in secrets_of_both.items()}
     used = {
         source if isinstance(source, str) else source["source"]
-        for service in SERVICES.values()
+        for service in (SERVICES | CLUSTER["services"]).values()
         for source in service.get("secrets", [])
     }
     made = {str(path.relative_to(secrets)) for path in secrets.rglob("*") if path.is_file()}
@@ -233,12 +288,28 @@ def test_every_mounted_file_is_there() -> None:
     """The engine would make an empty directory of a file that is missing."""
     mounted = [
         volume.partition(":")[0]
-        for service in SERVICES.values()
+        for service in [*SERVICES.values(), *CLUSTER["services"].values()]
         for volume in service.get("volumes", [])
         if volume.startswith("./")
     ]
 
     assert [path for path in mounted if not (ROOT / path).exists()] == []
+
+
+def test_grafana_finds_what_it_shows() -> None:
+    """It asks Prometheus under its service's name, and looks for dashboards where they are mounted."""
+    provisioning = ROOT / "deploy" / "grafana" / "provisioning"
+    [source] = yaml.safe_load((provisioning / "datasources" / "prometheus.yml").read_text())[
+        "datasources"
+    ]
+    [provider] = yaml.safe_load((provisioning / "dashboards" / "doorbell.yml").read_text())[
+        "providers"
+    ]
+    targets = {volume.split(":")[1] for volume in SERVICES["grafana"]["volumes"]}
+
+    assert urlsplit(source["url"]).hostname in SERVICES
+    assert provider["options"]["path"] in targets
+    assert SERVICES["grafana"]["profiles"] == ["grafana"]
 
 
 def test_prometheus_gets_its_rules() -> None:
