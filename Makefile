@@ -1,6 +1,6 @@
 # What people do with Doorbell on one machine. Each target calls one script; the work is done there.
 .DEFAULT_GOAL := help
-.PHONY: help demo up down status test test-chaos chaos test-rabbitmq4 test-slow test-compose bench lint lock
+.PHONY: help demo up down status test test-chaos chaos test-rabbitmq4 test-slow test-compose test-hosts bench lint lock
 
 # Processes of a pool, where not one: make up PROCESSES="device_checks=2 db_writes=2"
 PROCESSES ?=
@@ -8,6 +8,8 @@ PROCESSES ?=
 LOGINS ?= 1750
 SEEDS ?= 1 2
 RATE ?= 40
+# The Debian of the hosts: bookworm or trixie.
+RELEASE ?= bookworm
 LOCAL = .venv/bin/python -m deploy.local
 IF_SET_UP = test -x .venv/bin/python || { echo "nothing was set up yet: make up"; exit 0; };
 
@@ -50,6 +52,9 @@ test-slow: ## what takes longer than a minute each: 100,000 waiting logins, a de
 
 test-compose: ## docker-compose.yml on a real engine, with Compose 1.29 and v2 (as root)
 	@tests/compose/run
+
+test-hosts: ## ansible/ on a fleet of systemd hosts, which then lose power, networks and releases (as root; RELEASE)
+	@tests/hosts/run --release "$(RELEASE)"
 
 lint: ## linters and types alone
 	@deploy/local/setup --dev

@@ -1,0 +1,193 @@
+"""The controller of the fleet: its key, its inventory with secrets, and its playbooks."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tests.hosts import inventory
+from tests.hosts.network import HOSTS
+
+ROOT = Path(__file__).resolve().parents[2]
+
+_PROGRAMS = ROOT / ".venv-ansible" / "bin"
+_PLAYBOOK_SECONDS = 1500.0
+_SSH_SECONDS = 60.0
+_RECAP = re.compile(
+    r"^(\S+)\s+: ok=\d+\s+changed=(\d+)\s+unreachable=(\d+)\s+failed=(\d+)", re.MULTILINE
+)
+_CHANGED = re.compile(r"^changed: \[([^]\s]+)", re.MULTILINE)
+_END = 6000
+
+
+class PlaybookError(Exception):
+    """A playbook failed; the message has the end of its output."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recap:
+    """How a playbook went: its seconds, and what each host says at its end."""
+
+    status: int
+    seconds: float
+    changed: Mapping[str, int]
+    failed: Mapping[str, int]
+    output: str
+
+    @property
+    def changes(self) -> list[str]:
+        """Each change, as `task (host)`."""
+        return [
+            f"{section.partition(']')[0]} ({host})"
+            for section in re.split(
+                r"^(?:TASK|RUNNING HANDLER) \[", self.output, flags=re.MULTILINE
+            )[1:]
+            for host in _CHANGED.findall(section)
+        ]
+
+
+class Controller:
+    """Everything of the controller lies in `directory`, playbooks' outputs in its `logs`."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.key = directory / "key"
+        self.inventory = directory / "inventory"
+        self.logs = directory / "logs"
+        self._password = directory / "vault-password"
+        self._settings = inventory.reach(directory, self.key)
+        self._more_groups: dict[str, tuple[str, ...]] = {}
+
+    def prepare(self) -> None:
+        """Make the key, unless it is there."""
+        if not self.key.exists():
+            command = ("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "controller", "-f")
+            subprocess.run((*command, self.key), check=True)
+
+    @property
+    def public_key(self) -> str:
+        return self.key.with_suffix(".pub").read_text().strip()
+
+    @property
+    def ca(self) -> Path:
+        """The certificate that the fleet's own are signed by."""
+        return self.inventory / "files" / "ca.crt"
+
+    def set(self, settings: Mapping[str, object]) -> None:
+        """Write the inventory with these settings added; its secrets are made once."""
+        self._settings |= settings
+        inventory.write(self.inventory, self._settings, self._more_groups)
+        if not self.ca.exists():
+            self.make_secrets()
+
+    def join(self, spare: str, like: str) -> None:
+        """A spare host is to be of the groups of another one; `leave` takes it out again."""
+        self._more_groups[spare] = HOSTS[like].groups
+        self.set({})
+
+    def leave(self, spare: str) -> None:
+        del self._more_groups[spare]
+        self.set({})
+
+    def make_secrets(self, *options: str) -> None:
+        """Call ansible/make_secrets for the inventory."""
+        command = (ROOT / "ansible" / "make_secrets", self.inventory)
+        password = ("--vault-password-file", self._password)
+        subprocess.run((*command, *password, *options), check=True, env=self.environment)
+
+    def secrets(self) -> dict[str, Any]:
+        """What the vault holds."""
+        vault = self.inventory / "group_vars" / "all" / "vault.yml"
+        told = subprocess.run(
+            (_PROGRAMS / "ansible-vault", "view", vault),
+            check=True,
+            capture_output=True,
+            text=True,
+            env=self.environment | {"PAGER": "cat"},
+        )
+        content: dict[str, Any] = yaml.safe_load(told.stdout)
+        return content
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """For Ansible's programs; nothing of it is written to the user's home."""
+        return os.environ | {
+            "ANSIBLE_CONFIG": str(ROOT / "ansible" / "ansible.cfg"),
+            "ANSIBLE_HOME": str(self.directory / "ansible"),
+            "ANSIBLE_SSH_CONTROL_PATH_DIR": str(self.directory / "c"),
+            "ANSIBLE_VAULT_PASSWORD_FILE": str(self._password),
+            "ANSIBLE_NOCOLOR": "1",
+            "PATH": f"{_PROGRAMS}:{os.environ['PATH']}",
+        }
+
+    def command(self, playbook: str, *options: str) -> list[str | Path]:
+        """The command line of a playbook of ansible/."""
+        path = ROOT / "ansible" / f"{playbook}.yml"
+        return [_PROGRAMS / "ansible-playbook", "--inventory", self.inventory, path, *options]
+
+    def play(self, playbook: str, *options: str, **variables: object) -> Recap:
+        """Run a playbook.
+
+        Raises:
+            PlaybookError: it failed.
+        """
+        recap = self.try_to_play(playbook, *options, **variables)
+        if recap.status:
+            raise PlaybookError(f"{playbook}: {recap.status}\n{recap.output[-_END:]}")
+        return recap
+
+    def try_to_play(self, playbook: str, *options: str, **variables: object) -> Recap:
+        """As `play`, for playbooks whose failure is an answer."""
+        given = [f"--extra-vars={yaml.safe_dump(variables, default_flow_style=True, width=10**6)}"]
+        began = time.monotonic()
+        ended = subprocess.run(
+            [*self.command(playbook, *options), *(given if variables else [])],
+            check=False,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            cwd=ROOT,
+            env=self.environment,
+            timeout=_PLAYBOOK_SECONDS,
+        )
+        seconds = time.monotonic() - began
+        self._keep(playbook, ended.stdout)
+        counts = _RECAP.findall(ended.stdout.rpartition("PLAY RECAP")[2])
+        return Recap(
+            ended.returncode,
+            seconds,
+            {host: int(changed) for host, changed, _, _ in counts},
+            {host: int(away) + int(failed) for host, _, away, failed in counts},
+            ended.stdout,
+        )
+
+    def ssh_command(self, host: str, *options: str) -> list[str | Path]:
+        """The command line that logs in at a host as the controller does."""
+        common = str(self._settings["ansible_ssh_common_args"]).split()
+        login = f"{self._settings['ansible_user']}@{HOSTS[host].address}"
+        return ["ssh", "-i", self.key, *common, *options, login]
+
+    def ssh(self, host: str, *command: str) -> str:
+        """Run a command on a host over SSH; returns what it printed."""
+        return subprocess.run(
+            [*self.ssh_command(host), *command],
+            check=True,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            text=True,
+            timeout=_SSH_SECONDS,
+        ).stdout
+
+    def _keep(self, playbook: str, output: str) -> None:
+        self.logs.mkdir(exist_ok=True)
+        number = len(list(self.logs.iterdir()))
+        (self.logs / f"{number:03}-{playbook}.log").write_text(output)

@@ -1,0 +1,78 @@
+"""What stands around the fleet, in this process: the outlier API, webhooks and mails, which Doorbell calls."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.chaos.evidence import Evidence, Places
+from tests.chaos.load import Report
+from tests.chaos.receivers import Receiver, outlier_api, webhook_receiver
+from tests.chaos.supervisor import Disturbance
+from tests.hosts.controller import ROOT
+from tests.hosts.network import OUTSIDE
+from tests.support.fleet import wait_until
+
+OUTLIER_API_PORT = 8010
+WEBHOOK_PORT = 8011
+SMTP_PORT = 2525
+WEBHOOK_URL = f"http://{OUTSIDE}:{WEBHOOK_PORT}/doorbell"
+
+_START_SECONDS = 30.0
+
+
+@dataclass(slots=True)
+class World:
+    """Receivers with their call logs, and what was done to the fleet, for the oracle."""
+
+    api: Receiver
+    webhooks: Receiver
+    maildir: Path
+    disturbances: list[Disturbance] = field(default_factory=list)
+
+    def note(self, what: str, *whom: str) -> None:
+        """Note what is about to be done to parts of the fleet.
+
+        whom: the oracle's words: a pool, `gateway`, `rabbitmq` or `postgres`.
+        """
+        self.disturbances += [Disturbance(time.time(), what, each) for each in whom]
+
+    def watch(self) -> Callable[[Places, Sequence[Report], bool], Evidence]:
+        """What gives a run's evidence, from the calls and disturbances since this call."""
+        calls, deliveries = len(self.api.calls), len(self.webhooks.calls)
+        noted = len(self.disturbances)
+
+        def evidence(places: Places, reports: Sequence[Report], may_hold_off: bool) -> Evidence:
+            return Evidence(
+                places,
+                reports,
+                lambda: self.api.calls[calls:],
+                lambda: self.webhooks.calls[deliveries:],
+                self.disturbances[noted:],
+                may_hold_off=may_hold_off,
+            )
+
+        return evidence
+
+
+@contextmanager
+def running_world(directory: Path) -> Iterator[World]:
+    """A world at the addresses that the fleet's inventory has."""
+    maildir = directory / "mail"
+    where = ("--host", str(OUTSIDE), "--port", str(SMTP_PORT), "--maildir", str(maildir))
+    mail = subprocess.Popen([sys.executable, "-m", "deploy.local.mail_sink", *where], cwd=ROOT)
+    try:
+        with (
+            outlier_api(str(OUTSIDE), OUTLIER_API_PORT) as api,
+            webhook_receiver(str(OUTSIDE), WEBHOOK_PORT) as webhooks,
+        ):
+            wait_until(maildir.exists, _START_SECONDS, "the mail server does not start")
+            yield World(api, webhooks, maildir)
+    finally:
+        mail.terminate()
+        mail.wait()
