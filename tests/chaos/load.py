@@ -124,6 +124,7 @@ class Load:
         self._dice = random.Random(seed)
         self._due: queue.SimpleQueue[list[Report] | None] = queue.SimpleQueue()
         self._over = threading.Event()
+        self._enough = threading.Event()
         self._client = httpx.Client(
             base_url=gateway_url,
             headers={"Authorization": f"Bearer {api_key}"},
@@ -153,20 +154,25 @@ class Load:
             thread.join()
         self._client.close()
 
+    def enough(self) -> None:
+        """Report no further logins than those that are on their way; `sent` tells how many that is."""
+        self._enough.set()
+
     def abort(self) -> None:
         """Report nothing more, and end."""
         self._over.set()
+        self._enough.set()
         self.wait()
 
     def _pace(self) -> None:
         began = time.monotonic()
         left = list(reversed(self._reports))
-        while left and not self._over.is_set():
+        while left and not self._enough.is_set():
             size = _BATCH if self._dice.random() < self._batched / _BATCH else 1
             group = [left.pop() for _ in range(min(size, len(left)))]
             self._due.put(group)
             self.sent += len(group)
-            self._over.wait(max(0.0, began + self.sent / self._rate - time.monotonic()))
+            self._enough.wait(max(0.0, began + self.sent / self._rate - time.monotonic()))
         for _ in range(_SENDERS):
             self._due.put(None)
 
