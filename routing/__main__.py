@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from routing.load import DEFAULT_FILE, load
-from routing.management import ManagementApi
+from routing.management import ManagementApi, TlsFiles
 from routing.render import drifted, generated_files, write_complete_definitions, write_files
 from routing.topology import Topology
 from routing.verify import differences
@@ -54,6 +54,12 @@ def _parser() -> argparse.ArgumentParser:
     verify.add_argument("--management-url", required=True, metavar="URL")
     verify.add_argument("--user", required=True)
     verify.add_argument("--password-file", required=True, type=Path, metavar="FILE")
+    for name, what in (
+        ("ca", "the CA that the broker's certificate is from, for https"),
+        ("certificate", "our certificate, if the broker wants one"),
+        ("key", "and its key"),
+    ):
+        verify.add_argument(f"--{name}-file", type=Path, metavar="FILE", help=what)
     verify.add_argument(
         "--without-users",
         action="store_true",
@@ -86,7 +92,8 @@ def _verify(topology: Topology, options: argparse.Namespace) -> int:
         password = options.password_file.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{options.password_file}: cannot be read: {error}") from error
-    api = ManagementApi(options.management_url, options.user, password)
+    tls = TlsFiles(options.ca_file, options.certificate_file, options.key_file)
+    api = ManagementApi(options.management_url, options.user, password, tls)
     found = differences(topology, api, users=not options.without_users)
     for difference in found:
         print(difference)

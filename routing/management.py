@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import quote, urlsplit
 
@@ -27,17 +29,52 @@ class Api(Protocol):
         """
 
 
+@dataclass(frozen=True, slots=True)
+class TlsFiles:
+    """For https: the CA that the broker's certificate must be from, and our own, if it wants one."""
+
+    ca: Path | None = None
+    certificate: Path | None = None
+    key: Path | None = None
+
+    def problem(self) -> str | None:
+        """What is wrong with them."""
+        if (self.certificate is None) != (self.key is None):
+            return "a certificate and its key go together: give both or neither"
+        for path in (self.ca, self.certificate, self.key):
+            try:
+                if path is not None:
+                    path.read_bytes()
+            except OSError as error:
+                return f"{path} cannot be read: {error.strerror}"
+        return None
+
+
 class ManagementApi:
     """The HTTP interface of a broker."""
 
-    def __init__(self, url: str, user: str, password: str, timeout_seconds: float = 30) -> None:
+    def __init__(
+        self,
+        url: str,
+        user: str,
+        password: str,
+        tls: TlsFiles | None = None,
+        timeout_seconds: float = 30,
+    ) -> None:
         """Remember where and who; nothing is asked yet.
 
         Raises:
-            ConfigurationError: the address is none of http or https.
+            ConfigurationError: the address is none of http or https, or a file cannot be used.
         """
         if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).netloc:
             raise ConfigurationError(f"{url!r} is no address: write http://host:15672 or https://…")
+        tls = tls or TlsFiles()
+        if problem := tls.problem():
+            raise ConfigurationError(problem)
+        self._verify = str(tls.ca) if tls.ca else True
+        self._certificate = (
+            (str(tls.certificate), str(tls.key)) if tls.certificate and tls.key else None
+        )
         self._url = url.rstrip("/")
         self.user = user
         self._password = password
@@ -47,13 +84,18 @@ class ManagementApi:
         where = "/".join(quote(part, safe="") for part in path)
         try:
             answer = requests.get(
-                f"{self._url}/api/{where}", auth=(self.user, self._password), timeout=self._timeout
+                f"{self._url}/api/{where}",
+                auth=(self.user, self._password),
+                timeout=self._timeout,
+                verify=self._verify,
+                cert=self._certificate,
             )
             if answer.status_code in (401, 403):
                 raise Refused(f"user {self.user} may not read {where} at {self._url}")
             answer.raise_for_status()
             found = answer.json()
-        except requests.RequestException as error:
+        except (requests.RequestException, OSError) as error:
+            # A file that is no certificate shows when it is used.
             raise Unavailable(f"{self._url} did not list {where}: {error}") from error
         if not isinstance(found, list):
             raise Unavailable(f"{self._url} did not list {where}: is it RabbitMQ's management?")

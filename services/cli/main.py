@@ -16,6 +16,7 @@ from rich.markup import escape
 from rich.progress import Progress
 
 from routing.load import load as load_topology
+from routing.management import TlsFiles
 from services.cli import dead, importing, ledger, migrations, tenants, topology, trace, workflows
 from services.cli import doctor as examination
 from services.cli.database import connected
@@ -110,6 +111,22 @@ def verify_topology(
     password_file: Annotated[
         Path | None, typer.Option(help="The file that holds its password.")
     ] = None,
+    ca_file: Annotated[
+        Path | None,
+        typer.Option(
+            help="For https: the CA of the broker's certificate.", envvar="DOORBELL_BROKER_CA_FILE"
+        ),
+    ] = None,
+    certificate_file: Annotated[
+        Path | None,
+        typer.Option(
+            help="Our certificate, if the broker wants one.",
+            envvar="DOORBELL_BROKER_CERTIFICATE_FILE",
+        ),
+    ] = None,
+    key_file: Annotated[
+        Path | None, typer.Option(help="And its key.", envvar="DOORBELL_BROKER_KEY_FILE")
+    ] = None,
     with_users: Annotated[
         bool, typer.Option(help="Compare users too, which an administrator alone may.")
     ] = False,
@@ -118,7 +135,8 @@ def verify_topology(
     """Compare the live broker with the topology, and name every difference."""
     url = management_url or find().rabbitmq_management
     password = _text_of(password_file) if password_file else None
-    api = topology.management(url, user, password)
+    tls = TlsFiles(ca_file, certificate_file, key_file)
+    api = topology.management(url, user, password, tls)
     found = topology.verify(load_topology(), api, users=with_users)
     if as_json:
         print_json([asdict(difference) for difference in found])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from routing.management import ManagementApi
+from routing.management import ManagementApi, TlsFiles
 from routing.topology import Topology, dead_queue_name
 from routing.verify import Difference, differences
 from services.cli.endpoints import without_credentials
@@ -34,11 +34,14 @@ def describe(topology: Topology) -> dict[str, Any]:
     }
 
 
-def management(url: str | None, user: str | None, password: str | None) -> ManagementApi:
+def management(
+    url: str | None, user: str | None, password: str | None, tls: TlsFiles | None = None
+) -> ManagementApi:
     """The broker's management interface.
 
     Raises:
-        ConfigurationError: the address, the user or the password is not known.
+        ConfigurationError: the address, the user or the password is not known, or a file of
+            TLS cannot be used.
     """
     if url is None:
         raise ConfigurationError("the broker's management address is not known: --management-url")
@@ -46,7 +49,7 @@ def management(url: str | None, user: str | None, password: str | None) -> Manag
     user, password = user or url_user, password or url_password
     if not user or not password:
         raise ConfigurationError("a user and a password are needed: --user and --password-file")
-    return ManagementApi(address, user, password)
+    return ManagementApi(address, user, password, tls)
 
 
 def verify(topology: Topology, api: ManagementApi, *, users: bool) -> Sequence[Difference]:
