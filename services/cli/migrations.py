@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
+from psycopg.conninfo import conninfo_to_dict
 from yoyo import get_backend, read_migrations
 
 from services.cli.database import connected, fetch
@@ -48,7 +50,9 @@ def _read(directory: Path) -> Any:
 
 
 def _backend(database_url: str) -> Any:
-    scheme, _, rest = database_url.partition("://")
+    scheme = database_url.partition("://")[0]
     if scheme not in ("postgresql", "postgres"):
         raise ConfigurationError(f"{scheme}:// is not an address of PostgreSQL")
-    return get_backend(f"postgresql+psycopg://{rest}")
+    # yoyo knows one host and one port; what stands behind the question mark it hands on as it is.
+    parameters = conninfo_to_dict(database_url)
+    return get_backend(f"postgresql+psycopg:///?{urlencode(parameters)}")

@@ -22,6 +22,8 @@ import pytest
 from psycopg import sql
 from yoyo import get_backend, read_migrations
 
+from tests.support.certificates import Certificate
+
 MIGRATIONS = Path(__file__).resolve().parents[2] / "deploy" / "postgres" / "migrations"
 
 _TEMPLATE = "doorbell_template"
@@ -50,8 +52,11 @@ class PrivatePostgres:
     `postgres`, since PostgreSQL refuses root.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, certificate: Certificate | None = None, **configuration: str) -> None:
+        """configuration: parameters of the server. With a certificate, it takes TLS too."""
         self._binaries = find_binaries()
+        self._configuration = {**_CONFIGURATION, **configuration}
+        self._certificate = certificate
         self._account = "postgres" if os.getuid() == 0 else None
         self._directory = Path(tempfile.mkdtemp(prefix="doorbell-postgres-"))
         self._data = self._directory / "data"
@@ -108,7 +113,7 @@ class PrivatePostgres:
     def start(self) -> None:
         """Start the server and wait until it answers."""
         options = [
-            part for key, value in _CONFIGURATION.items() for part in ("-c", f"{key}={value}")
+            part for key, value in self._configuration.items() for part in ("-c", f"{key}={value}")
         ]
         with (self._directory / "log").open("ab") as log:
             self._process = subprocess.Popen(
@@ -173,6 +178,22 @@ class PrivatePostgres:
             user=self._account,
             group=self._account,
         )
+        if self._certificate is not None:
+            self._take(self._certificate)
+
+    def _take(self, certificate: Certificate) -> None:
+        for option, file in (
+            ("ssl_cert_file", certificate.file),
+            ("ssl_key_file", certificate.key),
+        ):
+            # PostgreSQL wants its key to be its own, and nobody else's to read.
+            copy = self._data / option
+            copy.touch(0o600)
+            copy.write_bytes(file.read_bytes())
+            if self._account is not None:
+                shutil.chown(copy, self._account, self._account)
+            self._configuration[option] = option
+        self._configuration["ssl"] = "on"
 
     def _wait_until_it_answers(self, process: subprocess.Popen[bytes]) -> None:
         deadline = time.monotonic() + _DEADLINE_SECONDS
