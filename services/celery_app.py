@@ -64,6 +64,7 @@ def make_app(settings: Settings, topology: Topology) -> DoorbellApp:
 def _messaging(settings: Settings) -> dict[str, Any]:
     return {
         "broker_url": settings.broker_url,
+        "broker_use_ssl": settings.broker_tls.options() if settings.broker_tls else False,
         "broker_transport_options": {"confirm_publish": True},
         "broker_heartbeat": HEARTBEAT_SECONDS,
         "broker_connection_timeout": 4,

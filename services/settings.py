@@ -9,6 +9,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from services.broker_tls import BrokerTls, read_tls, tls_variables
 from services.domain.errors import ConfigurationError
 
 _SECRETS = ("broker_url", "database_url", "outlier_api_key", "smtp_url")
@@ -20,7 +21,8 @@ class Settings:
 
     Each field is read from `DOORBELL_<FIELD>`, and each of the secret ones also
     from the file named by `DOORBELL_<FIELD>_FILE`; the outlier API's address is
-    `OUTLIER_API_URL`. Nothing secret has a default.
+    `OUTLIER_API_URL`, and TLS with the broker is described by `DOORBELL_BROKER_...`,
+    one variable for each field of `BrokerTls`. Nothing secret has a default.
     """
 
     broker_url: str
@@ -37,6 +39,7 @@ class Settings:
     host_name: str = socket.gethostname()
     log_level: str = "INFO"
     failpoints: str = ""
+    broker_tls: BrokerTls | None = None
 
 
 def load(environ: Mapping[str, str] | None = None) -> Settings:
@@ -59,9 +62,29 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
         for name in ("broker_url", "database_url")
         if name not in raw
     )
+    tls = read_tls(environ, _host(raw.get("broker_url", "")), problems)
     if problems:
         raise ConfigurationError("\n".join(problems))
-    return Settings(**values)  # type: ignore[arg-type]  # _convert gives each field its type
+    return Settings(broker_tls=tls, **values)  # type: ignore[arg-type]  # _convert gives each field its type
+
+
+def load_broker(environ: Mapping[str, str] | None = None) -> tuple[str, BrokerTls | None]:
+    """The broker's address and TLS alone, for a program of others that needs no more.
+
+    Raises:
+        ConfigurationError: as `load`, and a database's address is not needed.
+    """
+    environ = os.environ if environ is None else environ
+    wanted = {n: v for n, v in environ.items() if n.startswith("DOORBELL_BROKER_")}
+    found = load({"DOORBELL_DATABASE_URL": "postgresql:", **wanted})
+    return found.broker_url, found.broker_tls
+
+
+def _host(broker_url: str) -> str | None:
+    try:
+        return urlsplit(broker_url).hostname
+    except ValueError:
+        return None
 
 
 def _variable(name: str) -> str:
@@ -70,8 +93,10 @@ def _variable(name: str) -> str:
 
 def _collect(environ: Mapping[str, str], problems: list[str]) -> dict[str, str]:
     raw: dict[str, str] = {}
-    known: set[str] = set()
+    known: set[str] = set(tls_variables())
     for field in fields(Settings):
+        if field.name == "broker_tls":
+            continue
         variable = _variable(field.name)
         known.add(variable)
         if variable in environ:

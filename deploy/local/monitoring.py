@@ -102,9 +102,11 @@ def flower(layout: Layout, ports: Mapping[str, int], topology: Topology) -> Proc
     """Flower. It reads secrets from its environment, which only the cluster's owner sees."""
     address = f"http://{HOST}:{ports['flower']}"
     password = flower_password(layout)
+    broker = rabbitmq.write_url(layout, "flower", ports["rabbitmq"], topology.vhost)
     environment = {
         "PATH": os.environ["PATH"],
-        "BROKER_URL": rabbitmq.url(layout, "flower", ports["rabbitmq"], topology.vhost),
+        "PYTHONPATH": str(REPOSITORY),
+        "DOORBELL_BROKER_URL_FILE": str(broker),
         "FLOWER_BASIC_AUTH": f"{FLOWER_USER}:{password}",
     }
     if topology.users["flower"].tag != "none":
@@ -117,6 +119,7 @@ def flower(layout: Layout, ports: Mapping[str, int], topology: Topology) -> Proc
             sys.executable,
             "-m",
             "celery",
+            "--app=deploy.flower.app",
             "flower",
             f"--conf={_FLOWER_CONFIGURATION}",
             f"--address={HOST}",

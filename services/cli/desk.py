@@ -42,11 +42,15 @@ def opened() -> Iterator[Desk]:
     from services.celery_app import make_app  # Celery would slow every other command down
 
     endpoints, topology = find(), load_topology()
-    app = make_app(
-        Settings(broker_url=endpoints.broker_url, database_url=endpoints.database_url), topology
+    settings = Settings(
+        endpoints.broker_url, endpoints.database_url, broker_tls=endpoints.broker_tls
     )
+    app = make_app(settings, topology)
     ledger = app.ledger
-    with DeadLetters(endpoints.broker_url) as letters, ledger.connect() as connection:
+    with (
+        DeadLetters(endpoints.broker_url, endpoints.broker_tls) as letters,
+        ledger.connect() as connection,
+    ):
         try:
             yield Desk(topology, ledger, connection, letters)
         finally:

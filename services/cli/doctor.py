@@ -5,11 +5,12 @@ from __future__ import annotations
 import importlib.metadata
 import importlib.util
 import smtplib
+import ssl
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Literal
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 import amqp
@@ -19,6 +20,7 @@ from kombu import Connection as BrokerConnection
 from kombu.exceptions import OperationalError as BrokerError
 
 from routing.load import load as load_topology
+from services.broker_tls import BrokerTls, explain, is_tls
 from services.cli.database import connected, fetch
 from services.cli.endpoints import Endpoints, find, without_credentials
 from services.cli.migrations import pending
@@ -30,6 +32,7 @@ Verdict = Literal["ok", "skipped", "wrong"]
 _PINNED = {"celery": "5.7.0", "kombu": "5.7.0"}
 _NEEDED = ("fastapi", "prometheus-client", "psycopg", "pydantic", "requests", "uvicorn")
 _MOST_SKEW_SECONDS = 2.0
+_LEAST_DAYS = 14
 _TIMEOUT_SECONDS = 5.0
 
 
@@ -131,17 +134,45 @@ def _clock(theirs: datetime, before: datetime, after: datetime) -> Finding:
 
 def _broker(endpoints: Endpoints) -> Iterator[Finding]:
     address = without_credentials(endpoints.broker_url)[0]
-    connection = BrokerConnection(endpoints.broker_url, connect_timeout=_TIMEOUT_SECONDS)
+    tls = endpoints.broker_tls
+    connection: Any = BrokerConnection(
+        endpoints.broker_url,
+        connect_timeout=_TIMEOUT_SECONDS,
+        ssl=tls.options() if tls else False,
+    )
     try:
         connection.connect()
         version = connection.connection.server_properties.get("version", "of unknown version")
         yield Finding("broker", "ok", f"RabbitMQ {version} at {address}")
+        if tls:
+            yield _certificate(connection.connection.transport.sock, tls)
     except (OSError, BrokerError, amqp.AMQPError) as error:
-        mend = "start RabbitMQ, or correct DOORBELL_BROKER_URL (user, password, vhost)"
-        detail = f"{address} does not answer: {_line(error) or type(error).__name__}"
-        yield Finding("broker", "wrong", detail, mend)
+        yield _no_broker(address, error, endpoints)
     finally:
         connection.release()
+
+
+def _no_broker(address: str, error: Exception, endpoints: Endpoints) -> Finding:
+    if is_tls(error):
+        mend = "correct the DOORBELL_BROKER_..._FILE and _SERVER_NAME settings, or renew the files"
+        return Finding("broker", "wrong", f"{address}: {explain(error)}", mend)
+    mend = "start RabbitMQ, or correct DOORBELL_BROKER_URL (user, password, vhost)"
+    if endpoints.broker_tls is None:
+        # A listener for TLS hangs up, or answers with what is no AMQP.
+        mend += "; if it speaks TLS there, set DOORBELL_BROKER_CA_FILE"
+    elif isinstance(error, ConnectionError):
+        # The alert that says so may be lost with the connection.
+        mend += "; it may refuse DOORBELL_BROKER_CERTIFICATE_FILE: its log says"
+    return Finding("broker", "wrong", f"{address} does not answer: {_line(error)}", mend)
+
+
+def _certificate(socket: ssl.SSLSocket, tls: BrokerTls) -> Finding:
+    until = str((socket.getpeercert() or {}).get("notAfter"))
+    days = int(ssl.cert_time_to_seconds(until) - datetime.now(UTC).timestamp()) // 86400
+    detail = f"{socket.version()}; the certificate of {tls.server_name} is good for {days} days"
+    if days >= _LEAST_DAYS:
+        return Finding("broker's TLS", "ok", detail)
+    return Finding("broker's TLS", "wrong", detail, "renew it before it ends")
 
 
 def _broker_topology(endpoints: Endpoints) -> Iterator[Finding]:

@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from services import settings
+from services.broker_tls import BrokerTls
 from services.domain.errors import ConfigurationError
 
 LOCAL_FILE = Path(".local") / "endpoints.json"
@@ -26,6 +27,7 @@ class Endpoints:
     gateway: str | None = None
     api_key: str | None = None
     rabbitmq_management: str | None = None
+    broker_tls: BrokerTls | None = None
 
 
 def find(directory: Path | None = None) -> Endpoints:
@@ -46,6 +48,7 @@ def find(directory: Path | None = None) -> Endpoints:
             found.broker_url,
             found.outlier_api_url,
             found.smtp_url,
+            broker_tls=found.broker_tls,
         )
     start = (directory or Path.cwd()).resolve()
     for place in (start, *start.parents):

@@ -17,6 +17,7 @@ from kombu import Connection
 from kombu.compression import decompress
 
 from routing.topology import dead_queue_name
+from services.broker_tls import BrokerTls, explain
 from services.domain.errors import Refused, Unavailable
 from services.ledger.dead_canvas import generation_of
 from services.ledger.message import Message
@@ -60,8 +61,10 @@ class DeadLetters:
     not see these. Use it as a context manager; not thread-safe.
     """
 
-    def __init__(self, broker_url: str) -> None:
-        self._connection = Connection(broker_url, connect_timeout=_ANSWER_SECONDS)
+    def __init__(self, broker_url: str, tls: BrokerTls | None = None) -> None:
+        self._connection = Connection(
+            broker_url, connect_timeout=_ANSWER_SECONDS, ssl=tls.options() if tls else False
+        )
         self._channels: list[Any] = []
 
     def __enter__(self) -> Self:
@@ -119,7 +122,7 @@ class DeadLetters:
                 channel, tag = letter.received
                 channel.basic_ack(tag)
         except _broken() as error:
-            raise Unavailable(f"the broker does not answer: {error}") from error
+            raise Unavailable(f"the broker does not answer: {explain(error)}") from error
 
     @contextmanager
     def _explained(self, name: str) -> Iterator[None]:
@@ -133,7 +136,7 @@ class DeadLetters:
         except amqp.NotFound as error:
             raise Refused(f"the broker has no queue {name}: doorbell topology verify") from error
         except _broken() as error:
-            raise Unavailable(f"the broker does not answer: {error}") from error
+            raise Unavailable(f"the broker does not answer: {explain(error)}") from error
 
     def _read(self, name: str, queue: str) -> Iterator[Letter]:
         while True:

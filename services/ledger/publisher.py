@@ -11,6 +11,7 @@ import amqp
 import kombu.exceptions
 from celery import Celery
 
+from services.broker_tls import explain
 from services.domain.errors import Unavailable
 from services.ledger.message import Message
 
@@ -66,7 +67,7 @@ class Publisher:
             return self._publish_apart(messages)
         except _broken() as error:
             self.close()
-            raise Unavailable(f"the broker does not answer: {error}") from error
+            raise Unavailable(f"the broker does not answer: {explain(error)}") from error
 
     def close(self) -> None:
         """Drop the connection; the next publish opens another."""
@@ -112,7 +113,7 @@ class Publisher:
                 )
             except _broken() as error:
                 self.close()
-                raise Unavailable(f"the broker does not answer: {error}") from error
+                raise Unavailable(f"the broker does not answer: {explain(error)}") from error
         return confirmed
 
     def _await_confirms(self, deadline: float, remaining: int) -> None:

@@ -11,6 +11,7 @@ from amqp import AMQPError
 from celery.worker.consumer.consumer import Consumer
 from celery.worker.state import maybe_shutdown
 
+from services.broker_tls import explain
 from services.domain.outcome import Failed
 from services.ledger.message import MAX_BODY_BYTES
 from services.runner.delivery import Delivery
@@ -114,7 +115,9 @@ class StepConsumer(Consumer):
         return connected
 
     def _say_away(self, error: Exception, interval: float) -> None:
-        logger.warning("the broker is away, trying again in %s seconds: %s", interval, error)
+        logger.warning(
+            "the broker is away, trying again in %s seconds: %s", interval, explain(error)
+        )
 
 
 def _unrun(message: Any, error: Untraceable, on_settled: Callable[[Any], None]) -> Delivery | None:

@@ -15,6 +15,7 @@ from typing import Self, TypeVar
 
 from routing.definitions import complete_definitions
 from routing.load import load
+from tests.support.certificates import Authority
 from tests.support.rabbitmq import PrivateRabbitMQ
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -33,9 +34,9 @@ def _users() -> tuple[str, ...]:
     return tuple(str(user) for user in load().users)
 
 
-def doorbell_node() -> PrivateRabbitMQ:
-    """A node with the whole topology and its users."""
-    return PrivateRabbitMQ(complete_definitions(load(), passwords()))
+def doorbell_node(authority: Authority | None = None) -> PrivateRabbitMQ:
+    """A node with the whole topology and its users; behind mutual TLS if there is an authority."""
+    return PrivateRabbitMQ(complete_definitions(load(), passwords()), authority)
 
 
 class Fleet:
@@ -82,6 +83,7 @@ class Fleet:
             "DOORBELL_BROKER_URL": self.broker_url(user),
             "DOORBELL_DATABASE_URL": self._database_url,
             "DOORBELL_HOST_NAME": "test",
+            **self._node.client_settings(),
             **self._more,
             **more,
         }

@@ -21,9 +21,11 @@ import requests
 from kombu import Connection
 
 from routing.definitions import password_hash
+from tests.support.certificates import Authority
 from tests.support.debian13 import entered, root_in_use
 
 ADMINISTRATOR = "test_administrator"
+SERVER_NAME = "broker"
 
 _DEADLINE_SECONDS = 90.0
 # RabbitMQ 4.3 has neither any more: nothing of ours may need them.
@@ -45,10 +47,13 @@ class PrivateRabbitMQ:
 
     `with PrivateRabbitMQ() as node:` starts it and removes everything at the end. There is no
     `guest`; the account ADMINISTRATOR, with `password`, may do everything. Definitions given
-    here are loaded at each start, before a client is let in.
+    here are loaded at each start, before a client is let in. With an authority, clients come by
+    mutual TLS and verify the name SERVER_NAME; this class itself goes in beside it.
     """
 
-    def __init__(self, definitions: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self, definitions: Mapping[str, Any] | None = None, authority: Authority | None = None
+    ) -> None:
         binaries, root = find_binaries(), root_in_use()
         self._directory = Path(tempfile.mkdtemp(prefix="doorbell-rabbitmq-"))
         inside = entered(root, self._directory) if root else []
@@ -58,9 +63,12 @@ class PrivateRabbitMQ:
         self._mapper: subprocess.Popen[bytes] | None = None
         self._guard: subprocess.Popen[bytes] | None = None
         self.password = secrets.token_hex(16)
-        ports = _free_ports(5)
+        ports = _free_ports(7)
         self.amqp_port, self.management_port, self.prometheus_port = ports[:3]
-        self._distribution_port, self._mapper_port = ports[3:]
+        self._distribution_port, self._mapper_port = ports[3:5]
+        self.tls_port, self.tls_management_port = ports[5:]
+        self._authority = authority
+        self._client = authority.issue("client") if authority else None
         self._loaded = definitions or {}
         self._write_files()
 
@@ -95,7 +103,20 @@ class PrivateRabbitMQ:
         return tuple(int(part) for part in told.split("."))
 
     def broker_url(self, user: str, password: str, vhost: str) -> str:
-        return f"pyamqp://{user}:{password}@127.0.0.1:{self.amqp_port}/{vhost}"
+        """The address that clients are given."""
+        port = self.tls_port if self._authority else self.amqp_port
+        return f"pyamqp://{user}:{password}@127.0.0.1:{port}/{vhost}"
+
+    def client_settings(self) -> dict[str, str]:
+        """What a process of ours needs in its environment beside the address."""
+        if self._authority is None or self._client is None:
+            return {}
+        return {
+            "DOORBELL_BROKER_CA_FILE": str(self._authority.file),
+            "DOORBELL_BROKER_SERVER_NAME": SERVER_NAME,
+            "DOORBELL_BROKER_CERTIFICATE_FILE": str(self._client.file),
+            "DOORBELL_BROKER_KEY_FILE": str(self._client.key),
+        }
 
     def start(self) -> None:
         """Start the node and wait until clients can connect."""
@@ -165,8 +186,8 @@ class PrivateRabbitMQ:
 
     def peek(self, queue: str, vhost: str) -> tuple[int, int]:
         """A queue's ready messages and consumers at this moment; management is seconds behind."""
-        address = self.broker_url(ADMINISTRATOR, self.password, vhost)
-        with Connection(address) as connection:
+        beside = f"127.0.0.1:{self.amqp_port}/{vhost}"
+        with Connection(f"pyamqp://{ADMINISTRATOR}:{self.password}@{beside}") as connection:
             channel: Any = connection.default_channel
             found = channel.queue_declare(queue, passive=True)
             return int(found.message_count), int(found.consumer_count)
@@ -218,8 +239,39 @@ class PrivateRabbitMQ:
             f"load_definitions = {loaded}\n"
             "disk_free_limit.absolute = 50MB\n"
             "log.console = true\n"
-            "log.file = false\n" + (_AS_IF_REMOVED if root_in_use() else "")
+            "log.file = false\n"
+            + (_AS_IF_REMOVED if root_in_use() else "")
+            + self._tls_configuration()
         )
+
+    def _tls_configuration(self) -> str:
+        if self._authority is None:
+            return ""
+        own = self._authority.issue("server", SERVER_NAME, "127.0.0.1")
+        # Inside another Debian's root only this directory is seen.
+        ca, certificate, key = (
+            shutil.copy(file, self._directory) for file in (self._authority.file, own.file, own.key)
+        )
+        options = {
+            "cacertfile": ca,
+            "certfile": certificate,
+            "keyfile": key,
+            "verify": "verify_peer",
+            "fail_if_no_peer_cert": "true",
+            "versions.1": "tlsv1.3",
+            "versions.2": "tlsv1.2",
+        }
+        lines = [
+            f"listeners.ssl.1 = 127.0.0.1:{self.tls_port}",
+            "management.ssl.ip = 127.0.0.1",
+            f"management.ssl.port = {self.tls_management_port}",
+            *(
+                f"{section}.{name} = {value}"
+                for section in ("ssl_options", "management.ssl")
+                for name, value in options.items()
+            ),
+        ]
+        return "\n".join(lines) + "\n"
 
     def _environment(self) -> dict[str, str]:
         directory = str(self._directory)
