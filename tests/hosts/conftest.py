@@ -97,3 +97,11 @@ def installation(
     installation = Installation(plain_fleet, controller, world)
     installation.admit()
     return installation
+
+
+@pytest.fixture
+def whole(installation: Installation) -> Iterator[Installation]:
+    """The installation, with every host at work before and after."""
+    installation.calm()
+    yield installation
+    installation.calm()

@@ -81,6 +81,15 @@ class Controller:
         """The certificate that the fleet's own are signed by."""
         return self.inventory / "files" / "ca.crt"
 
+    @property
+    def trusted(self) -> Path:
+        """The certificates that the fleet's clients trust: the CA's, and the next one's as soon as there is one."""
+        bundle = self.directory / "trusted.crt"
+        bundle.write_text(
+            "".join(crt.read_text() for crt in sorted(self.ca.parent.glob("ca*.crt")))
+        )
+        return bundle
+
     def set(self, settings: Mapping[str, object]) -> None:
         """Write the inventory with these settings added; its secrets are made once."""
         self._settings |= settings
@@ -96,6 +105,11 @@ class Controller:
     def leave(self, spare: str) -> None:
         del self._more_groups[spare]
         self.set({})
+
+    def forget(self, host: str) -> None:
+        """Expect another key of a host than before: it was replaced by a fresh one."""
+        known = ("-f", str(self.directory / "known_hosts"), "-R", str(HOSTS[host].address))
+        subprocess.run(("ssh-keygen", *known), check=True, capture_output=True)
 
     def make_secrets(self, *options: str) -> None:
         """Call ansible/make_secrets for the inventory."""

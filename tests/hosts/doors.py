@@ -61,7 +61,7 @@ def places(fleet: Fleet, controller: Controller, maildir: Path) -> Iterator[Plac
     The firewall lets the controller in by SSH alone, so these ways lead through hosts that may themselves ask.
     """
     running = fleet.running()
-    secrets = controller.secrets()
+    secrets, trusted = controller.secrets(), controller.trusted
     client = next(name for name in ("checks1", "checks2") if name in running)
     broker = next(name for name in ("broker1", "broker2", "broker3") if name in running)
     with ExitStack() as stack:
@@ -71,16 +71,16 @@ def places(fleet: Fleet, controller: Controller, maildir: Path) -> Iterator[Plac
         yield Places(
             "https://gateways",
             KEY,
-            database_url(ports, secrets["vault_database_password"], controller.ca),
+            database_url(ports, secrets["vault_database_password"], trusted),
             Broker(
                 f"https://localhost:{management}",
                 ADMINISTRATOR,
                 secrets["vault_broker_administrator_password"],
                 load().vhost,
-                ssl.create_default_context(cafile=controller.ca),
+                ssl.create_default_context(cafile=trusted),
             ),
             maildir,
-            lambda: Gateways(("gateway1", "gateway2"), controller.ca),
+            lambda: Gateways(("gateway1", "gateway2"), trusted),
         )
 
 

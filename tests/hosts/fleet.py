@@ -72,10 +72,10 @@ class Fleet:
     def running(self) -> list[str]:
         return _docker("ps", "--format", "{{.Names}}").split()
 
-    def remove(self) -> None:
-        """Delete all hosts with what is on them."""
-        if names := self.there():
-            _docker("rm", "--force", *names)
+    def remove(self, *names: str) -> None:
+        """Delete hosts with what is on them, or all of them."""
+        if gone := names or self.there():
+            _docker("rm", "--force", *gone)
 
     def start(self, name: str) -> None:
         """Switch a host on that was killed or shut down; returns when it has booted."""

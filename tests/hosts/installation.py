@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
@@ -39,8 +39,9 @@ class Run:
 
     load: Load
     reports: list[Report]
+    gather: Callable[[Places, Sequence[Report], bool], Evidence]
+    may_hold_off: bool
     findings: Findings | None = None
-    evidence: Evidence | None = None
     ledger: Ledger | None = None
 
     @property
@@ -110,10 +111,9 @@ class Installation:
     def under_load(self, rate: float = _RATE, may_hold_off: bool = False) -> Iterator[Run]:
         """Report logins until the block ends, then wait for all of them and have the oracle judge."""
         reports = [each for seed in range(_BLOCKS) for each in make_reports(_BLOCK_LOGINS, seed)]
-        evidence = self.world.watch()
-        gateways = Gateways(GATEWAYS, self.controller.ca)
+        gateways = Gateways(GATEWAYS, self.controller.trusted)
         load = Load("https://gateways", KEY, reports, rate, transport=gateways)
-        run = Run(load, reports)
+        run = Run(load, reports, self.world.watch(), may_hold_off)
         load.start()
         try:
             yield run
@@ -123,10 +123,14 @@ class Installation:
         load.enough()
         load.wait()
         run.reports = reports[: load.sent]
+        self.judge(run)
+
+    def judge(self, run: Run) -> None:
+        """Have the oracle judge a run by what is left of it at this moment."""
         with self.places() as found:
-            run.evidence = evidence(found, run.reports, may_hold_off)
-            run.findings = judge(run.evidence, _END_SECONDS)
-            run.ledger = Ledger(run.evidence)
+            evidence = run.gather(found, run.reports, run.may_hold_off)
+            run.findings = judge(evidence, _END_SECONDS)
+            run.ledger = Ledger(evidence)
 
     def pools_of(self, host: str) -> tuple[str, ...]:
         """The pools, and so the queues, that a host works for."""
@@ -137,7 +141,7 @@ class Installation:
         """Whether a gateway says that it can serve."""
         try:
             answer = requests.get(
-                f"https://{gateway}/readyz", verify=str(self.controller.ca), timeout=5
+                f"https://{gateway}/readyz", verify=str(self.controller.trusted), timeout=5
             )
         except requests.RequestException:
             return False

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 
 import pytest
 
@@ -17,14 +16,6 @@ PROMOTED_SECONDS = 120.0
 
 _BEFORE_SECONDS = 10.0
 _AFTER_SECONDS = 45.0
-
-
-@pytest.fixture
-def whole(installation: Installation) -> Iterator[Installation]:
-    """The installation, with every host at work before and after."""
-    installation.calm()
-    yield installation
-    installation.calm()
 
 
 @pytest.mark.parametrize("host", ["checks1", "calls1"])

@@ -121,7 +121,7 @@ def test_a_login_ends_done_through_either_gateway(
     installation: Installation, gateway: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A login reported at https://GATEWAY runs through every pool's host and gets its verdict."""
-    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(installation.controller.ca))
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(installation.controller.trusted))
     with Application(f"https://{gateway}", KEY) as application:
         user = new_user()
         for agent in (FIREFOX, IPHONE):
@@ -187,7 +187,7 @@ def test_the_gateways_metrics_are_not_for_the_world(installation: Installation) 
     """What Prometheus reads is refused to who comes through the public door."""
     for gateway in GATEWAYS:
         answer = requests.get(
-            f"https://{gateway}/metrics", verify=str(installation.controller.ca), timeout=10
+            f"https://{gateway}/metrics", verify=str(installation.controller.trusted), timeout=10
         )
         assert answer.status_code in (403, 404)
 

@@ -1,0 +1,90 @@
+"""Releases come and go while logins do: none is refused, lost or done twice, and a bad one takes itself back."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.hosts.conftest import PERMANENT
+from tests.hosts.controller import PlaybookError
+from tests.hosts.doors import KEY
+from tests.hosts.installation import Installation, Run
+from tests.hosts.test_losses import running_nodes
+from tests.hosts.test_site import groups_of
+
+pytestmark = pytest.mark.timeout(1800)
+
+_WITH_PROCESSES = {"gateways", "pools", "schedulers", "outlier_apis"}
+
+
+@pytest.fixture(scope="module")
+def releases(directory: Path) -> dict[str, str]:
+    """The releases that were made for this run."""
+    dist = directory / "dist"
+    return {
+        "first": os.path.realpath(dist / "doorbell.tar"),
+        "next": os.path.realpath(dist / "next" / "doorbell.tar"),
+        "broken": os.path.realpath(dist / "broken" / "doorbell.tar"),
+    }
+
+
+def version(release: str) -> str:
+    return Path(release).stem.removeprefix("doorbell-")
+
+
+def versions(installation: Installation) -> set[str]:
+    """The releases that run, as all hosts tell."""
+    return {
+        Path(installation.fleet.run(host, "readlink", "-f", "/opt/doorbell/current").strip()).name
+        for host in PERMANENT
+        if groups_of(host) & _WITH_PROCESSES
+    }
+
+
+def expect_unnoticed(run: Run) -> None:
+    """No login met anything but a 202 at its first try."""
+    run.expect_well()
+    answers = [answer.status for report in run.reports for answer in report.answers]
+    assert set(answers) == {202}
+    assert len(answers) == len(run.reports)
+
+
+def test_a_release_is_deployed(whole: Installation, releases: dict[str, str]) -> None:
+    """Consumers, then producers, under load; afterwards every host runs the next release."""
+    with whole.under_load() as run:
+        recap = whole.controller.play(
+            "deploy", doorbell_release=releases["next"], doorbell_canary_key=KEY
+        )
+    print(f"deploy.yml took {recap.seconds:.0f} s, with {run.found.accepted} logins meanwhile")
+    expect_unnoticed(run)
+    assert versions(whole) == {version(releases["next"])}
+
+
+def test_it_is_rolled_back(whole: Installation, releases: dict[str, str]) -> None:
+    """The release before runs again, and nobody outside has noticed."""
+    with whole.under_load() as run:
+        whole.controller.play("rollback")
+    expect_unnoticed(run)
+    assert versions(whole) == {version(releases["first"])}
+
+
+def test_a_broken_release_takes_itself_back(whole: Installation, releases: dict[str, str]) -> None:
+    """A pool that does not start ends the deploy, and hosts that were rolled already go back."""
+    with (
+        whole.under_load() as run,
+        pytest.raises(PlaybookError, match="was not deployed, and every host"),
+    ):
+        whole.controller.play("deploy", doorbell_release=releases["broken"])
+    expect_unnoticed(run)
+    assert versions(whole) == {version(releases["first"])}
+
+
+def test_the_brokers_are_restarted_one_by_one(whole: Installation) -> None:
+    """upgrade_rabbitmq.yml stops one node at a time; the queues go on with the others."""
+    with whole.under_load() as run:
+        whole.controller.play("upgrade_rabbitmq", upgrade_restart=True)
+    run.expect_well()
+    assert run.found.held_off == 0
+    assert len(running_nodes(whole)) == 3
