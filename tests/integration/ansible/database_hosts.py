@@ -304,6 +304,7 @@ class DatabaseHosts:
             "backup_postgresql_port": self.port,
             "postgresql_shared_buffers_mb": 32,
             "restore_to": RESTORE_TO,
+            "backup_status_directory": "/var/backups/doorbell",
             "_postgresql_restored_wal": "/var/lib/postgresql/restored-wal",
             "_postgresql_programs": str(ROLES / "postgresql/files"),
             "_backup_programs": str(ROLES / "backup/files"),

@@ -264,6 +264,8 @@ def test_only_as_many_backups_are_kept_as_asked_for(
     status = backup_host.run("backup_status", "1")
     assert status.returncode == 0, status.stderr
     assert "base backups: 2" in status.stdout
+    told = (backup_host.directory / "doorbell_backup.prom").read_text()
+    subprocess.run(["promtool", "check", "metrics"], input=told, text=True, check=True)
     label = (backup_host.directory / "base" / backup_host.bases()[0] / "backup_label").read_text()
     first = label.split("(file ")[1][:24]
     segments = sorted(path.name for path in (backup_host.directory / "wal").iterdir())

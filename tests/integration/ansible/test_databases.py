@@ -128,6 +128,23 @@ def test_a_commit_waits_while_the_standby_is_away(hosts: DatabaseHosts) -> None:
     writer.join()
 
 
+def test_an_operator_who_cancels_a_wait_lets_the_commit_count(hosts: DatabaseHosts) -> None:
+    """Why the runbook forbids it: the client is told that all is well, and no standby has the row."""
+    primary, standby = hosts.make_pair()
+    with hosts.client(autocommit=True) as connection:
+        connection.execute("CREATE TABLE accepted (id bigint PRIMARY KEY)")
+        standby.stop()
+        waiting = "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
+        writer = threading.Thread(
+            target=connection.execute, args=("INSERT INTO accepted VALUES (1)",)
+        )
+        writer.start()
+        hosts.wait(lambda: primary.sql(waiting) == "t", "the commit does not wait")
+        writer.join(10)
+        assert not writer.is_alive()
+    assert _rows(hosts) == {1}
+
+
 def test_nobody_gets_in_without_tls_or_with_another_role(hosts: DatabaseHosts) -> None:
     """Over the network only the two roles come in, each to its own, encrypted and with a password."""
     primary = hosts.databases[0]
