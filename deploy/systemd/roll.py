@@ -24,7 +24,13 @@ CURRENT = Path("/opt/doorbell/current")
 SETTINGS = Path("/etc/doorbell")
 HAPROXY = Path("/run/haproxy/admin.sock")
 GATEWAY_PORT = 8000
-OUTLIER_PORT = 8010
+
+# Where a role tells that it is well; a worker and beat have their metrics alone.
+_PAGES = {
+    "gateway": (GATEWAY_PORT, "/readyz"),
+    "outlier-api": (8010, "/healthz"),
+    "flower": (5555, "/healthcheck"),
+}
 
 _START_SECONDS = 90.0
 # A process that connects and then fails lives for a moment: it has to stay.
@@ -88,12 +94,8 @@ class Unit:
         current = CURRENT.resolve().name
         if self.release() != current:
             raise Unwell(f"runs {self.release()}, not {current}")
-        if self.role == "gateway":
-            _get(GATEWAY_PORT, "/readyz")
-        elif self.role == "outlier-api":
-            _get(OUTLIER_PORT, "/healthz")
-        else:
-            _get(self._metrics_port(), "/metrics")
+        port, path = _PAGES.get(self.role) or (self._metrics_port(), "/metrics")
+        _get(port, path)
 
     def await_well(self) -> None:
         """Wait until it is well, and stays so for a moment in one and the same process."""
