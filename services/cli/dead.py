@@ -21,6 +21,7 @@ from services.ledger.dead_pass import Pass, perform, rehearse
 from services.ledger.dead_steps import (
     GIVEN_UP,
     Dead,
+    GivenUpReason,
     Selection,
     Survey,
     look_into,
@@ -43,12 +44,15 @@ Id = Annotated[list[str] | None, typer.Option("--id", help="This step; may be re
 Pool = Annotated[str | None, typer.Option(help="What this pool gave up.")]
 Queue = Annotated[str | None, typer.Option(help="What this queue's consumers gave up.")]
 Task = Annotated[str | None, typer.Option(help="Steps of this task.")]
-Reason = Annotated[
-    str | None,
-    typer.Option(help="refused, unavailable, bug, killed, timeout, unreadable, and so on."),
+Reason = Annotated[GivenUpReason | None, typer.Option(help="Why it was given up.")]
+OlderThan = Annotated[
+    float | None,
+    typer.Option(parser=seconds_of, metavar="AGE", help="Given up longer ago: 90s, 10m, 1h, 2d."),
 ]
-OlderThan = Annotated[str | None, typer.Option(help="Given up longer ago: 90s, 10m, 1h, 2d.")]
-YoungerThan = Annotated[str | None, typer.Option(help="Given up since then: 90s, 10m, 1h, 2d.")]
+YoungerThan = Annotated[
+    float | None,
+    typer.Option(parser=seconds_of, metavar="AGE", help="Given up since then: 90s, 10m, 1h, 2d."),
+]
 User = Annotated[str | None, typer.Option(help="Steps of this user's logins.")]
 Workflow = Annotated[UUID | None, typer.Option(help="Steps of this workflow.")]
 Limit = Annotated[int | None, typer.Option(min=1, help="No more than so many, the oldest first.")]
@@ -227,6 +231,8 @@ def _perform(desk: Desk, survey: Survey, operator: Operator, rate: float) -> Pas
 def _survey(desk: Desk, wanted: Selection) -> Survey:
     survey = select(desk.connection, wanted)
     look_into(desk.connection, desk.letters, _places(desk, wanted, survey), wanted, survey)
+    # Whoever is asked may think for longer than PostgreSQL lets a transaction stand still.
+    desk.connection.rollback()
     return survey
 
 
@@ -271,9 +277,9 @@ def _selection(
     pool: str | None,
     queue: str | None,
     task: str | None,
-    reason: str | None,
-    older_than: str | None,
-    younger_than: str | None,
+    reason: GivenUpReason | None,
+    older_than: float | None,
+    younger_than: float | None,
     user: str | None,
     workflow: UUID | None,
     limit: int | None,
@@ -286,8 +292,8 @@ def _selection(
         reason=reason,
         user=user,
         workflow=workflow,
-        older_than=seconds_of(older_than) if older_than else None,
-        younger_than=seconds_of(younger_than) if younger_than else None,
+        older_than=older_than,
+        younger_than=younger_than,
         limit=limit or None,
     )
 

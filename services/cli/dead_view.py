@@ -158,7 +158,8 @@ def print_outcome(result: Pass, operator: Operator, dry_run: bool) -> None:
     verb = f"would be {word}" if dry_run else word
     if len(done) <= _LINES:
         for dead in done:
-            console().print(f"{verb}: {escape(f'{dead.id} {dead.task} ({dead.reason})')}")
+            named = f"{dead.id} {dead.task or '?'} ({dead.reason})"
+            console().print(f"{verb}: {escape(named)}")
     for acted in result.problems:
         told = f"{acted.dead.id} {acted.dead.task or ''}: {acted.problem}"
         console().print(f"[yellow]not {word}[/yellow]: {escape(told)}")

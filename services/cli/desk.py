@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import pwd
 import re
@@ -24,6 +25,8 @@ from services.settings import Settings
 
 _AGE = re.compile(r"([0-9]+(?:\.[0-9]+)?)([smhd])")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_LONGEST_AGE_SECONDS = 100 * 365 * 86400.0
+"""Before that there was nothing, and dates come to their end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,9 +87,10 @@ def seconds_of(age: str) -> float:
         typer.BadParameter: it is none.
     """
     found = _AGE.fullmatch(age)
-    if found is None:
+    seconds = float(found[1]) * _SECONDS[found[2]] if found else math.inf
+    if seconds > _LONGEST_AGE_SECONDS:
         raise typer.BadParameter(f"{age!r} is no age: write 90s, 10m, 1h or 2d")
-    return float(found[1]) * _SECONDS[found[2]]
+    return seconds
 
 
 def actor() -> str:

@@ -28,8 +28,13 @@ def ledger() -> None:
 def republish_ledger(
     queue: Queue = None,
     older_than: Annotated[
-        str, typer.Option(help="What was published longer ago than this: 90s, 10m, 1h.")
-    ] = "1m",
+        float,
+        typer.Option(
+            parser=seconds_of,
+            metavar="AGE",
+            help="What was published longer ago than this: 90s, 10m, 1h.",
+        ),
+    ] = "1m",  # type: ignore[assignment]  # parsed like what is given
     dry_run: DryRun = False,
     rate: Annotated[float, typer.Option(min=1, help="At most so many messages a second.")] = 500.0,
     as_json: AsJson = False,
@@ -42,7 +47,7 @@ def republish_ledger(
     (a mail, the outlier API) may repeat, under the same id. Safe to interrupt,
     to repeat and to run twice at once.
     """
-    before = datetime.now(UTC) - timedelta(seconds=seconds_of(older_than))
+    before = datetime.now(UTC) - timedelta(seconds=older_than)
     with opened() as desk:
         queues_of(desk.topology, None, queue)
         lost = count(desk.connection, before, queue)

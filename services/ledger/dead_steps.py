@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from enum import StrEnum, auto
 from itertools import islice
 from typing import Any
 from uuid import UUID
@@ -26,6 +27,23 @@ GIVEN_UP = ("failed", "dead")
 WAITING = ("ready", "retrying")
 
 Row = dict[str, Any]
+
+
+class GivenUpReason(StrEnum):
+    """The ledger's words for why a step was given up."""
+
+    refused = auto()
+    unavailable = auto()
+    bug = auto()
+    killed = auto()
+    timeout = auto()
+    unknown_task = auto()
+    unreadable = auto()
+    too_large = auto()
+    revoked = auto()
+    expired = auto()
+    ignored = auto()
+    lost = auto()
 
 
 def run(connection: Connection[Any], query: str, /, **values: Any) -> list[Row]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import struct
 from collections.abc import Callable, Sequence
 from time import monotonic
 from typing import Any
@@ -16,6 +17,9 @@ from services.domain.errors import Unavailable
 from services.ledger.message import Message
 
 logger = logging.getLogger(__name__)
+
+_REFUSED = (amqp.IrrecoverableChannelError, struct.error, amqp.FrameSyntaxError)
+"""The broker closes the channel over a message; or it cannot be written at all: a number of 65 bits, a long id."""
 
 _WINDOW = 500
 """Messages in flight without a confirm; bounds what the socket's buffers must hold."""
@@ -57,13 +61,13 @@ class Publisher:
             return []
         try:
             return self._publish(messages, on_sent)
-        except amqp.IrrecoverableChannelError:
+        except _REFUSED:
             return self._publish_apart(messages)
         except _broken():
             self.close()
         try:
             return self._publish(messages, on_sent)
-        except amqp.IrrecoverableChannelError:
+        except _REFUSED:
             return self._publish_apart(messages)
         except _broken() as error:
             self.close()
@@ -99,13 +103,13 @@ class Publisher:
         return [step_id for step_id in self._confirmed if step_id not in self._refused]
 
     def _publish_apart(self, messages: Sequence[Message]) -> list[str]:
-        """One by one: a message for which the broker closes the channel takes no other with it."""
+        """One by one: a message that is refused, by the broker or by AMQP's own limits, takes no other with it."""
         self.close()
         confirmed: list[str] = []
         for message in messages:
             try:
                 confirmed += self._publish([message], None)
-            except amqp.IrrecoverableChannelError as error:
+            except _REFUSED as error:
                 # The channel comes back by itself, but without confirms.
                 self.close()
                 logger.warning(

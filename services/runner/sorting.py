@@ -42,7 +42,7 @@ def _is_stale(delivery: Delivery, row: dict[str, Any]) -> bool:
     if row["retries"] != delivery.retries:
         # Behind it only where a replay gave the step fresh retries, and this is an old copy.
         is_retried = row["retries"] > delivery.retries
-        return is_retried or generation_of(delivery.request) < row["generation"]
+        return bool(is_retried or generation_of(delivery.request) < row["generation"])
     # Task.replace: a canvas has taken the step's place, and its last task will have the step's id.
     is_replaced = row["state"] == "planned" and row["attempts"] > 0
-    return is_replaced or row["replacements"] > replacements_of(delivery.request)
+    return bool(is_replaced or row["replacements"] > replacements_of(delivery.request))

@@ -291,3 +291,26 @@ def _send_with_errors(bench: Bench, names: Names, planned: bool) -> UUID | None:
         return bench.accept(canvas)
     canvas.apply_async()
     return None
+
+
+def test_a_revoked_step_is_replayed_by_a_worker_that_heard_the_revoke(
+    clean: Bench, operate: Operate
+) -> None:
+    """The worker remembers the step's id as revoked; a replay is a newer wish. A later revoke is newer still."""
+    names = Names(clean)
+    unwanted = names.work("b").set(task_id=names.full("unwanted"))
+    clean.break_(names.full("a"))
+    workflow_id = clean.accept(chain(names.work("a"), unwanted, names.work("c"), app=clean.app))
+    clean.ended(workflow_id, "dead")
+    revoke: Any = {"arguments": {"task_id": unwanted.id}, "reply": True, "timeout": 5, "limit": 1}
+    assert clean.app.control.broadcast("revoke", **revoke)
+    clean.mend(names.full("a"))
+    assert operate("dead", "replay", clean.dead_id(names.full("a")))[0] == 0
+    clean.ended(workflow_id, "failed")
+    clean.wait_for_letters(1)
+
+    code, told = operate("dead", "replay", unwanted.id)
+
+    assert (code, len(told["done"])) == (0, 1)
+    clean.ended(workflow_id, "done")
+    assert clean.letters() == 0

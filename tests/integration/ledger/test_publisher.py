@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from time import monotonic
 from typing import Any
 from uuid import uuid4
@@ -164,3 +165,17 @@ def test_a_broker_that_is_away_is_reported_in_time(
 
     assert monotonic() - began < 2 * 2 + 2
     publisher.close()
+
+
+@pytest.mark.parametrize("unfit", ["id", "header"])
+def test_a_message_that_cannot_be_written_holds_up_no_other(
+    publisher: Publisher, node: PrivateRabbitMQ, queue: str, unfit: str
+) -> None:
+    """AMQP has no numbers of 65 bits and no ids of more than 255 bytes; the relay sends the others."""
+    bad = message("x" * 300) if unfit == "id" else message()
+    if unfit == "header":
+        bad = replace(bad, headers={**bad.headers, "large": 2**70})
+    good = [message(), message()]
+
+    assert publisher.publish([good[0], bad, good[1]]) == [m.step_id for m in good]
+    assert node.peek(queue, VHOST)[0] >= 2

@@ -157,3 +157,14 @@ def test_what_is_published_after_a_commit_is_marked(
     app.ledger.publish([sent])
     assert unpublished(database) == set()
     assert relay_once(app.ledger) == 0
+
+
+def test_a_relay_does_not_go_on_for_ever(
+    database: Database, app: DoorbellApp, queue: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beat starts another; one that stayed would fill the pool in which the reconciler runs too."""
+    monkeypatch.setattr(relay, "_BATCH", 2)
+    left_behind(database, [message() for _ in range(5)])
+
+    assert relay_once(app.ledger, longest_seconds=0.0) == 2
+    assert relay_once(app.ledger) == 3

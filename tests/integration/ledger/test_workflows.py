@@ -165,3 +165,19 @@ def test_a_failed_header_ends_the_workflow_whoever_commits_last(
         "far": "blocked",
     }
     assert state_of(database, workflow_id) == "failed"
+
+
+def test_a_canvas_that_has_replaced_a_step_fails_for_it(
+    database: Database, offline: DoorbellApp
+) -> None:
+    """Celery fails the replaced step on behalf of the one that broke; what was planned behind it is blocked."""
+    workflow_id = database.add_workflow()
+    with database.connect() as connection:
+        plan_steps(connection, workflow_id, {"replaced": (), "behind": ("replaced",)})
+        broken = Unit(
+            "inner", results={name: result_of(name, "FAILURE") for name in ("inner", "replaced")}
+        )
+        settled = commit(connection, offline, [broken], workflow_id, state="dead")
+
+    assert states(database, workflow_id) == {"replaced": "blocked", "behind": "blocked"}
+    assert [workflow for workflow, _ in settled.workflows] == [workflow_id]

@@ -8,8 +8,18 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from services.domain.errors import Refused, Unavailable
 from services.ledger.dead_letters import Letter
-from services.ledger.dead_steps import Dead, Selection, error_text, in_batches, is_stale
+from services.ledger.dead_steps import (
+    Dead,
+    GivenUpReason,
+    Selection,
+    error_text,
+    in_batches,
+    is_stale,
+)
+from services.ledger.reconciler import _GIVEN_UP
+from services.runner.giving_up import Untraceable, reason_of
 
 NOW = datetime.now(UTC)
 WORKFLOW = uuid4()
@@ -106,3 +116,16 @@ def test_the_steps_of_a_workflow_stay_in_one_list() -> None:
 def test_an_error_is_one_line(result: str | None, text: str | None) -> None:
     """Also one that was cut off, or is none."""
     assert error_text(result) == text
+
+
+def test_every_reason_has_its_word() -> None:
+    """What the runner writes and what an operator may ask for are the same words."""
+    kinds: list[type[Untraceable]] = [Untraceable]
+    for kind in kinds:
+        kinds += kind.__subclasses__()
+    written = {kind.reason for kind in kinds} | {
+        reason_of(error) for error in (Refused("no"), Unavailable("away"), ValueError("bug"))
+    }
+    written.add(str(_GIVEN_UP.reason))
+
+    assert written == set(GivenUpReason)
