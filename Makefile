@@ -58,6 +58,7 @@ test-hosts: ## ansible/ on a fleet of systemd hosts, which then lose power, netw
 
 lint: ## linters and types alone
 	@deploy/local/setup --dev
+	@deploy/local/setup --ansible
 	@deploy/local/lint
 
 bench: ## measure throughput and latency, beside the same workflow as in Celery's documentation

@@ -21,7 +21,7 @@ from routing.load import load
 from routing.permissions import permissions
 
 _CA_DAYS = 3650
-_VARIABLE = "ANSIBLE_VAULT_VARIABLE"
+_VARIABLE = "ANSIBLE_VAULT_PASSWORD_FILE"
 _HEADER = "# Made by ansible/make_secrets; change it with ansible-vault edit.\n"
 
 
