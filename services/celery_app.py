@@ -9,6 +9,7 @@ from routing.celery import celery_settings
 from routing.topology import Topology
 from services.canvas.delivery import delivery
 from services.domain.errors import ConfigurationError
+from services.heartbeat import Heartbeat
 from services.ledger.celery_amqp import LedgerApp
 from services.ledger.database import Ledger
 from services.runner.task import StepTask
@@ -23,10 +24,11 @@ RESULT_EXPIRES_SECONDS = 24 * 3600
 class DoorbellApp(LedgerApp):
     """The app with what its tasks need: the ledger, the runner's settings, the way out for notices.
 
-    `step_pool` is the running pool of a worker process.
+    `step_pool` is the running pool of a worker process, `heartbeat` its sign of life.
     """
 
     ledger: Ledger
+    heartbeat: Heartbeat
     runner: Any = None
     step_pool: Any = None
     events_cls = "services.observability.events:RedactedEvents"
@@ -58,6 +60,7 @@ def make_app(settings: Settings, topology: Topology) -> DoorbellApp:
     app.conf.update(_messaging(settings))
     app.conf.update(_worker())
     app.ledger = Ledger(app, settings.database_url)
+    app.heartbeat = Heartbeat(settings.heartbeat_file)
     return app
 
 

@@ -45,13 +45,14 @@ def main() -> int:
     try:
         settings = configuration.load()
         app = make_app(settings, load_topology())
+        app.heartbeat.beat("starting")
     except ConfigurationError as error:
         print(error, file=sys.stderr)
         return 2
     logs.configure(settings.log_level)
     if settings.metrics_port:
         start_http_server(settings.metrics_port, settings.metrics_host)
-    leadership = become_leader(app.ledger.connect, "beat")
+    leadership = become_leader(app.ledger.connect, "beat", app.heartbeat.beat)
     app.conf.beat_schedule = schedule()
     app.conf.beat_scheduler = "services.steady_beat:SteadyScheduler"
     with leadership:

@@ -38,6 +38,7 @@ class Settings:
     allowed_private_hosts: tuple[str, ...] = ()
     host_name: str = socket.gethostname()
     log_level: str = "INFO"
+    heartbeat_file: str | None = None
     failpoints: str = ""
     broker_tls: BrokerTls | None = None
 
@@ -78,6 +79,11 @@ def load_broker(environ: Mapping[str, str] | None = None) -> tuple[str, BrokerTl
     wanted = {n: v for n, v in environ.items() if n.startswith("DOORBELL_BROKER_")}
     found = load({"DOORBELL_DATABASE_URL": "postgresql:", **wanted})
     return found.broker_url, found.broker_tls
+
+
+def environment() -> Mapping[str, str]:
+    """The environment as it is, for a program that looks at a process and must not fail over its settings."""
+    return os.environ
 
 
 def _host(broker_url: str) -> str | None:
@@ -133,6 +139,8 @@ def _convert(name: str, text: str) -> object:
         if not (text.isascii() and text.isdigit()) or not 0 < int(text) < 65536:
             raise ValueError(f"{text!r} is not a port")
         return int(text)
+    if name == "heartbeat_file" and not os.access(Path(text).parent, os.W_OK):
+        raise ValueError(f"{Path(text).parent} is no directory that this process can write to")
     if name == "allowed_private_hosts":
         return tuple(part.strip() for part in text.split(",") if part.strip())
     return text

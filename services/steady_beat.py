@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 from time import monotonic
 from typing import Any
 
 from celery.beat import ScheduleEntry, Scheduler
+
+from services.broker_tls import explain
+
+logger = logging.getLogger(__name__)
+
+RECONNECT_STEP_SECONDS = 1
+RECONNECT_LONGEST_SECONDS = 5
+"""Celery's own pauses grow to half a minute: that long nothing would tick behind a broker that is back."""
 
 
 class SteadyEntry(ScheduleEntry):
@@ -40,6 +49,7 @@ class SteadyScheduler(Scheduler):
     """Keeps nothing in a file: every entry runs once when beat starts, which does no harm."""
 
     Entry = SteadyEntry
+    app: Any
     data: Any
     adjust: Any
 
@@ -47,6 +57,25 @@ class SteadyScheduler(Scheduler):
         # Not in Celery's order: its merge would take the default entries out again.
         self.merge_inplace(self.app.conf.beat_schedule)
         self.install_default_entries(self.data)
+
+    def tick(self, *args: Any, **options: Any) -> float:
+        """Celery's own, which shows that it does."""
+        self.app.heartbeat.beat("leading")
+        return float(super().tick(*args, **options))
+
+    def _ensure_connected(self) -> Any:
+        def say_away(error: Exception, interval: float) -> None:
+            logger.warning("the broker is away, trying again in %s s: %s", interval, explain(error))
+
+        connection: Any = self.connection
+        return connection.ensure_connection(
+            say_away,
+            None,
+            interval_start=RECONNECT_STEP_SECONDS,
+            interval_step=RECONNECT_STEP_SECONDS,
+            interval_max=RECONNECT_LONGEST_SECONDS,
+            callback=lambda: self.app.heartbeat.beat("waiting for the broker"),
+        )
 
     def _when(self, entry: Any, next_time_to_run: float, **_: Any) -> float:
         """Celery's place of an entry in its heap, by the same steady clock."""

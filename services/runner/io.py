@@ -91,10 +91,10 @@ class IoStyle:
     def executors(self) -> list[Executor]:
         return [self._admission, *self._committing.executors]
 
-    def overdue(self) -> str | None:
-        """The id of a step whose handler is past its hard limit, for the watchdog."""
+    def overdue(self, margin_seconds: float) -> str | None:
+        """The id of a step whose handler is past its hard limit by more than that, for the watchdog."""
         for step_id, started, hard in list(self._starts.values()):
-            if hard and monotonic() - started > hard:
+            if hard and monotonic() - started > hard + margin_seconds:
                 return step_id
         return None
 

@@ -50,8 +50,9 @@ class StepPool(BasePool):
         self._metrics = StepMetrics(config.pool)
         self._stop = threading.Event()
         self.keep_alive: Callable[[], None] = lambda: None
+        self.on_still_stopping: Callable[[], None] = lambda: None
         self._done: deque[Callable[[], None]] = deque()
-        self._in_flight = 0
+        self.in_flight = 0
         self._reader, self._writer = socket.socketpair()
         self._reader.setblocking(False)
         self._writer.setblocking(False)
@@ -72,13 +73,12 @@ class StepPool(BasePool):
         else:
             tasks = self.app.tasks
             self._style = IoStyle(new_executor, self.limit, _crash, tasks.__getitem__)
-        overdue = self._style.overdue if isinstance(self._style, IoStyle) else lambda: None
 
         def note_hard_limit(step_id: str) -> None:
             with config.ledger.connect() as connection:
                 store.note_hard_limit(connection, step_id, config.host)
 
-        self._watchdog = Watchdog(lambda: self._style.executors, overdue, note_hard_limit)
+        self._watchdog = Watchdog(lambda: self._style.executors, self._overdue, note_hard_limit)
 
     def on_start(self) -> None:
         self.app.step_pool = self
@@ -123,9 +123,16 @@ class StepPool(BasePool):
 
     def take(self, delivery: Delivery) -> None:
         """Run a delivery; or, when it has an outcome already, only settle it. Called on the consumer's loop."""
-        self._in_flight += 1
-        self._metrics.received(self._label(delivery), self._in_flight)
+        self.in_flight += 1
+        self._metrics.received(self._label(delivery), self.in_flight)
         self._style.submit(delivery)
+
+    def _overdue(self, margin_seconds: float) -> str | None:
+        return self._style.overdue(margin_seconds) if isinstance(self._style, IoStyle) else None
+
+    def trouble(self) -> str | None:
+        """What stands still although the watchdog should have ended this process by now."""
+        return self._watchdog.trouble()
 
     def _label(self, delivery: Delivery) -> str:
         # Whoever can publish can invent names; metrics must not keep them all.
@@ -136,12 +143,13 @@ class StepPool(BasePool):
         self._style.stop()
         deadline = monotonic() + self._grace
         beat_at = monotonic()
-        while self._in_flight and monotonic() < deadline:
+        while self.in_flight and monotonic() < deadline:
             self._drain()
             self._wait_readable(0.1)
             if monotonic() >= beat_at:
                 # The consumer's loop turns no more, and without heartbeats the broker would hang up.
                 self.keep_alive()
+                self.on_still_stopping()
                 beat_at = monotonic() + BEAT_SECONDS
         self._stop.set()
         self._style.join(1.0)
@@ -166,10 +174,10 @@ class StepPool(BasePool):
 
     def _answer(self, finished: Finished) -> None:
         delivery = finished.delivery
-        self._in_flight -= 1
+        self.in_flight -= 1
         label = self._label(delivery)
         seconds = monotonic() - delivery.received_at
-        self._metrics.finished(label, finished.outcome, seconds, self._in_flight)
+        self._metrics.finished(label, finished.outcome, seconds, self.in_flight)
         self._failpoints.hit("before_ack", delivery.task)
         try:
             delivery.on_success(finished.answer)

@@ -21,6 +21,9 @@ EXIT_STATUS = 70
 LOOP_SILENCE_SECONDS = 60.0
 """A consumer's loop that has not turned for so long sends no heartbeats either."""
 
+FAILED_SECONDS = 15.0
+"""More than this watchdog takes to end a process, or to forgive one that was stopped."""
+
 _STOPPED_SECONDS = 5.0
 _NOTE_SECONDS = 5.0
 
@@ -37,7 +40,7 @@ class Watchdog:
     def __init__(
         self,
         executors: Callable[[], list[Executor]],
-        overdue: Callable[[], str | None],
+        overdue: Callable[[float], str | None],
         note_hard_limit: Callable[[str], None],
     ) -> None:
         self._executors = executors
@@ -56,6 +59,16 @@ class Watchdog:
     def turn(self) -> None:
         """Called by the consumer's loop to show that it turns."""
         self.last_turn = monotonic()
+
+    def trouble(self) -> str | None:
+        """What is past its hard limit by so much that this watchdog must have failed."""
+        if step_id := self._overdue(FAILED_SECONDS):
+            return f"step {step_id} is far past its hard limit"
+        for executor in self._executors():
+            since, (_, hard) = executor.busy_since, executor.limits
+            if since is not None and hard and monotonic() - since > hard + FAILED_SECONDS:
+                return f"a list of steps is far past its hard limit of {hard} seconds"
+        return None
 
     def _loop(self) -> None:
         looked = monotonic()
@@ -78,7 +91,7 @@ class Watchdog:
     def _look(self) -> None:
         if self.last_turn is not None and monotonic() - self.last_turn > LOOP_SILENCE_SECONDS:
             self._exit("the consumer's loop has not turned for a minute")
-        if step_id := self._overdue():
+        if step_id := self._overdue(0.0):
             self._note(step_id)
             self._exit(f"step {step_id} is past its hard limit")
         for executor in self._executors():

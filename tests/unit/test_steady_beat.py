@@ -11,6 +11,7 @@ import pytest
 from celery import Celery
 from celery.beat import Scheduler
 
+from services.heartbeat import Heartbeat
 from services.schedule import schedule
 from services.steady_beat import SteadyScheduler
 
@@ -20,6 +21,7 @@ HOUR = timedelta(hours=1)
 @pytest.fixture
 def app() -> Iterator[Celery[Any]]:
     made: Celery[Any] = Celery("beat", broker="memory://", set_as_current=False)
+    made.heartbeat = Heartbeat()
     made.conf.update(enable_utc=True, timezone="UTC", result_expires=60)
     made.conf.beat_schedule = {"tick": {"task": "tick", "schedule": 0.05}}
     yield made
