@@ -75,7 +75,7 @@ def make_wiring(app: DoorbellApp, settings: Settings, topology: Topology) -> Wir
 
 
 def configure_runner(
-    app: DoorbellApp, settings: Settings, topology: Topology, pool: str
+    app: DoorbellApp, settings: Settings, topology: Topology, pool: str, process: int = 1
 ) -> RunnerConfig:
     """Tell the app which pool this process is one of."""
     wanted = topology.pool(pool)
@@ -89,6 +89,7 @@ def configure_runner(
         ledger=app.ledger,
         transaction=PostgresTransaction,
         failpoints=settings.failpoints,
+        process=process,
     )
     app.runner = config
     return config

@@ -29,9 +29,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         topology = load_topology()
         settings = configuration.load()
         app = make_app(settings, topology)
+        app.heartbeat.beat("starting")
         register_steps(app, topology, make_wiring(app, settings, topology))
         check_tasks(topology, app.tasks)
-        configure_runner(app, settings, topology, options.pool)
+        configure_runner(app, settings, topology, options.pool, options.process)
         celery = celery_arguments(topology, options.pool, options.process)
     except ConfigurationError as error:
         print(error, file=sys.stderr)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import typer
+from celery import Celery
 from psycopg import Connection
 
 from routing.load import load as load_topology
@@ -33,6 +34,7 @@ _LONGEST_AGE_SECONDS = 100 * 365 * 86400.0
 class Desk:
     """Open connections of one command; the broker is asked for nothing before it is needed."""
 
+    app: Celery
     topology: Topology
     ledger: Ledger
     connection: Connection[Any]
@@ -55,7 +57,7 @@ def opened() -> Iterator[Desk]:
         ledger.connect() as connection,
     ):
         try:
-            yield Desk(topology, ledger, connection, letters)
+            yield Desk(app, topology, ledger, connection, letters)
         finally:
             ledger.publisher().close()
             ledger.close()

@@ -17,7 +17,17 @@ from rich.progress import Progress
 
 from routing.load import load as load_topology
 from routing.management import TlsFiles
-from services.cli import dead, importing, ledger, migrations, tenants, topology, trace, workflows
+from services.cli import (
+    dead,
+    importing,
+    ledger,
+    migrations,
+    pools,
+    tenants,
+    topology,
+    trace,
+    workflows,
+)
 from services.cli import doctor as examination
 from services.cli.database import connected
 from services.cli.endpoints import find
@@ -57,6 +67,7 @@ app.add_typer(logins_app, name="logins")
 app.add_typer(dead.app, name="dead")
 app.add_typer(workflows.app, name="workflow")
 app.add_typer(ledger.app, name="ledger")
+app.add_typer(pools.app, name="pool")
 
 
 @app.command("trace")

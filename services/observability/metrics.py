@@ -17,6 +17,9 @@ RUN_SECONDS = Histogram(
     buckets=_SECONDS,
 )
 IN_FLIGHT = Gauge("doorbell_steps_in_flight", "Messages held unacked.", ["pool"])
+DRAINING = Gauge(
+    "doorbell_draining", "1 while an operator's drain keeps messages from this process.", ["pool"]
+)
 
 
 class StepMetrics:

@@ -15,6 +15,7 @@ from services.ledger.database import Ledger
 class RunnerConfig:
     """One worker process's runner.
 
+    process: its number among those of its pool on its host.
     grace_seconds: how long a stopping process may finish what it has received.
     transaction: makes the handlers' port of a connection.
     """
@@ -26,3 +27,4 @@ class RunnerConfig:
     ledger: Ledger
     transaction: Callable[[Connection[Any]], Any]
     failpoints: str = ""
+    process: int = 1

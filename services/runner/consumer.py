@@ -9,12 +9,12 @@ from typing import Any, ClassVar
 
 from amqp import AMQPError
 from celery.worker.consumer.consumer import Consumer
-from celery.worker.state import maybe_shutdown
 
 from services.broker_tls import explain
 from services.domain.outcome import Failed
 from services.ledger.message import MAX_BODY_BYTES
 from services.runner.delivery import Delivery
+from services.runner.draining import DrainableConsumer
 from services.runner.giving_up import TooLarge, UnknownTask, Untraceable
 from services.runner.headers import without, wrong_headers
 
@@ -28,7 +28,7 @@ _UNREADABLE = (ValueError, TypeError, LookupError, AttributeError)
 """What Celery raises over a message that is no task message, wherever it stumbles."""
 
 
-class StepConsumer(Consumer):
+class StepConsumer(DrainableConsumer):
     """A consumer whose broker user may not declare anything, and that is back soon after its broker.
 
     The step that declares the delay topology is left out: the broker's
@@ -109,7 +109,7 @@ class StepConsumer(Consumer):
             interval_start=RECONNECT_STEP_SECONDS,
             interval_step=RECONNECT_STEP_SECONDS,
             interval_max=RECONNECT_LONGEST_SECONDS,
-            callback=maybe_shutdown,
+            callback=self.while_away,
         )
         self.first_connection_attempt = False
         return connected

@@ -32,7 +32,7 @@ class Bench:
         self.node = node
         self.fleet = fleet
         self.pool = pool
-        self._directory = directory
+        self.directory = directory
         self.database_url = database_url
         # The operator may send to every queue, revoke and hear events.
         environment = fleet.environment("operator")
@@ -82,7 +82,7 @@ class Bench:
 
     def lines(self, start: str = "") -> list[str]:
         """What the worker's steps have noted, by its beginning."""
-        file = self._directory / "seen"
+        file = self.directory / "seen"
         lines = file.read_text().splitlines() if file.exists() else []
         return [line for line in lines if line.startswith(start)]
 

@@ -1,6 +1,6 @@
 """A pool's worker with steps that do what their message says; a process that dies is followed by another.
 
-Run as `python -m tests.integration.runner.worker_of_tests POOL`.
+Run as `python -m tests.integration.runner.worker_of_tests POOL [PROCESS]`.
 """
 
 from __future__ import annotations
@@ -143,7 +143,7 @@ def register(app: Celery, queue: str) -> None:  # noqa: C901  # one flat list of
 def configured() -> DoorbellApp:
     """The product's app from this process's environment, with the steps above."""
     current = settings.load()
-    pool = sys.argv[1]
+    pool, process = sys.argv[1], _number()
     app = make_app(current, load())
     app.conf.broker_heartbeat = int(os.environ.get("HEARTBEAT", app.conf.broker_heartbeat))
     register(app, pool)
@@ -155,8 +155,13 @@ def configured() -> DoorbellApp:
         grace_seconds=15,
         ledger=app.ledger,
         transaction=lambda connection: connection,
+        process=process,
     )
     return app
+
+
+def _number() -> int:
+    return int(sys.argv[2]) if len(sys.argv) > 2 else 1
 
 
 def main() -> int:
@@ -169,7 +174,7 @@ def main() -> int:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             note(f"start {os.getpid()}")
             configured().worker_main(
-                [*celery_arguments(load(), sys.argv[1]), "--loglevel=WARNING", "-E"]
+                [*celery_arguments(load(), sys.argv[1], _number()), "--loglevel=WARNING", "-E"]
             )
             return 0
 

@@ -1,0 +1,255 @@
+"""`doorbell pool`: the processes of the pools, and keeping messages from some of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from time import monotonic, sleep
+from typing import Annotated, Any
+
+import typer
+
+from services.cli.desk import Desk, actor, opened
+from services.cli.exits import OK, REFUSED, NotFound
+from services.cli.output import AsJson, print_json, print_table
+from services.cli.remote import Process, Remote
+from services.domain.errors import Refused
+from services.ledger import drains
+from services.ledger.drains import Drain, Scope
+
+app = typer.Typer(help="The processes of the pools.", no_args_is_help=True)
+
+_POLL_SECONDS = 0.5
+_RESUME_SECONDS = 15.0
+_NOTICE_SECONDS = 2.0
+"""In which the broker has noticed a last ack."""
+
+PoolName = Annotated[str, typer.Argument(help="The pool's name.", metavar="POOL")]
+Host = Annotated[str | None, typer.Option(help="Only its processes on this host.")]
+Number = Annotated[
+    int | None, typer.Option("--process", min=1, help="Only the process of this number there.")
+]
+IsThere = Callable[[Process], bool]
+
+
+@app.command("list")
+def list_processes(
+    pool: Annotated[str | None, typer.Argument(help="Only this pool's.", metavar="[POOL]")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the processes: what they are at, and by whom they are drained.
+
+    `silent` is what consumes and does not answer (it stands still, waits for
+    PostgreSQL, or is older than this command), or what is drained and not there.
+    """
+    with _at_work() as (desk, remote):
+        pools = list(desk.topology.pools) if pool is None else [desk.topology.pool(pool).name]
+        answered = remote.processes()
+        open_drains = drains.open_drains(desk.connection)
+        rows = [
+            row
+            for name in pools
+            for row in _rows(
+                [each for each in answered if each.pool == name],
+                [each for each in open_drains if each.pool == name],
+                _silent(desk, remote, name, answered),
+                name,
+            )
+        ]
+    if as_json:
+        print_json(rows)
+    else:
+        _print(rows)
+
+
+@app.command("drain")
+def drain(
+    pool: PoolName,
+    host: Host = None,
+    process: Number = None,
+    wait: Annotated[
+        float | None,
+        typer.Option(
+            min=0, help="Seconds to wait until they are empty.", show_default="the pool's grace"
+        ),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Let processes take no new messages and finish what they have, until `resume`.
+
+    Messages stay in their queue, for other processes of the pool or for later.
+    It lasts over restarts and reconnections. Exit code 1: something is left.
+    """
+    with _at_work() as (desk, remote):
+        seconds = desk.topology.pool(pool).grace_seconds if wait is None else wait
+        scope = Scope(pool, host, process)
+        nodes = _named(remote, scope)
+        drains.drain(desk.connection, scope, actor())
+        desk.connection.commit()
+        remote.have_drain_read(pool)
+        left = _wait(remote, nodes, _is_empty, seconds)
+        if not left and scope == Scope(pool):
+            left = _others(desk, remote, pool)
+    _say(scope, "drained and empty", nodes, left, as_json)
+
+
+@app.command("resume")
+def resume(
+    pool: PoolName, host: Host = None, process: Number = None, as_json: AsJson = False
+) -> None:
+    """Let processes take messages again. What was not drained stays as it is."""
+    with _at_work() as (desk, remote):
+        scope = Scope(desk.topology.pool(pool).name, host, process)
+        _refuse_wider(desk, scope)
+        ended = drains.resume(desk.connection, scope, actor())
+        desk.connection.commit()
+        # Where somebody was drained, nobody need be there at this moment.
+        nodes = _matching(remote, scope) if ended else _named(remote, scope)
+        remote.have_drain_read(pool)
+        left = _wait(remote, nodes, lambda each: each.state == "consuming", _RESUME_SECONDS)
+    _say(scope, "taking messages", nodes, left, as_json)
+
+
+@contextmanager
+def _at_work() -> Iterator[tuple[Desk, Remote]]:
+    with opened() as desk:
+        remote = Remote(desk.app)
+        try:
+            yield desk, remote
+        finally:
+            remote.close()
+
+
+def _is_empty(process: Process) -> bool:
+    return process.state == "draining" and not process.in_flight
+
+
+def _matching(remote: Remote, scope: Scope) -> list[str]:
+    return [
+        each.node
+        for each in remote.processes()
+        if each.pool == scope.pool and scope.covers(each.host, each.process)
+    ]
+
+
+def _named(remote: Remote, scope: Scope) -> list[str]:
+    nodes = _matching(remote, scope)
+    if not nodes:
+        others = [str(Scope(p.pool, p.host, p.process)) for p in remote.processes()]
+        there = [name for name in others if name.startswith(f"{scope.pool} ")]
+        raise NotFound(
+            f"no process of {scope} answers; those that do: {', '.join(there) or 'none'}"
+        )
+    return nodes
+
+
+def _refuse_wider(desk: Desk, scope: Scope) -> None:
+    for each in drains.open_drains(desk.connection):
+        if scope.meets(each.scope) and not scope.covers(each.host, each.process):
+            raise Refused(
+                f"{each.scope} is drained, by {each.drained_by}, which is more than {scope}:"
+                " resume that, and drain again what is to stay"
+            )
+
+
+def _wait(remote: Remote, nodes: Sequence[str], is_there: IsThere, seconds: float) -> list[str]:
+    """What is left after so many seconds, in words; as soon as nothing is, that."""
+    deadline = monotonic() + seconds
+    while True:
+        answered = {each.node: each for each in remote.processes(nodes)}
+        left = [
+            f"{node} is {answered[node].state}, {answered[node].in_flight} in flight"
+            if node in answered
+            else f"{node} does not answer"
+            for node in nodes
+            if node not in answered or not is_there(answered[node])
+        ]
+        if not left or monotonic() >= deadline:
+            return left
+        sleep(_POLL_SECONDS)
+
+
+def _silent(desk: Desk, remote: Remote, pool: str, answered: Sequence[Process]) -> int:
+    """Processes that consume, as the broker knows, and did not answer."""
+    # A quorum queue counts a consumer until it has acked its last message, though it takes no more.
+    heard = sum(
+        each.pool == pool and (each.state == "consuming" or each.in_flight > 0) for each in answered
+    )
+    counts = [remote.consumers(queue) for queue in desk.topology.queues_of(pool)]
+    return max(0, max(counts, default=0) - heard)
+
+
+def _others(desk: Desk, remote: Remote, pool: str) -> list[str]:
+    """Who still takes messages of a drained pool, and is none of those that answered."""
+    deadline = monotonic() + _NOTICE_SECONDS
+    while silent := _silent(desk, remote, pool, []):
+        if monotonic() >= deadline:
+            return [f"{silent} more of {pool} took messages last and do not answer"]
+        sleep(_POLL_SECONDS)
+    return []
+
+
+def _rows(
+    answered: Sequence[Process], open_drains: Sequence[Drain], silent: int, pool: str
+) -> Iterator[dict[str, Any]]:
+    missed = list(open_drains)
+    for each in answered:
+        of_it = [one for one in open_drains if one.scope.covers(each.host, each.process)]
+        missed = [one for one in missed if one not in of_it]
+        yield _row(
+            pool, each.host, each.process, each.state, each.in_flight, each.uptime_seconds, *of_it
+        )
+    for one in missed:
+        yield _row(pool, one.host, one.process, "silent", None, None, one)
+    for _ in range(silent):
+        yield _row(pool, None, None, "silent", None, None)
+
+
+def _row(
+    pool: str,
+    host: str | None,
+    process: int | None,
+    state: str,
+    in_flight: int | None,
+    uptime_seconds: int | None,
+    *drained: Drain,
+) -> dict[str, Any]:
+    return {
+        "pool": pool,
+        "host": host,
+        "process": process,
+        "state": state,
+        "in_flight": in_flight,
+        "uptime_seconds": uptime_seconds,
+        "drained_by": drained[0].drained_by if drained else None,
+        "drained_at": drained[0].drained_at if drained else None,
+    }
+
+
+def _print(rows: Sequence[dict[str, Any]]) -> None:
+    print_table(
+        ("POOL", "HOST", "PROCESS", "STATE", "IN FLIGHT", "UP", "DRAINED"),
+        [
+            (
+                row["pool"],
+                row["host"],
+                row["process"],
+                row["state"],
+                row["in_flight"],
+                None if row["uptime_seconds"] is None else f"{row['uptime_seconds']:,} s",
+                row["drained_by"] and f"by {row['drained_by']}, {row['drained_at']:%F %T %Z}",
+            )
+            for row in rows
+        ],
+    )
+
+
+def _say(scope: Scope, what: str, nodes: Sequence[str], left: Sequence[str], as_json: bool) -> None:
+    """Print how it went, and end with the exit code that says so."""
+    if as_json:
+        print_json({"scope": str(scope), "processes": list(nodes), "left": list(left)})
+    elif not left:
+        typer.echo(f"{scope}: {len(nodes)} {what}")
+    for line in [] if as_json else left:
+        typer.echo(line, err=True)
+    raise typer.Exit(REFUSED if left else OK)

@@ -1,0 +1,117 @@
+"""A consumer that takes no messages while it is drained, and that shows that it moves."""
+
+from __future__ import annotations
+
+import logging
+import os
+from time import monotonic, sleep
+from typing import Any
+
+import psycopg
+from celery.worker.consumer.consumer import Consumer
+from celery.worker.state import maybe_shutdown, reserved_requests
+
+from services.ledger.drains import is_drained
+from services.observability.metrics import DRAINING
+from services.runner import remote_control  # noqa: F401  # registers its commands
+
+logger = logging.getLogger(__name__)
+
+DATABASE_PAUSE_SECONDS = 1.0
+
+
+class DrainableConsumer(Consumer):
+    """Celery's consumer; whether it takes messages is what the ledger says.
+
+    It asks each time it has connected to the broker, and when `doorbell pool`
+    tells it to. Without an answer it takes none: while PostgreSQL is away
+    nothing could be done with them.
+    """
+
+    app: Any
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.pool.on_still_stopping = lambda: self.app.heartbeat.beat("stopping")
+        self._started_at = monotonic()
+        self._own_queues = tuple(self.app.amqp.queues.consume_from)
+        self._is_draining = False
+
+    def register_with_event_loop(self, hub: Any) -> None:
+        """Celery's, and a sign of life each second that the loop turns."""
+        super().register_with_event_loop(hub)
+        self._show_life()
+        hub.call_repeatedly(1.0, self._show_life)
+
+    def _show_life(self) -> None:
+        self.app.heartbeat.beat(self._state, self.pool.trouble())
+
+    @property
+    def _state(self) -> str:
+        return "draining" if self._is_draining else "consuming"
+
+    def while_away(self) -> None:
+        """To be called every few seconds while the broker is away: end if told to, else show life."""
+        maybe_shutdown()
+        self.app.heartbeat.beat("reconnecting")
+
+    def tell(self) -> dict[str, Any]:
+        """What this process is and what it is at, for `doorbell pool`."""
+        config = self.app.runner
+        return {
+            "pool": config.pool,
+            "host": config.host,
+            "process": config.process,
+            "pid": os.getpid(),
+            "state": self._state,
+            # What is received counts too while a rate limit holds it back from the pool.
+            "in_flight": max(self.pool.in_flight, len(reserved_requests)),
+            "uptime_seconds": round(monotonic() - self._started_at),
+        }
+
+    def connect(self) -> Any:
+        """Celery's; and before any message is taken, the ledger is asked."""
+        connection = super().connect()
+        while (drained := self._ask()) is None:
+            maybe_shutdown()
+            self.app.heartbeat.beat("waiting for PostgreSQL")
+            connection.connection.send_heartbeat()
+            sleep(DATABASE_PAUSE_SECONDS)
+        self._note(drained)
+        queues = self.app.amqp.queues
+        for name in self._own_queues:
+            if drained:
+                queues.deselect(name)
+            else:
+                queues.select_add(queues[name])
+        return connection
+
+    def read_drain(self) -> bool:
+        """Ask the ledger and act on what it says; False when it does not answer."""
+        drained = self._ask()
+        if drained is None:
+            return False
+        self._note(drained)
+        for name in self._own_queues:
+            if drained:
+                self.cancel_task_queue(name)
+            else:
+                self.add_task_queue(name)
+        return True
+
+    def _ask(self) -> bool | None:
+        config = self.app.runner
+        try:
+            with config.ledger.connect() as connection:
+                return is_drained(connection, config.pool, config.host, config.process)
+        except psycopg.Error as error:
+            logger.warning("PostgreSQL does not say whether this process is drained: %s", error)
+            return None
+
+    def _note(self, drained: bool) -> None:
+        if drained != self._is_draining:
+            logger.warning(
+                "drained: no message is taken" if drained else "messages are taken again"
+            )
+        self._is_draining = drained
+        DRAINING.labels(self.app.runner.pool).set(drained)
