@@ -28,7 +28,7 @@ from services.handlers.ports import (
     Transaction,
 )
 from services.queries import load_queries
-from services.sessions import SESSION
+from services.sessions import SESSION, Session
 
 _SQL = (
     load_queries("services.adapters", "sign_ins.sql")
@@ -50,6 +50,7 @@ def open_pool(
     """
     return ConnectionPool(
         database_url,
+        connection_class=Session,
         kwargs={"application_name": application_name, **SESSION},
         min_size=1,
         max_size=max_size,

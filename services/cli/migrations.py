@@ -12,6 +12,7 @@ from yoyo import get_backend, read_migrations
 
 from services.cli.database import connected, fetch
 from services.domain.errors import ConfigurationError
+from services.sessions import SESSION
 
 DIRECTORY = Path(__file__).resolve().parents[2] / "deploy" / "postgres" / "migrations"
 
@@ -54,5 +55,5 @@ def _backend(database_url: str) -> Any:
     if scheme not in ("postgresql", "postgres"):
         raise ConfigurationError(f"{scheme}:// is not an address of PostgreSQL")
     # yoyo knows one host and one port; what stands behind the question mark it hands on as it is.
-    parameters = conninfo_to_dict(database_url)
+    parameters = {"connect_timeout": SESSION["connect_timeout"], **conninfo_to_dict(database_url)}
     return get_backend(f"postgresql+psycopg:///?{urlencode(parameters)}")

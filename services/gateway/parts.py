@@ -22,6 +22,7 @@ from services.gateway.problems import unavailable
 from services.ledger.planning import Plan
 from services.ledger.store import mark_published
 from services.queries import load_queries
+from services.sessions import Session
 
 T = TypeVar("T")
 Connection = psycopg.Connection[Any]
@@ -53,6 +54,7 @@ class Parts:
         self.metrics = Metrics()
         self.pool: ConnectionPool[Connection] = ConnectionPool(
             database_url,
+            connection_class=Session,
             kwargs=_CONNECTION_OPTIONS,
             min_size=1,
             max_size=12,

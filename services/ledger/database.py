@@ -16,7 +16,7 @@ from services.domain.errors import Unavailable
 from services.ledger import store
 from services.ledger.message import Message
 from services.ledger.publisher import Publisher
-from services.sessions import SESSION
+from services.sessions import SESSION, Session
 
 _STATEMENT_TIMED_OUT = "57014"
 _AWAY = (
@@ -79,7 +79,7 @@ class Ledger:
 
     def connect(self) -> Connection[Any]:
         """A connection of the caller's own, outside the pool."""
-        return Connection.connect(self._database_url, application_name=self._name, **SESSION)
+        return Session.connect(self._database_url, application_name=self._name, **SESSION)
 
     def close(self) -> None:
         """Close the pool."""
@@ -91,6 +91,7 @@ class Ledger:
             if self._pool is None:
                 self._pool = ConnectionPool(
                     self._database_url,
+                    connection_class=Session,
                     kwargs={"application_name": self._name, **SESSION},
                     min_size=1,
                     max_size=8,

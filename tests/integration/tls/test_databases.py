@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
+from time import monotonic
 from urllib.parse import urlsplit
 
 import psycopg
@@ -14,6 +17,7 @@ from routing.load import load
 from services.adapters.postgres import open_pool
 from services.celery_app import make_app
 from services.cli.main import run
+from services.sessions import SESSION
 from services.settings import Settings
 from tests.support.certificates import Authority
 from tests.support.cluster import running_cluster
@@ -40,11 +44,26 @@ def standby(authority: Authority) -> Iterator[PrivatePostgres]:
             connection.execute(b"SET default_transaction_read_only = off")
 
 
-@pytest.fixture(params=["down", "standby"])
+@pytest.fixture(scope="module")
+def silent_port() -> Iterator[int]:
+    """Where nothing answers, not even a refusal, as at the address of a machine that is lost."""
+    with socket.socket() as listener, ExitStack() as waiting:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        for _ in range(4):
+            # They fill the queue that nobody takes from; what comes next is dropped.
+            client = waiting.enter_context(socket.socket())
+            client.setblocking(False)
+            client.connect_ex(listener.getsockname())
+        yield listener.getsockname()[1]
+
+
+@pytest.fixture(params=["down", "standby", "silent"])
 def url(
     request: pytest.FixtureRequest,
     primary: PrivatePostgres,
     standby: PrivatePostgres,
+    silent_port: int,
     authority: Authority,
 ) -> Iterator[str]:
     """An address whose second host is the one that works."""
@@ -55,10 +74,12 @@ def url(
                 connection.execute(b"SET default_transaction_read_only = off")
                 connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
                 connection.execute(READ_ONLY)
-        first = standby.port if request.param == "standby" else free_port()
+        first = {"down": free_port(), "standby": standby.port, "silent": silent_port}[request.param]
         yield (
             f"postgresql://doorbell@localhost:{first},localhost:{primary.port}/{name}"
-            f"?target_session_attrs=read-write&sslmode=verify-full&sslrootcert={authority.file}"
+            # The time-out is for the tests' own sessions; those of ours have theirs.
+            "?target_session_attrs=read-write&connect_timeout=3"
+            f"&sslmode=verify-full&sslrootcert={authority.file}"
         )
 
 
@@ -98,6 +119,18 @@ def test_every_kind_of_session_finds_it(settings: Settings, primary: PrivatePost
     pool.close()
     app.ledger.close()
     app.close()
+
+
+def test_a_silent_host_costs_the_first_session_alone(settings: Settings) -> None:
+    """Once another host has answered, it is asked first, by pools too."""
+    ledger = make_app(settings, load()).ledger
+    ledger.connect().close()
+    begun_at = monotonic()
+    ledger.connect().close()
+    with ledger.connection() as connection:
+        assert connection.execute(b"SELECT current_setting('transaction_read_only')").fetchone()
+    ledger.close()
+    assert monotonic() - begun_at < SESSION["connect_timeout"]
 
 
 def test_a_login_goes_all_the_way(url: str, node: PrivateRabbitMQ, tmp_path: Path) -> None:
