@@ -76,6 +76,16 @@ def test_all_mistakes_at_once() -> None:
     ]
 
 
+def test_a_heartbeat_needs_a_directory(tmp_path: Path) -> None:
+    """Said at start; a process whose heartbeat cannot be written would look dead from outside."""
+    file = str(tmp_path / "worker")
+    assert load(GOOD | {"DOORBELL_HEARTBEAT_FILE": file}).heartbeat_file == file
+    [line] = problems(GOOD | {"DOORBELL_HEARTBEAT_FILE": f"{tmp_path}/missing/worker"})
+    assert line == (
+        f"DOORBELL_HEARTBEAT_FILE: {tmp_path}/missing is no directory that this process can write to"
+    )
+
+
 @pytest.mark.parametrize(
     "url",
     [

@@ -7,11 +7,12 @@ import signal
 
 import pytest
 
+from services import healthcheck
 from services.cli.main import run
 from tests.integration.pools.conftest import POOL, Operate, process_ids
-from tests.integration.runner.conftest import SECONDS, VHOST, Bench
+from tests.integration.runner.conftest import MODULE, SECONDS, VHOST, Bench
 from tests.integration.runner.test_lists import names
-from tests.support.fleet import wait_until
+from tests.support.fleet import free_port, wait_until
 
 
 def _states(operate: Operate, pool: str = POOL) -> dict[int | None, str]:
@@ -144,6 +145,36 @@ def test_who_stands_still_is_silent(bench: Bench, operate: Operate) -> None:
     finally:
         os.kill(pid, signal.SIGCONT)
     wait_until(lambda: _states(operate) == {1: "draining", 2: "draining"}, SECONDS)
+
+
+def test_a_worker_without_a_database_takes_nothing(bench: Bench, operate: Operate) -> None:
+    """It cannot know whether it is drained: the others do the work, and it stops when it is told to."""
+    bench.fleet.start(
+        "blind",
+        MODULE,
+        (POOL, "3"),
+        user=POOL,
+        DOORBELL_DATABASE_URL=f"postgresql://nobody@127.0.0.1:{free_port()}/nothing",
+        DOORBELL_HEARTBEAT_FILE=str(bench.directory / "heartbeat.blind"),
+    )
+    complaint = "PostgreSQL does not say whether this process is drained"
+    wait_until(lambda: complaint in bench.fleet.log("blind"), SECONDS)
+    assert bench.node.peek(POOL, VHOST)[1] == 2
+    assert set(_states(operate)) == {1, 2}
+    file = str(bench.directory / "heartbeat.blind")
+    assert healthcheck.main(["worker", "--file", file]) == 0
+    assert healthcheck.main(["worker", "--file", file, "--useful"]) == 1
+    assert bench.fleet.stop("blind") == 0
+
+
+def test_no_broker_is_said(bench: Bench, operate: Operate, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a sentence, with the exit code of a service that does not answer; and nothing is drained."""
+    monkeypatch.setenv("DOORBELL_BROKER_URL", f"pyamqp://a:b@127.0.0.1:{free_port()}/doorbell")
+    for command in (("list",), ("drain", POOL), ("resume", POOL)):
+        code, complaint = operate("pool", *command)
+        assert code == 3
+        assert "the broker does not answer" in complaint
+    assert bench.rows("SELECT count(*) FROM drain WHERE resumed_at IS NULL") == [(0,)]
 
 
 def test_people_read_a_table(
