@@ -21,16 +21,19 @@ from contextlib import contextmanager
 from pathlib import Path
 
 CURRENT = Path("/opt/doorbell/current")
-SETTINGS = Path("/etc/doorbell")
+RUN = Path("/run")
 HAPROXY = Path("/run/haproxy/admin.sock")
 GATEWAY_PORT = 8000
 
-# Where a role tells that it is well; a worker and beat have their metrics alone.
+# Where a role tells that it is well; a worker and beat have their heartbeat instead.
 _PAGES = {
     "gateway": (GATEWAY_PORT, "/readyz"),
     "outlier-api": (8010, "/healthz"),
     "flower": (5555, "/healthcheck"),
 }
+
+# What a heartbeat calls work; an operator's drain outlives a restart, and is not ours to judge.
+_AT_WORK = ("consuming", "draining", "leading", "standing by")
 
 _START_SECONDS = 90.0
 # A process that connects and then fails lives for a moment: it has to stay.
@@ -94,8 +97,10 @@ class Unit:
         current = CURRENT.resolve().name
         if self.release() != current:
             raise Unwell(f"runs {self.release()}, not {current}")
-        port, path = _PAGES.get(self.role) or (self._metrics_port(), "/metrics")
-        _get(port, path)
+        if self.role in _PAGES:
+            _get(*_PAGES[self.role])
+        else:
+            self._hear()
 
     def await_well(self) -> None:
         """Wait until it is well, and stays so for a moment in one and the same process."""
@@ -114,12 +119,19 @@ class Unit:
                     raise Unwell(f"{error}, {_START_SECONDS:.0f} s after its start") from error
             time.sleep(0.5)
 
-    def _metrics_port(self) -> int:
-        file = SETTINGS / f"{self.role.replace('@', '-')}.env"
-        for line in file.read_text().splitlines():
-            if line.startswith("DOORBELL_METRICS_PORT="):
-                return int(line.partition("=")[2])
-        raise Unwell(f"{file} has no DOORBELL_METRICS_PORT: run the role doorbell again")
+    def _hear(self) -> None:
+        """Ask the release itself what its process's heartbeat means."""
+        release = CURRENT.resolve()
+        role = self.role.partition("@")[0]
+        file = RUN / self.name.replace("@", "-") / "heartbeat"
+        command = (release / "venv/bin/python", "-m", "services.healthcheck", role, "--file", file)
+        told = subprocess.run(
+            command, capture_output=True, text=True, check=False, cwd=release / "app"
+        )
+        if told.returncode != 0:
+            raise Unwell(f"is not well: {(told.stdout or told.stderr).strip()}")
+        if not told.stdout.startswith(_AT_WORK):
+            raise Unwell(f"is alive, but {told.stdout.strip()}")
 
 
 def _get(port: int, path: str) -> None:
