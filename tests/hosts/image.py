@@ -18,18 +18,12 @@ RELEASES = ("bookworm", "trixie")
 USER = "admin"
 """Who logs in, as on images of cloud providers: with a key, and root by sudo."""
 
+# What an installer adds to Debian's base.
 _PACKAGES = (
     "ca-certificates",
-    "cron",
     "dbus",
-    "init",
-    "iproute2",
-    "kmod",
     "libpam-systemd",
-    "logrotate",
-    "nftables",
     "openssh-server",
-    "procps",
     "python3",
     "sudo",
     "systemd-timesyncd",
@@ -88,7 +82,7 @@ def make(release: str, tar: Path) -> None:
         root, part = Path(made) / "root", Path(made) / "tar"
         include = f"--include={','.join(_PACKAGES)}"
         with (Path(made) / "log").open("w+") as log:
-            command = ("debootstrap", "--variant=minbase", include, release, str(root), mirror)
+            command = ("debootstrap", include, release, str(root), mirror)
             try:
                 subprocess.run(command, check=True, stdout=log, stderr=log)
             except subprocess.CalledProcessError:

@@ -44,6 +44,8 @@ def reach(directory: Path, key: Path) -> dict[str, object]:
         "ansible_user": USER,
         "ansible_ssh_private_key_file": str(key),
         "ansible_ssh_common_args": " ".join(f"-o {name}={value}" for name, value in ssh.items()),
+        # All hosts are logged in to at once, on the same few cores.
+        "ansible_timeout": 60,
         # The router of each zone, which the controller's connections come from.
         "firewall_management_networks": [f"{network[1]}/32" for network in ZONES.values()],
     }
