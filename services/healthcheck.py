@@ -21,7 +21,7 @@ from services import settings
 USEFUL = ("consuming", "leading", "standing by")
 """What a worker, and beat, says of itself when it does what it is there for."""
 
-_SILENCE_SECONDS = {"consuming": 15.0, "draining": 15.0, "stopping": 15.0}
+_SILENCE_SECONDS = dict.fromkeys(("consuming", "not consuming", "draining", "stopping"), 15.0)
 _LONGEST_SILENCE_SECONDS = 60.0
 """Between two attempts to connect, or two ticks of beat that find no broker."""
 

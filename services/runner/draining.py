@@ -29,6 +29,7 @@ class DrainableConsumer(Consumer):
     """
 
     app: Any
+    task_consumer: Any
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -48,7 +49,13 @@ class DrainableConsumer(Consumer):
 
     @property
     def _state(self) -> str:
-        return "draining" if self._is_draining else "consuming"
+        if self._is_draining:
+            return "draining"
+        # Celery's own cancel_consumer takes queues away as well, without a word in the ledger.
+        taken = self.task_consumer is not None and all(
+            self.task_consumer.consuming_from(name) for name in self._own_queues
+        )
+        return "consuming" if taken else "not consuming"
 
     def while_away(self) -> None:
         """To be called every few seconds while the broker is away: end if told to, else show life."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 
 import pytest
 
@@ -175,6 +176,14 @@ def test_no_broker_is_said(bench: Bench, operate: Operate, monkeypatch: pytest.M
         assert code == 3
         assert "the broker does not answer" in complaint
     assert bench.rows("SELECT count(*) FROM drain WHERE resumed_at IS NULL") == [(0,)]
+
+
+def test_a_consumer_that_was_cancelled_shows(bench: Bench, operate: Operate) -> None:
+    """Celery's own command, from Flower say, leaves no trace in the ledger; a resume mends it."""
+    bench.app.control.cancel_consumer(POOL, destination=[f"{POOL}.2@{socket.gethostname()}"])
+    wait_until(lambda: _states(operate) == {1: "consuming", 2: "not consuming"}, SECONDS)
+    assert operate("pool", "resume", POOL)[0] == 0
+    assert _states(operate) == {1: "consuming", 2: "consuming"}
 
 
 def test_people_read_a_table(

@@ -46,13 +46,13 @@ def test_the_database_restarts_under_load(cluster: Cluster, postgres: PrivatePos
 def test_the_database_is_away_while_calls_are_under_way(
     cluster: Cluster, postgres: PrivatePostgres, api: AdjustableOutlierApi
 ) -> None:
-    """No step fails because the ledger could not be reached: calls are made again, verdicts kept."""
+    """No step fails because the ledger could not be reached: their answers are held, verdicts kept."""
     api.hold.clear()
     workflows = [cluster.post(f"user-{uuid4().hex[:8]}") for _ in range(5)]
     wait_until(lambda: all(api.calls[workflow] for workflow in workflows), 30)
     postgres.stop()
     api.hold.set()
-    said = "PostgreSQL is away, calling again"
+    said = "PostgreSQL is away, holding what is unacked"
     wait_until(lambda: said in cluster.fleet.log("external_api"), 40, said)
     postgres.start()
 
