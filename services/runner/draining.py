@@ -23,12 +23,13 @@ DATABASE_PAUSE_SECONDS = 1.0
 class DrainableConsumer(Consumer):
     """Celery's consumer; whether it takes messages is what the ledger says.
 
-    It asks each time it has connected to the broker, and when `doorbell pool`
+    It asks each time that it has connected to the broker, and when `doorbell pool`
     tells it to. Without an answer it takes none: while PostgreSQL is away
     nothing could be done with them.
     """
 
     app: Any
+    connection: Any
     task_consumer: Any
 
     def __init__(self, *args: Any, **options: Any) -> None:
@@ -39,10 +40,24 @@ class DrainableConsumer(Consumer):
         self._is_draining = False
 
     def register_with_event_loop(self, hub: Any) -> None:
-        """Celery's, and a sign of life each second that the loop turns."""
+        """Celery's; then the ledger is asked, and life is shown each second that the loop turns.
+
+        This is after control commands are heard and before the first message is
+        taken: no drain slips through between.
+        """
         super().register_with_event_loop(hub)
+        self._await_word()
         self._show_life()
         hub.call_repeatedly(1.0, self._show_life)
+
+    def _await_word(self) -> None:
+        # The loop does not turn meanwhile, and the watchdog must not mind.
+        self.pool.on_disconnected()
+        while not self.read_drain():
+            self.app.heartbeat.beat("waiting for PostgreSQL")
+            self.connection.connection.send_heartbeat()
+            sleep(DATABASE_PAUSE_SECONDS)
+            maybe_shutdown()
 
     def _show_life(self) -> None:
         self.app.heartbeat.beat(self._state, self.pool.trouble())
@@ -75,23 +90,6 @@ class DrainableConsumer(Consumer):
             "in_flight": max(self.pool.in_flight, len(reserved_requests)),
             "uptime_seconds": round(monotonic() - self._started_at),
         }
-
-    def connect(self) -> Any:
-        """Celery's; and before any message is taken, the ledger is asked."""
-        connection = super().connect()
-        while (drained := self._ask()) is None:
-            maybe_shutdown()
-            self.app.heartbeat.beat("waiting for PostgreSQL")
-            connection.connection.send_heartbeat()
-            sleep(DATABASE_PAUSE_SECONDS)
-        self._note(drained)
-        queues = self.app.amqp.queues
-        for name in self._own_queues:
-            if drained:
-                queues.deselect(name)
-            else:
-                queues.select_add(queues[name])
-        return connection
 
     def read_drain(self) -> bool:
         """Ask the ledger and act on what it says; False when it does not answer."""
