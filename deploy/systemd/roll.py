@@ -84,9 +84,13 @@ class Unit:
     def release(self) -> str:
         """The release that its process runs, which is not the current one while a new one is being rolled out."""
         try:
-            return Path(f"/proc/{self.process()}/cwd").readlink().parent.name
+            program = Path(f"/proc/{self.process()}/cmdline").read_bytes().split(b"\0")[0]
         except OSError as error:
             raise Unwell("its process has just ended") from error
+        parts = Path(os.fsdecode(program)).parts
+        if "releases" not in parts:
+            raise Unwell("has not become its role yet")
+        return parts[parts.index("releases") + 1]
 
     def check(self) -> None:
         """Make sure that it runs the current release and does its work.
