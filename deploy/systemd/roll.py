@@ -35,7 +35,7 @@ _PAGES = {
 # What a heartbeat calls work; an operator's drain outlives a restart, and is not ours to judge.
 _AT_WORK = ("consuming", "draining", "leading", "standing by")
 
-_START_SECONDS = 90.0
+_START_SECONDS = 120.0
 # A process that connects and then fails lives for a moment: it has to stay.
 _SETTLE_SECONDS = 3.0
 # HAProxy's sessions end with their answers, for which the gateway itself gives them 20 seconds.
