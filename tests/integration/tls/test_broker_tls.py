@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -165,9 +166,12 @@ def test_a_publisher_says_what_is_wrong(cluster: Cluster, wrong: dict[str, Wrong
 def test_an_operator_comes_in_too(
     cluster: Cluster, operator: None, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """Dead letters, and the doctor, who says how long the broker's certificate is good."""
+    """Dead letters, remote control, and the doctor, who says how long the broker's certificate is good."""
     assert run(["dead", "list", "--json"]) == 0
     capfd.readouterr()
+    assert run(["pool", "list", "--json"]) == 0
+    told = json.loads(capfd.readouterr().out)
+    assert {row["pool"]: row["state"] for row in told} == dict.fromkeys(load().pools, "consuming")
     run(["doctor"])
     told = capfd.readouterr().out
     assert "ok      broker: RabbitMQ" in told
