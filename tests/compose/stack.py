@@ -6,8 +6,8 @@ import json
 import os
 import socket
 import subprocess
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +21,17 @@ _COMMAND_SECONDS = 180
 
 @dataclass(frozen=True, slots=True)
 class Stack:
-    """One project. `program` is Compose 1.29 or v2; `secrets` is where its secrets lie."""
+    """One project. `program` is Compose 1.29 or v2; `secrets` is where its secrets lie.
+
+    files: compose files on top of the usual one. environment: variables of theirs.
+    """
 
     program: str
     project: str
     secrets: Path
     ports: Mapping[str, int]
+    files: Sequence[str] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
 
     def up(self, *arguments: str) -> None:
         """Bring everything up."""
@@ -38,8 +43,9 @@ class Stack:
 
     def compose(self, *arguments: str, seconds: float = _COMMAND_SECONDS) -> str:
         """Run a compose command and return its standard output."""
-        files = ("-f", "docker-compose.yml", "-f", "tests/compose/rig.yml")
-        return self._run((self.program, "-p", self.project, *files, *arguments), seconds)
+        files = ("docker-compose.yml", *self.files, "tests/compose/rig.yml")
+        named = [part for file in files for part in ("-f", file)]
+        return self._run((self.program, "-p", self.project, *named, *arguments), seconds)
 
     def doorbell(self, *arguments: str) -> str:
         """Run the `doorbell` command in a container of its own."""
@@ -56,6 +62,34 @@ class Stack:
         found: list[dict[str, Any]] = json.loads(self.docker("inspect", *ids))
         return found
 
+    def ids(self, *services: str) -> list[str]:
+        """The containers of some services."""
+        return [container["Id"] for service in services for container in self.containers(service)]
+
+    def address(self, service: str) -> str:
+        """Where this machine reaches a service's container, which need not be published."""
+        [container] = self.containers(service)
+        networks = container["NetworkSettings"]["Networks"].values()
+        return next(str(network["IPAddress"]) for network in networks if network["IPAddress"])
+
+    def gateway_address(self) -> str:
+        """Where the containers reach this machine."""
+        [network] = json.loads(self.docker("network", "inspect", f"{self.project}_default"))
+        return str(network["IPAM"]["Config"][0]["Gateway"])
+
+    def secret(self, name: str) -> str:
+        """One of the secrets."""
+        return (self.secrets / name).read_text().strip()
+
+    def unhealthy(self) -> list[str]:
+        """The services that are not as they should be: healthy, or ended well where that is their way."""
+        return [
+            service_of(container)
+            for container in self.containers()
+            if container["State"].get("Health", {}).get("Status") != "healthy"
+            and (container["State"]["Running"] or container["State"]["ExitCode"])
+        ]
+
     def docker(self, *arguments: str) -> str:
         """Run an engine command and return its standard output."""
         return self._run(("docker", *arguments), _COMMAND_SECONDS)
@@ -67,6 +101,7 @@ class Stack:
     def _run(self, command: tuple[str, ...], seconds: float) -> str:
         environment = os.environ | {name: str(port) for name, port in self.ports.items()}
         environment |= {"SECRETS_DIRECTORY": str(self.secrets), "FLEET_IMAGE": IMAGE}
+        environment |= self.environment
         ended = subprocess.run(
             command,
             cwd=ROOT,

@@ -1,0 +1,7 @@
+-- name: set_webhook
+-- Where an application's webhook is.
+UPDATE tenant SET webhook_url = %(url)s, webhook_secret = %(secret)s WHERE id = 'shop'
+
+-- name: close_breaker
+-- Forget that the outlier API was away.
+DELETE FROM breaker
