@@ -208,15 +208,20 @@ def session_bench(
 
 
 @pytest.fixture
-def idle(session_bench: Bench) -> Bench:
-    """The bench without a worker, with empty queues and an empty ledger."""
+def idle(session_bench: Bench) -> Iterator[Bench]:
+    """The bench without a worker, with empty queues and an empty ledger, before and after."""
     if POOL in session_bench.fleet.processes:
         session_bench.stop()
+    _empty(session_bench)
+    yield session_bench
+    _empty(session_bench)
+
+
+def _empty(bench: Bench) -> None:
     for queue in load().queues:
         for name in (queue, f"{queue}.dead"):
-            session_bench.node.manage("DELETE", f"queues/{VHOST}/{name}/contents")
-    session_bench.rows("TRUNCATE workflow, step, join_point, dead_letter_action CASCADE")
-    return session_bench
+            bench.node.manage("DELETE", f"queues/{VHOST}/{name}/contents")
+    bench.rows("TRUNCATE workflow, step, join_point, dead_letter_action CASCADE")
 
 
 @pytest.fixture
