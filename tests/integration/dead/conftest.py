@@ -210,14 +210,14 @@ def session_bench(
 @pytest.fixture
 def idle(session_bench: Bench) -> Iterator[Bench]:
     """The bench without a worker, with empty queues and an empty ledger, before and after."""
-    if POOL in session_bench.fleet.processes:
-        session_bench.stop()
     _empty(session_bench)
     yield session_bench
     _empty(session_bench)
 
 
 def _empty(bench: Bench) -> None:
+    if POOL in bench.fleet.processes:
+        bench.stop()
     for queue in load().queues:
         for name in (queue, f"{queue}.dead"):
             bench.node.manage("DELETE", f"queues/{VHOST}/{name}/contents")
