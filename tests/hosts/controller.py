@@ -161,27 +161,28 @@ class Controller:
     def try_to_play(self, playbook: str, *options: str, **variables: object) -> Recap:
         """As `play`, for playbooks whose failure is an answer."""
         given = [f"--extra-vars={yaml.safe_dump(variables, default_flow_style=True, width=10**6)}"]
+        log = self._new_log(playbook)
         began = time.monotonic()
-        ended = subprocess.run(
-            [*self.command(playbook, *options), *(given if variables else [])],
-            check=False,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            cwd=ROOT,
-            env=self.environment,
-            timeout=_PLAYBOOK_SECONDS,
-        )
+        with log.open("w") as output:
+            ended = subprocess.run(
+                [*self.command(playbook, *options), *(given if variables else [])],
+                check=False,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                cwd=ROOT,
+                env=self.environment,
+                timeout=_PLAYBOOK_SECONDS,
+            )
         seconds = time.monotonic() - began
-        self._keep(playbook, ended.stdout)
-        counts = _RECAP.findall(ended.stdout.rpartition("PLAY RECAP")[2])
+        said = log.read_text()
+        counts = _RECAP.findall(said.rpartition("PLAY RECAP")[2])
         return Recap(
             ended.returncode,
             seconds,
             {host: int(changed) for host, changed, _, _ in counts},
             {host: int(away) + int(failed) for host, _, away, failed in counts},
-            ended.stdout,
+            said,
         )
 
     def ssh_command(self, host: str, *options: str) -> list[str | Path]:
@@ -201,7 +202,6 @@ class Controller:
             timeout=_SSH_SECONDS,
         ).stdout
 
-    def _keep(self, playbook: str, output: str) -> None:
+    def _new_log(self, playbook: str) -> Path:
         self.logs.mkdir(exist_ok=True)
-        number = len(list(self.logs.iterdir()))
-        (self.logs / f"{number:03}-{playbook}.log").write_text(output)
+        return self.logs / f"{len(list(self.logs.iterdir())):03}-{playbook}.log"
