@@ -8,6 +8,8 @@ PROCESSES ?=
 LOGINS ?= 1750
 SEEDS ?= 1 2
 RATE ?= 40
+# Of the scenarios make test-chaos runs one part in TURNS, each day the next.
+TURNS ?= 1
 # The Debian of the hosts: bookworm or trixie.
 RELEASE ?= bookworm
 LOCAL = .venv/bin/python -m deploy.local
@@ -35,7 +37,7 @@ test: ## linters, types, and all tests that take minutes, on services of their o
 
 test-chaos: ## every part killed, stopped, cut off and filled up under load; nothing lost, nothing doubled
 	@deploy/local/setup --dev
-	@.venv/bin/python -m pytest --timeout 300 tests/chaos
+	@.venv/bin/python -m pytest --timeout 300 --chaos-turns "$(TURNS)" tests/chaos
 
 chaos: ## the long run: every scenario with LOGINS logins for each of SEEDS; writes its table (two hours)
 	@deploy/local/setup --dev
