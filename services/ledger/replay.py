@@ -17,7 +17,7 @@ from services.ledger.dead_canvas import (
     leaves_of,
     renewed,
 )
-from services.ledger.dead_steps import GIVEN_UP, WAITING, Dead, Row, run
+from services.ledger.dead_steps import GIVEN_UP, WAITING, Dead, Row, is_stale, run
 from services.ledger.message import Message
 
 Action = Literal["replay", "resume", "drop"]
@@ -94,7 +94,7 @@ def problem_of(dead: Dead, row: Row | None) -> str | None:
     state = row["state"] if row else "unknown"
     if state == "done":
         return "it is done"
-    if state in WAITING and not dead.letters:
+    if state in WAITING and not _has_given_up(dead, row):
         return f"it is {state}: it will be tried by itself, or somebody has replayed it"
     if state in ("planned", "blocked"):
         return f"it is {state}: replay what it waits for"
@@ -108,6 +108,12 @@ def problem_of(dead: Dead, row: Row | None) -> str | None:
         "its message is neither in the ledger nor in its dead-letter queue"
         " (unless another operator holds that at this moment)"
     )
+
+
+def _has_given_up(dead: Dead, row: Row | None) -> bool:
+    """Whether a letter says what the ledger does not: that the broker gave up the step as it is now."""
+    # While we held its letter, somebody else may have replayed the step from the ledger's copy.
+    return any(not is_stale(letter, row) for letter in dead.letters)
 
 
 def drop(connection: Connection[Any], deads: Sequence[Dead], operator: Operator) -> list[Acted]:

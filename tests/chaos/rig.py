@@ -19,7 +19,7 @@ from tests.chaos.mail_front import MailFront
 from tests.chaos.receivers import Receiver, outlier_api, webhook_receiver
 from tests.chaos.supervisor import Disturbance, End, Program, Supervisor
 from tests.support.cluster import KEY, Cluster
-from tests.support.fleet import Fleet, doorbell_node, free_port, wait_until
+from tests.support.fleet import ROOT, Fleet, doorbell_node, free_port, wait_until
 from tests.support.postgres import PrivatePostgres
 from tests.support.rabbitmq import PrivateRabbitMQ
 
@@ -38,10 +38,12 @@ class Plan:
     processes: worker processes of each pool. programs: changes of single
     processes (`notifications.2`) or of all of a pool (`notifications`): an
     environment that is added, a prefix before the command, another module.
+    code: the checkout whose code every process runs.
     """
 
     processes: Mapping[str, int] = field(default_factory=dict)
     programs: Mapping[str, Program] = field(default_factory=dict)
+    code: Path = ROOT
 
 
 class Rig:
@@ -90,7 +92,7 @@ class Rig:
         self._write_tenant()
         self._markers.mkdir()
         for name, program in self._programs().items():
-            self.supervisor.add(name, self._changed(name, program))
+            self.supervisor.add(name, replace(self._changed(name, program), code=self._plan.code))
         self.supervisor.start()
         self.wait_until_up(_START_SECONDS)
 

@@ -9,8 +9,9 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
-from tests.support.fleet import Fleet
+from tests.support.fleet import ROOT, Fleet
 
 RESTART_SECONDS = 0.5
 """Between a process's end and its next start: systemd's default is 0.1, a container engine's more."""
@@ -40,13 +41,14 @@ class End:
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """What a process is started with. `prefix` and `environment` may differ from one process to the next."""
+    """What a process is started with, from the checkout `code`; all may differ from one process to the next."""
 
     module: str = "services.worker"
     arguments: tuple[str, ...] = ()
     user: str | None = None
     prefix: tuple[str, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
+    code: Path = ROOT
 
 
 class Supervisor:
@@ -179,5 +181,6 @@ class Supervisor:
                 program.arguments,
                 program.user,
                 program.prefix,
+                program.code,
                 **program.environment,
             )

@@ -52,11 +52,20 @@ class PrivatePostgres:
     `postgres`, since PostgreSQL refuses root.
     """
 
-    def __init__(self, certificate: Certificate | None = None, **configuration: str) -> None:
-        """configuration: parameters of the server. With a certificate, it takes TLS too."""
+    def __init__(
+        self,
+        certificate: Certificate | None = None,
+        migrations: Path = MIGRATIONS,
+        **configuration: str,
+    ) -> None:
+        """configuration: parameters of the server. With a certificate, it takes TLS too.
+
+        migrations: the directory of those that make the schema of its databases.
+        """
         self._binaries = find_binaries()
         self._configuration = {**_CONFIGURATION, **configuration}
         self._certificate = certificate
+        self._migrations = migrations
         self._account = "postgres" if os.getuid() == 0 else None
         self._directory = Path(tempfile.mkdtemp(prefix="doorbell-postgres-"))
         self._data = self._directory / "data"
@@ -216,7 +225,7 @@ class PrivatePostgres:
         backend = get_backend(url)
         try:
             with backend.lock():
-                backend.apply_migrations(backend.to_apply(read_migrations(str(MIGRATIONS))))
+                backend.apply_migrations(backend.to_apply(read_migrations(str(self._migrations))))
         finally:
             backend.connection.close()
 

@@ -52,7 +52,8 @@ WHERE step_id = %(id)s ORDER BY id
 
 -- name: lock_dead
 -- The rows that an operator is to change; the same order as wherever steps are locked.
-SELECT id, workflow_id, task, queue, state, reason, generation, message, dropped_at
+SELECT id, workflow_id, task, queue, state, reason, generation, message, dropped_at,
+       message IS NOT NULL AS has_message
 FROM step WHERE id = ANY(%(ids)s) ORDER BY id FOR NO KEY UPDATE
 
 -- name: begin_again

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -17,7 +18,7 @@ from services.ledger.dead_letters import DeadLetters
 from services.ledger.dead_pass import perform
 from services.ledger.dead_steps import Selection, look_into, select
 from services.ledger.relay import relay_once
-from services.ledger.replay import Operator
+from services.ledger.replay import Operator, replay
 from tests.integration.dead.conftest import POOL, Bench, Operate
 from tests.integration.dead.killed import POINTS
 from tests.support.fleet import ROOT, wait_until
@@ -151,3 +152,33 @@ def test_two_replays_at_once_begin_one_generation(bench: Bench) -> None:
         bench.ended(workflow, "done")
         assert bench.workflow_state(workflow) == ("done", 2)
     assert {bench.seen(f"ran {name}") for name in names} == {2}
+
+
+def test_a_letter_in_hand_does_not_undo_what_somebody_else_has_replayed(bench: Bench) -> None:
+    """One operator holds the letter, another replays from the ledger's copy: one generation begins."""
+    name = uuid4().hex[:12]
+    bench.break_(name)
+    workflow = bench.accept(chain(bench.tasks["work"].s(name=name), app=bench.app))
+    bench.ended(workflow, "dead")
+    bench.wait_for_letters(1)
+    bench.mend(name)
+    operator = Operator("test@test", "replay", load().work_exchange)
+    ledger = bench.app.ledger
+    with (
+        DeadLetters(bench.fleet.broker_url("operator")) as letters,
+        ledger.connect() as connection,
+    ):
+        survey = select(connection, Selection(task="mend.work"))
+        look_into(connection, letters, [POOL], Selection(task="mend.work"), survey)
+        assert [len(dead.letters) for dead in survey.dead] == [1]
+        with ledger.connect() as others:
+            replay(others, [replace(survey.dead[0], letters=[])], operator, set())
+            others.commit()
+
+        result = perform(ledger, connection, letters, survey, operator, 1000)
+        ledger.publisher().close()
+    assert [each.problem is None for each in result.acted] == [False]
+    wait_until(lambda: relay_once(bench.app.ledger), SECONDS)
+    bench.ended(workflow, "done")
+    assert bench.workflow_state(workflow) == ("done", 2)
+    assert bench.seen(f"ran {name}") == 2

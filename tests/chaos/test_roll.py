@@ -1,0 +1,110 @@
+"""Two versions at work at once: the new one is rolled out under load, and rolled back on the new schema."""
+
+from __future__ import annotations
+
+import subprocess
+import tarfile
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import partial
+from io import BytesIO
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from services.cli.migrations import migrate, pending
+from tests.chaos.execution import Watch
+from tests.chaos.load import Load, Mixture, make_reports
+from tests.chaos.oracle import judge
+from tests.chaos.rig import POOLS, Plan, Rig, running_rig
+from tests.chaos.scenario import Run
+from tests.support.cluster import KEY
+from tests.support.fleet import ROOT, wait_until
+from tests.support.postgres import PrivatePostgres
+
+_PREVIOUS = "1351a85ca01e51c8679ee363459492c9542cc8ee"
+"""What is rolled from: a version that knows neither migration 0004 nor 0005."""
+
+_LOGINS = 400
+_RATE = 10.0
+_END_SECONDS = 150.0
+_DEPLOY_ORDER = (*POOLS, "beat", "gateway")
+"""Consumers before producers, as a deploy does it."""
+
+
+@pytest.fixture
+def previous(tmp_path: Path) -> Path:
+    """A checkout of the version before."""
+    done = subprocess.run(["git", "archive", _PREVIOUS], cwd=ROOT, capture_output=True, check=False)
+    if done.returncode:
+        pytest.skip(f"this clone's history is cut off before {_PREVIOUS}: git fetch --unshallow")
+    target = tmp_path / "previous"
+    with tarfile.open(fileobj=BytesIO(done.stdout)) as archive:
+        archive.extractall(target, filter="data")
+    return target
+
+
+@pytest.fixture
+def old_rig(previous: Path, tmp_path: Path) -> Iterator[Rig]:
+    """A rig of the version before, code and schema."""
+    directory = tmp_path / "rig"
+    directory.mkdir()
+    migrations = previous / "deploy" / "postgres" / "migrations"
+    with (
+        PrivatePostgres(migrations=migrations) as postgres,
+        running_rig(directory, Plan(code=previous), postgres=postgres) as rig,
+    ):
+        yield rig
+
+
+@pytest.mark.timeout(400)
+def test_a_roll_forward_and_back_under_load(old_rig: Rig, previous: Path, seed: int) -> None:
+    """Each version runs what the other has sent and planned; old workers live on the new schema."""
+    reports = make_reports(_LOGINS, seed, Mixture())
+    watch = Watch(old_rig)
+    load = Load(old_rig.gateway_url, KEY, reports, _RATE, seed=seed)
+    run = Run(old_rig, Random(seed), load)
+    load.start()
+    try:
+        run.until_sent(0.1)
+        assert migrate(old_rig.database_url), "the version before knows every migration"
+        assert not pending(old_rig.database_url)
+        run.until_sent(0.25)
+        _roll(run, ROOT, (0.3, 0.45))
+        assert _versions(old_rig) == {ROOT}
+        run.until_sent(0.6)
+        _roll(run, previous, (0.65, 0.8))
+        assert _versions(old_rig) == {previous}
+    except BaseException:
+        load.abort()
+        raise
+    load.wait()
+    found = judge(watch.evidence(reports), _END_SECONDS)
+    assert found.is_well, found.explain()
+
+
+def _roll(run: Run, code: Path, waves: Sequence[float]) -> None:
+    """One process of each pool, and after a while of both versions the others, beat and the gateway."""
+    supervisor = run.supervisor
+    for wave, share in enumerate(waves):
+        run.until_sent(share)
+        for part in _DEPLOY_ORDER:
+            names = supervisor.of_pool(part)
+            for name in names[wave : wave + 1] if part in POOLS else names if wave else ():
+                supervisor.add(name, replace(supervisor.program(name), code=code))
+                supervisor.stop(name)
+                wait_until(partial(_is_back, run.rig, name), 60, f"{name} does not come back")
+        run.rig.wait_until_up()
+
+
+def _is_back(rig: Rig, name: str) -> bool:
+    return rig.supervisor.pid(name) is not None
+
+
+def _versions(rig: Rig) -> set[Path]:
+    """The checkouts from which the running processes of the product were started."""
+    pids = [
+        rig.supervisor.pid(name) for part in _DEPLOY_ORDER for name in rig.supervisor.of_pool(part)
+    ]
+    return {Path(f"/proc/{pid}/cwd").resolve() for pid in pids if pid is not None}
