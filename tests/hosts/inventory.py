@@ -60,6 +60,8 @@ def small() -> dict[str, object]:
         "postgresql_max_wal_size": "512MB",
         "postgresql_wal_keep_size": "128MB",
         "rabbitmq_memory_high_watermark": 0.2,
+        # It takes two files for each, and refuses to start with fewer than that.
+        "haproxy_max_connections": 2000,
     }
 
 

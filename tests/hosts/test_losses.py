@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 
 import pytest
@@ -128,10 +129,12 @@ def running_nodes(installation: Installation) -> list[str]:
     """The brokers that are in the cluster, as one of those tells that can be asked."""
     for host in ("broker1", "broker2", "broker3"):
         told = installation.fleet.ask(
-            host, "rabbitmqctl", "eval", "lists:usort(rabbit_nodes:list_running())."
+            host, "rabbitmqctl", "-q", "cluster_status", "--formatter", "json"
         )
-        if told.status == 0 and "rabbit@" in told.output:
-            return told.output.strip().strip("[]").split(",")
+        if told.status == 0:
+            # Complaints about the locale stand before it.
+            nodes: list[str] = json.loads(told.output[told.output.index("{") :])["running_nodes"]
+            return nodes
     return []
 
 
