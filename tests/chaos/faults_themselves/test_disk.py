@@ -39,7 +39,7 @@ def _insert_many(url: str) -> None:
 def test_a_full_disk_stops_writing_and_loses_nothing(own_postgres: PrivatePostgres) -> None:
     """Writers get an error, readers or a restart all that was committed, and then writing goes on."""
     with own_postgres.database() as url:
-        with small_disk(own_postgres, megabytes=160) as disk:
+        with small_disk(own_postgres, spare_megabytes=128) as disk:
             _insert(url, 0)
             with full(disk, own_postgres), pytest.raises(psycopg.OperationalError):
                 _insert_many(url)

@@ -39,14 +39,14 @@ class SmallDisk:
 
 
 @contextmanager
-def small_disk(postgres: PrivatePostgres, megabytes: int = 512) -> Iterator[SmallDisk]:
-    """Have a running server's data on a disk of that size during the block.
+def small_disk(postgres: PrivatePostgres, spare_megabytes: int = 256) -> Iterator[SmallDisk]:
+    """Have a running server's data during the block on a disk with room for so much more.
 
     The server is restarted at both ends, and keeps what was written in between. When it
     gave itself up meanwhile, as PostgreSQL does when its log has no room, it is started.
     """
     postgres.stop()
-    with _mounted(postgres.data, megabytes):
+    with _mounted(postgres.data, _megabytes(postgres.data) + spare_megabytes):
         postgres.start()
         disk = SmallDisk(postgres.data)
         try:
@@ -90,6 +90,12 @@ def _mount(directory: Path, megabytes: int) -> None:
     if os.environ.get("CI"):
         pytest.fail(reason)
     pytest.skip(reason)
+
+
+def _megabytes(directory: Path) -> int:
+    """What all in it takes, rounded up."""
+    command = ["du", "--summarize", "--block-size=1M", directory]
+    return int(subprocess.run(command, check=True, capture_output=True).stdout.split()[0])
 
 
 def _copy(source: Path, target: Path) -> None:
