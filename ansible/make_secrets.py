@@ -48,8 +48,6 @@ _SECRETS: dict[str, Callable[[], Any]] = {
     "vault_flower_password": _password,
     "vault_haproxy_stats_password": _password,
 }
-# The nodes of a cluster and the two ends of the outlier API have to know these at the same moment.
-_ROTATED = sorted(_SECRETS.keys() - {"vault_erlang_cookie", "vault_outlier_api_key"})
 
 
 class Inventory:
@@ -179,7 +177,7 @@ def _parser() -> argparse.ArgumentParser:
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--missing", action="store_true", help="add what a newer version wants")
     what.add_argument(
-        "--rotate", nargs="+", choices=_ROTATED, metavar="NAME", help=", ".join(_ROTATED)
+        "--rotate", nargs="+", choices=sorted(_SECRETS), metavar="NAME", help=", ".join(_SECRETS)
     )
     what.add_argument(
         "--new-ca", action="store_true", help="a CA for rotate_certificates.yml to go over to"

@@ -8,8 +8,20 @@ import pytest
 
 from tests.hosts.conftest import PERMANENT
 from tests.hosts.installation import Installation
+from tests.hosts.test_losses import running_nodes
 
 pytestmark = pytest.mark.timeout(1800)
+
+# Asks the fleet's own outlier API with a key, and prints what it answers.
+_ASK = """
+import sys, urllib.error, urllib.request
+request = urllib.request.Request("http://monitoring1:8010/v1/score", b"{}", {
+    "Authorization": f"Bearer {sys.stdin.read()}", "Content-Type": "application/json"})
+try:
+    print(urllib.request.urlopen(request, timeout=10).status, end="")
+except urllib.error.HTTPError as error:
+    print(error.code, end="")
+"""
 
 
 def test_secrets_are_rotated(whole: Installation) -> None:
@@ -26,6 +38,36 @@ def test_secrets_are_rotated(whole: Installation) -> None:
     for user, password in users.items():
         told = whole.fleet.ask("broker1", "rabbitmqctl", "authenticate_user", user, password)
         assert told.status != 0, f"{user}'s old password is still good"
+
+
+def test_the_outlier_apis_key_is_rotated(whole: Installation) -> None:
+    """The API and its callers have another key, no call was made with the wrong one, and the pool is awake again."""
+    before = whole.controller.secrets()["vault_outlier_api_key"]
+    with whole.under_load() as run:
+        whole.controller.play("rotate_outlier_api_key")
+    run.expect_well()
+    assert run.found.held_off == 0
+    after = whole.controller.secrets()["vault_outlier_api_key"]
+    assert after != before
+    for host in ("calls1", "calls2", "monitoring1"):
+        assert whole.fleet.run(host, "cat", "/etc/doorbell/secrets/outlier_api_key") == after
+    assert whole.fleet.run("calls1", "python3", "-c", _ASK, stdin=before) == "401"
+    assert whole.fleet.run("calls1", "python3", "-c", _ASK, stdin=after) != "401"
+
+
+def test_the_brokers_cookie_is_rotated(whole: Installation) -> None:
+    """All nodes stop and come back with another cookie; what was accepted meanwhile is worked off."""
+    before = whole.controller.secrets()["vault_erlang_cookie"]
+    with whole.under_load() as run:
+        whole.world.note("stop", "rabbitmq")
+        whole.controller.play("rotate_erlang_cookie")
+        whole.world.note("back", "rabbitmq")
+    run.expect_well()
+    after = whole.controller.secrets()["vault_erlang_cookie"]
+    assert after != before
+    for host in ("broker1", "broker2", "broker3"):
+        assert whole.fleet.run(host, "cat", "/var/lib/rabbitmq/.erlang.cookie") == after
+    assert len(running_nodes(whole)) == 3
 
 
 def test_certificates_are_rotated(whole: Installation) -> None:
