@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any
 
 import pytest
+from psycopg import Connection
 
 from services.adapters.breaker import PostgresBreaker
 from services.domain.errors import Unavailable
@@ -86,3 +90,23 @@ def test_the_probes_success_closes_it(world: World) -> None:
     _breaker(world).record_success()
     assert _is_let_through(world)
     assert _is_let_through(world)
+
+
+def test_what_cannot_be_counted_does_not_undo_the_call(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The API has answered; that nobody could note it is a line in the log, and no reason to call again."""
+
+    @contextmanager
+    def read_only() -> Iterator[Connection[Any]]:
+        with world.connect() as connection:
+            connection.execute("SET TRANSACTION READ ONLY")
+            yield connection
+
+    breaker = PostgresBreaker(read_only, "outlier_api")
+    breaker.record_success()
+    breaker.record_failure()
+    assert [record.getMessage().partition(" of ")[0] for record in caplog.records] == [
+        "record_success",
+        "record_failure",
+    ]
