@@ -10,7 +10,7 @@ SEEDS ?= 1 2
 RATE ?= 40
 # Of the scenarios make test-chaos runs one part in TURNS, each day the next.
 TURNS ?= 1
-# The Debian of the hosts: bookworm or trixie.
+# The Debian of hosts, and of the images that containers are made from: bookworm or trixie.
 RELEASE ?= bookworm
 LOCAL = .venv/bin/python -m deploy.local
 IF_SET_UP = test -x .venv/bin/python || { echo "nothing was set up yet: make up"; exit 0; };
@@ -52,8 +52,8 @@ test-slow: ## what takes longer than a minute each: 100,000 waiting logins, a de
 	@deploy/local/setup --dev --redis
 	@.venv/bin/python -m pytest -m slow --timeout 600 tests/integration
 
-test-compose: ## docker-compose.yml on a real engine, with Compose 1.29 and v2 (as root)
-	@tests/compose/run
+test-compose: ## docker-compose.yml on a real engine, with Compose 1.29 and v2 (as root; RELEASE)
+	@RELEASE="$(RELEASE)" tests/compose/run
 
 test-hosts: ## ansible/ on a fleet of systemd hosts, which then lose power, networks and releases (as root; RELEASE)
 	@tests/hosts/run --release "$(RELEASE)"

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import subprocess
+import time
 import uuid
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,7 @@ from tests.e2e.application import Application
 from tests.e2e.waiting import wait_until
 
 _HEALTHY_SECONDS = 120
+_BUILD_SECONDS = 480
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -22,11 +25,20 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class BroughtUp:
+    """A fleet that has done its first login, the key for the next ones, and how long all of that took."""
+
+    stack: Stack
+    api_key: str
+    seconds: float
+
+
 @pytest.fixture(scope="session")
-def stack(
+def built(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Stack]:
-    """Everything up and healthy; removed with its data at the end."""
+    """A project with its image, of which nothing has run; removed with its data at the end."""
     program = request.config.getoption("--compose", default=None)
     if program is None:
         pytest.skip("needs a container engine and Compose: make test-compose")
@@ -35,8 +47,7 @@ def stack(
     project = f"doorbell-test-{uuid.uuid4().hex[:8]}"
     stack = Stack(program, project, secrets, free_ports(PUBLISHED))
     try:
-        stack.up("--build")
-        wait_until(lambda: not unhealthy(stack), _HEALTHY_SECONDS, "every container to be healthy")
+        stack.compose("build", seconds=_BUILD_SECONDS)
         yield stack
     finally:
         print(stack.compose("logs", "--no-color", "--tail", "100"))
@@ -44,10 +55,30 @@ def stack(
 
 
 @pytest.fixture(scope="session")
-def api_key(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The key of a tenant that was made as deploy/docker/README.md tells."""
-    stack.doorbell("tenant", "create", "shop", "The Shop")
-    return stack.doorbell("key", "create", "shop")
+def brought_up(built: Stack) -> BroughtUp:
+    """From `up` to the first verdict, with a tenant that is made as deploy/docker/README.md tells."""
+    began = time.monotonic()
+    built.up()
+    built.doorbell("tenant", "create", "shop", "The Shop")
+    api_key = built.doorbell("key", "create", "shop")
+    with Application(built.url("GATEWAY_PORT"), api_key) as application:
+        workflow = application.report(user_id="first", user_agent="curl/8.5.0")
+        assert application.wait_for_end(workflow, 120)["verdict"]
+    return BroughtUp(built, api_key, time.monotonic() - began)
+
+
+@pytest.fixture(scope="session")
+def stack(brought_up: BroughtUp) -> Stack:
+    """Everything up and healthy."""
+    stack = brought_up.stack
+    wait_until(lambda: not unhealthy(stack), _HEALTHY_SECONDS, "every container to be healthy")
+    return stack
+
+
+@pytest.fixture(scope="session")
+def api_key(brought_up: BroughtUp) -> str:
+    """The key of the stack's tenant."""
+    return brought_up.api_key
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import pytest
 import requests
 
 from routing.load import load
-from tests.compose.conftest import unhealthy
+from tests.compose.conftest import BroughtUp, unhealthy
 from tests.compose.stack import PUBLISHED, Stack, service_of
 from tests.e2e.application import Application
 from tests.e2e.test_smoke import FIREFOX, IPHONE, STEPS, new_user
@@ -18,7 +18,18 @@ from tests.e2e.waiting import wait_until
 pytestmark = pytest.mark.timeout(600)
 
 MAILS = "/var/lib/doorbell/mail/new"
+FIRST_VERDICT_SECONDS = 90
+"""What is promised to whoever tries it, on a machine of two processors."""
 RUNS_ONCE = {"definitions", "migrate"}
+
+
+def test_the_first_verdict_is_soon_there(
+    brought_up: BroughtUp, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """From `up`, with the images built, over the tenant and its key, to the first login's verdict."""
+    with capsys.disabled():
+        print(f"\nup to the first verdict: {brought_up.seconds:.0f} s")
+    assert brought_up.seconds < FIRST_VERDICT_SECONDS
 
 
 def test_a_login_ends_done_with_a_verdict(application: Application) -> None:
