@@ -83,11 +83,20 @@ def count_redelivery(connection: Connection[Any], step_id: str) -> tuple[int, bo
     return (int(rows[0]["redeliveries"]), bool(rows[0]["is_late"])) if rows else (0, False)
 
 
-def lease(connection: Connection[Any], step_id: str, seconds: float, is_redelivered: bool) -> bool:
-    """Reserve a step's call for this process; False while another one is at it."""
-    return bool(
-        _run(connection, "lease_step", id=step_id, seconds=seconds, is_redelivered=is_redelivered)
-    )
+def lease(
+    connection: Connection[Any],
+    step_id: str,
+    seconds: float,
+    is_redelivered: bool,
+    ours: datetime | None,
+) -> datetime | None:
+    """Reserve a step's call for this process, until when; None while another one is at it.
+
+    ours: the end of the reservation that this process made before, which it may renew.
+    """
+    values = {"id": step_id, "seconds": seconds, "is_redelivered": is_redelivered, "ours": ours}
+    rows = _run(connection, "lease_step", **values)
+    return rows[0]["lease_until"] if rows else None
 
 
 def revoke(connection: Connection[Any], step_id: str, result: str) -> None:

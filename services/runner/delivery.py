@@ -21,7 +21,8 @@ class Delivery:
     """A delivered message.
 
     `outcome` is set once the handler of an I/O step has answered, `is_committing`
-    before its end is committed (the answer to which may get lost); `on_answered`
+    before its end is committed (the answer to which may get lost); `leased_until`
+    tells our reservation of an I/O step from another process's; `on_answered`
     is called when the message has been acked or rejected.
     """
 
@@ -39,6 +40,7 @@ class Delivery:
     began_at: datetime | None = None
     is_counted: bool = False
     is_committing: bool = False
+    leased_until: datetime | None = None
     on_answered: Callable[[], object] | None = None
 
     @property

@@ -130,7 +130,7 @@ class Executor:
         return []
 
     def admit(self, delivery: Delivery) -> bool | None:
-        """Whether an I/O step's handler is to be called; if not, `run` answers for it.
+        """Whether an I/O step's handler is to be called, or called again; if not, `run` answers for it.
 
         Waits while PostgreSQL is away; False when the process stops meanwhile.
         None: another process is at the step, with a second copy of its message;
@@ -148,9 +148,16 @@ class Executor:
                 # Counting has committed, and with that the limits are gone.
                 self._limit(connection, [delivery])
                 seconds = delivery.soft_limit or DEFAULT_LEASE_SECONDS
-                is_ours = store.lease(connection, delivery.id, seconds, delivery.is_redelivered)
+                until = store.lease(
+                    connection,
+                    delivery.id,
+                    seconds,
+                    delivery.is_redelivered,
+                    delivery.leased_until,
+                )
                 connection.commit()
-                return True if is_ours else None
+                delivery.leased_until = until or delivery.leased_until
+                return True if until else None
             except psycopg.errors.LockNotAvailable:
                 self._rollback()
                 return None

@@ -125,7 +125,7 @@ class IoStyle:
 
     async def _run(self, delivery: Delivery) -> None:
         try:
-            if await self._admit(delivery):
+            while delivery.outcome is None and await self._admit(delivery):
                 delivery.outcome = await self._call(delivery)
         except Exception as error:  # noqa: BLE001  # whatever it is, the commit decides; nothing waits for ever
             delivery.outcome = Failed(error)
@@ -139,15 +139,17 @@ class IoStyle:
                 return is_admitted
             await asyncio.sleep(POSTPONED_SECONDS)
 
-    async def _call(self, delivery: Delivery) -> Outcome:
-        while True:
-            outcome = await self._call_once(delivery)
-            error = outcome.error if isinstance(outcome, Failed) else None
-            if not (isinstance(error, psycopg.Error) and is_away(error)):
-                return outcome
-            # The step has not failed: a handler's calls are made so that they can be repeated.
-            logger.warning("PostgreSQL is away, calling again for step %s", delivery.id)
-            await asyncio.sleep(AWAY_PAUSE_SECONDS)
+    async def _call(self, delivery: Delivery) -> Outcome | None:
+        """What the handler answers; None when PostgreSQL was away for it, and it has to be admitted again."""
+        outcome = await self._call_once(delivery)
+        error = outcome.error if isinstance(outcome, Failed) else None
+        if not (isinstance(error, psycopg.Error) and is_away(error)):
+            return outcome
+        # The step has not failed: a handler's calls are made so that they can be repeated. But we may have
+        # been cut off from the broker too, and another process has done it meanwhile.
+        logger.warning("PostgreSQL is away, calling again for step %s", delivery.id)
+        await asyncio.sleep(AWAY_PAUSE_SECONDS)
+        return None
 
     async def _call_once(self, delivery: Delivery) -> Outcome:
         await self._slots.acquire()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -12,7 +12,7 @@ from tests.chaos.supervisor import Program
 from tests.support.faults.clock import WallClock
 from tests.support.faults.commits import CommitCutter
 from tests.support.faults.confirms import ConfirmSwallower
-from tests.support.faults.network import Place, place
+from tests.support.faults.network import Place, dropped, place
 from tests.support.fleet import free_port
 
 
@@ -33,9 +33,16 @@ def apart(run: Run, *names: str) -> Iterator[Place]:
                 program, prefix=where.prefix, environment={**program.environment, **urls}
             )
         with _running(rig, programs):
-            for name in names:
-                run.supervisor.note(f"part by {where.means}", name)
             yield where
+
+
+@contextmanager
+def parted(run: Run, where: Place, names: Sequence[str], *services: str) -> Iterator[None]:
+    """During the block these processes do not reach the services; noted at the moment at which it begins."""
+    for name in names:
+        run.supervisor.note(f"part by {where.means}", name)
+    with dropped(where, *services):
+        yield
 
 
 @contextmanager

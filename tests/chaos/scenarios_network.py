@@ -6,9 +6,9 @@ import time
 from collections.abc import Sequence
 
 from tests.chaos import detours
+from tests.chaos.repeats import SWALLOW
 from tests.chaos.rig import POOLS
 from tests.chaos.scenario import Run, scenario
-from tests.support.faults.network import dropped
 
 _PARTED_SECONDS = 45.0
 """Longer than two heartbeats of 20 s, and than the 25 s after which the ledger's connections give up."""
@@ -60,7 +60,7 @@ def _part(run: Run, *services: str) -> None:
     names = detours.one_of_each_pool(run)
     with detours.apart(run, *names) as where:
         before = _said(run, names)
-        with dropped(where, *services):
+        with detours.parted(run, where, names, *services):
             run.pause(_PARTED_SECONDS)
             if "broker" in services:
                 run.kept["gone"] = _wait_until_given_up(run)
@@ -101,9 +101,11 @@ def swallow_confirms(run: Run) -> None:
     names = ["gateway", *detours.one_of_each_pool(run)]
     with detours.through_swallower(run, *names) as swallower:
         for name in names:
-            run.supervisor.note("swallow confirms", name)
+            run.supervisor.note(SWALLOW, name)
         swallower.swallow()
         run.pause(_CONFIRMLESS_SECONDS)
         run.kept["swallowed"] = swallower.swallowed
         swallower.pass_confirms()
+        for name in names:
+            run.back(name)
         run.rig.wait_until_up()

@@ -43,8 +43,9 @@ INSERT INTO hard_limit_passed (step_id, host) VALUES (%(id)s, %(host)s) ON CONFL
 -- One call at a time: a second copy of the message waits. A redelivery takes the lease over, for
 -- the connection of whoever had it is gone.
 UPDATE step SET lease_until = clock_timestamp() + make_interval(secs => %(seconds)s)
-WHERE id = %(id)s AND (%(is_redelivered)s OR lease_until IS NULL OR lease_until < clock_timestamp())
-RETURNING id
+WHERE id = %(id)s AND (lease_until IS NULL OR lease_until < clock_timestamp() OR lease_until = %(ours)s
+                       OR (%(ours)s::timestamptz IS NULL AND %(is_redelivered)s))
+RETURNING lease_until
 
 -- name: store_results
 -- A step's state as Celery stores it; a step that is done stays done.

@@ -116,6 +116,11 @@ class Bench:
                 messages.append(message)
         return messages
 
+    def unacked(self) -> int:
+        """Messages in the worker's hands, as the broker's management counts them now and then."""
+        queues = self.node.manage("GET", f"queues/{VHOST}")
+        return sum(int(q.get("messages_unacknowledged") or 0) for q in queues)
+
     def is_idle(self) -> bool:
         """Nothing waits and nothing is unacked, as a passive declare and the ledger know it."""
         return self.node.peek(self.pool, VHOST)[0] == 0

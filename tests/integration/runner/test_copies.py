@@ -30,3 +30,39 @@ def test_a_copy_leaves_no_second_dead_letter(io: Bench) -> None:
     io.fleet.stop(io.pool)
     io.start()
     assert [each.headers["id"] for each in io.dead_letters()] == [step_id]
+
+
+def test_a_call_that_lost_the_database_is_made_again(io: Bench) -> None:
+    """At once: the step's reservation is this process's own."""
+    (item,) = names("away once")
+    (step_id,) = io.send("try.call", item)
+
+    assert io.ended([step_id]) == ["done"]
+    assert io.ran(item) == 2
+
+
+def test_a_call_that_lost_the_database_is_not_made_again_for_a_step_that_is_done(io: Bench) -> None:
+    """While this process was cut off, another one has run the step."""
+    (item,) = names("away")
+    (step_id,) = io.send("try.call", item)
+    wait_until(lambda: io.ran(item), SECONDS)
+
+    io.rows(
+        "UPDATE step SET state = 'done', status = 'SUCCESS', result = '{}' WHERE id = %s", step_id
+    )
+    before = io.ran(item)
+    wait_until(lambda: not io.unacked(), SECONDS, "the message is still in hand")
+    assert io.ran(item) <= before + 1
+
+
+def test_a_call_that_lost_the_database_waits_for_who_took_it_over(io: Bench) -> None:
+    """The step's reservation is another process's now: it is for that one to call."""
+    (item,) = names("away")
+    (step_id,) = io.send("try.call", item)
+    wait_until(lambda: io.ran(item), SECONDS)
+
+    io.rows("UPDATE step SET lease_until = now() + interval '1 hour' WHERE id = %s", step_id)
+    before = io.ran(item)
+    (later,) = io.send("try.call", *names("ok"))
+    assert io.ended([later]) == ["done"]
+    assert io.ran(item) <= before + 1

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import psycopg
 from celery import Celery
 from psycopg import Connection
 
@@ -66,6 +67,8 @@ def obey(item: str) -> Outcome:  # noqa: C901  # one flat list of what a test ma
             return Failed(Refused(item))
         case "unavailable":
             return Failed(Unavailable(item))
+        case "away":
+            raise psycopg.errors.AdminShutdown(item)
         case "kill":
             os.kill(os.getpid(), signal.SIGKILL)
         case "exit":
