@@ -22,17 +22,19 @@ _NUMBERS = (
 _TIMES = tuple(f"{part} s" for part in LIMITS)
 _PREFACE = """# The long chaos run
 
-Written by `make chaos`: the processes of one machine under load while they, broker, database, network, disk, clocks and
-everything that Doorbell calls are disturbed; `python -m tests.chaos --list` says how. The oracle judges from outside (tests/chaos).
+Written by `make chaos`: the processes of one machine under load while they, broker, database, network, disk,
+clocks and everything that Doorbell calls are disturbed; `python -m tests.chaos --list` says how. The oracle
+judges from outside (tests/chaos).
 
-- *attempted* logins are *accepted* (202) or *refused*; the accepted end *done*, *failed* or *dead*. Failed are those whose
-  permanent cause the load carries.
-- *lost*: accepted logins that did not end, effects that are missing. *doubled*: effects beyond one, repeats that nothing excuses.
+- *attempted* logins are *accepted* (202) or *refused*; the accepted end *done*, *failed* or *dead*. Failed are
+  those whose permanent cause the load carries.
+- *lost*: accepted logins that did not end, effects that are missing. *doubled*: effects beyond one, repeats that
+  nothing excuses.
 - *repeated*: calls outside made again under the same id, each because a disturbance hit it.
-- *recovered*: steps that were delivered or published again and are done. *503 first*: answers 503 with `Retry-After`, followed
-  by 202 to the same request; they are right only while PostgreSQL is away.
-- Seconds: the slowest 202; until work went on after a process died (limit 5), the broker (10) or the database (5) was up again;
-  from the last disturbance to the end of the last step; all of the run.
+- *recovered*: steps that were delivered or published again and are done. *503 first*: answers 503 with
+  `Retry-After`, followed by 202 to the same request; they are right only while PostgreSQL is away.
+- Seconds: the slowest 202; until work went on after a process died (limit 5), the broker (10) or the database (5)
+  was up again; from the last disturbance to the end of the last step; all of the run.
 
 """
 
