@@ -17,6 +17,8 @@ _MARKING_SECONDS = 5.0
 SWALLOW = "swallow confirms"
 """What is noted of a process whose messages reach the broker, and none of the answers the process."""
 
+_PUBLISHERS_END = frozenset({"kill", "end", SWALLOW})
+
 _HARMLESS = frozenset({"back", "resume"})
 
 
@@ -41,17 +43,19 @@ def hits(disturbances: Iterable[Disturbance], pool: str, parts: Sequence[str]) -
 
 
 def copies(disturbances: Sequence[Disturbance], step: Mapping[str, Any]) -> int:
-    """How many disturbances of broker or database can have had a step's message published again.
+    """How many disturbances can have had a step's message published again.
 
     A publisher that gets no confirm, or cannot note it, leaves the message to the
-    relay, although the broker may have it. So does one whose confirms are swallowed.
+    relay, although the broker may have it. So does one that dies, or whose confirms
+    are swallowed.
     """
     # A retry's row no longer says when its first message was ready.
     ready_at = 0.0 if step["retries"] else step["ready_at"]
     return sum(
         d.at <= step["finished_at"] and ready_at <= _over_at(d, disturbances) + _MARKING_SECONDS
         for d in disturbances
-        if (d.whom in ("rabbitmq", "postgres") and d.what not in _HARMLESS) or d.what == SWALLOW
+        if d.what in _PUBLISHERS_END
+        or (d.whom in ("rabbitmq", "postgres") and d.what not in _HARMLESS)
     )
 
 
