@@ -14,6 +14,12 @@ _CALL_SECONDS = 16.0
 _MARKING_SECONDS = 5.0
 """How long after broker or database are back a confirm can still be noted too late."""
 
+_RETURN_SECONDS = 30.0
+"""In which a process that was cut off admits what it had again, while others have got it from the broker."""
+
+REJOIN = "rejoin"
+"""What is noted of a process that has broker and database again."""
+
 SWALLOW = "swallow confirms"
 """What is noted of a process whose messages reach the broker, and none of the answers the process."""
 
@@ -30,13 +36,15 @@ class Repeats:
     unexcused: list[str] = field(default_factory=list)
 
 
-def hits(disturbances: Iterable[Disturbance], pool: str, parts: Sequence[str]) -> list[float]:
-    """When something happened that can interrupt a call between its start and the commit of its outcome.
+def hits(
+    disturbances: Iterable[Disturbance], pool: str, parts: Sequence[str]
+) -> list[tuple[float, float]]:
+    """From when to when something can interrupt a call between its start and the commit of its outcome.
 
     pool: whose processes make the calls. parts: what else the calls go through.
     """
     return [
-        d.at
+        (d.at, d.at + (_RETURN_SECONDS if d.what == REJOIN else 0.0))
         for d in disturbances
         if d.what not in _HARMLESS and (d.whom.partition(".")[0] == pool or d.whom in parts)
     ]
@@ -71,23 +79,28 @@ def judge_repeats(
     key: str,
     times: Sequence[float],
     noted_at: float | None,
-    hit_at: Sequence[float],
+    spans: Sequence[tuple[float, float]],
 ) -> Repeats:
     """Judge the calls under one key.
 
     times: when each was received. noted_at: when the outcome was first committed;
     whatever happened later is no excuse, for then there was nothing left to repeat.
+    spans: of the disturbances, as `hits` gives them.
     """
     found = Repeats()
     window = [
-        at
-        for at in hit_at
-        if times[0] - _CALL_SECONDS <= at and (noted_at is None or at <= noted_at)
+        since
+        for since, until in spans
+        if times[0] - _CALL_SECONDS <= until and (noted_at is None or since <= noted_at)
     ]
     extra = len(times) - 1
     found.excused = min(extra, len(window))
     if extra > len(window):
+        seconds = ", ".join(f"{at - times[0]:.1f}" for at in times[1:])
+        noted = "never" if noted_at is None else f"{noted_at - times[0]:.1f}"
+        hit = ", ".join(f"{since - times[0]:.1f}" for since, _ in spans) or "none"
         found.unexcused.append(
-            f"{what} {key} happened {len(times)} times; {len(window)} disturbances hit its window"
+            f"{what} {key} happened {len(times)} times; {len(window)} disturbances hit its window:"
+            f" again {seconds} s after the first, noted after {noted}, disturbed at {hit}"
         )
     return found
