@@ -54,6 +54,11 @@ class Metrics:
             "Messages that have no confirm of the broker yet.",
             registry=self.registry,
         )
+        self.database_reachable = Gauge(
+            "doorbell_database_reachable",
+            "1 while PostgreSQL answers this gateway, which asks every second.",
+            registry=self.registry,
+        )
         self.published = Counter(
             "doorbell_gateway_published",
             "First messages by what became of them at the gateway; the relay publishes the rest.",

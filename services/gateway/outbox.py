@@ -121,7 +121,7 @@ class Outbox:
 class Backlog:
     """Counts the ledger's unpublished messages once a second.
 
-    While the database is away, the last count stands.
+    While the database is away, the last count stands, and a metric says that it is away.
     """
 
     def __init__(self, measure: Callable[[int], tuple[int, float]], metrics: Metrics) -> None:
@@ -144,13 +144,19 @@ class Backlog:
 
     def _run(self) -> None:
         while True:
-            try:
-                self.messages, lag_seconds = self._measure(MAX_UNPUBLISHED + 1)
-                self._metrics.outbox_messages.set(self.messages)
-                self._metrics.outbox_lag.set(lag_seconds)
-            except DATABASE_ERRORS as error:
-                _log.debug("cannot measure the outbox: %s", error)
-            except Exception:  # noqa: BLE001  the thread must outlive it
-                _log.exception("cannot measure the outbox")
+            self._metrics.database_reachable.set(self._look())
             if self._stopping.wait(WATCH_SECONDS):
                 return
+
+    def _look(self) -> bool:
+        try:
+            self.messages, lag_seconds = self._measure(MAX_UNPUBLISHED + 1)
+        except DATABASE_ERRORS as error:
+            _log.debug("cannot measure the outbox: %s", error)
+            return False
+        except Exception:  # noqa: BLE001  the thread must outlive it
+            _log.exception("cannot measure the outbox")
+            return False
+        self._metrics.outbox_messages.set(self.messages)
+        self._metrics.outbox_lag.set(lag_seconds)
+        return True

@@ -132,3 +132,14 @@ def test_the_backlog_keeps_its_last_count_while_the_database_is_away(
     backlog.stop()
     assert backlog.is_full
     assert metrics.registry.get_sample_value("doorbell_outbox_lag_seconds") == 7.0
+    assert metrics.registry.get_sample_value("doorbell_database_reachable") == 0
+
+
+def test_the_metrics_say_whether_the_database_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An alert on it needs no login to be refused first."""
+    monkeypatch.setattr(outbox, "WATCH_SECONDS", 0.001)
+    metrics = Metrics()
+    backlog = Backlog(lambda _: (0, 0.0), metrics)
+    backlog.start()
+    wait_until(lambda: metrics.registry.get_sample_value("doorbell_database_reachable") == 1)
+    backlog.stop()
