@@ -8,11 +8,16 @@ from typing import Any
 from prometheus_client import start_http_server
 
 from routing.load import load as load_topology
+from routing.topology import Topology
 from services import settings as configuration
+from services.canvas.delivery import NOTICE_TASK
 from services.celery_app import make_app
 from services.domain.errors import ConfigurationError
 from services.leader import become_leader
+from services.ledger.database import Ledger
+from services.ledger.figures import Figures, measure
 from services.observability import logs
+from services.observability.leading import LedgerFigures
 
 RELAY_EVERY_SECONDS = 2.0
 RECONCILE_EVERY_SECONDS = 15.0
@@ -44,7 +49,8 @@ def main() -> int:
     """
     try:
         settings = configuration.load()
-        app = make_app(settings, load_topology())
+        topology = load_topology()
+        app = make_app(settings, topology)
         app.heartbeat.beat("starting")
     except ConfigurationError as error:
         print(error, file=sys.stderr)
@@ -53,11 +59,17 @@ def main() -> int:
     if settings.metrics_port:
         start_http_server(settings.metrics_port, settings.metrics_host)
     leadership = become_leader(app.ledger.connect, "beat", app.heartbeat.beat)
+    LedgerFigures(lambda: _figures(app.ledger, topology)).start()
     app.conf.beat_schedule = schedule()
     app.conf.beat_scheduler = "services.steady_beat:SteadyScheduler"
     with leadership:
         app.start(["beat", "--loglevel=WARNING", "--pidfile="])
     return 0
+
+
+def _figures(ledger: Ledger, topology: Topology) -> Figures:
+    with ledger.connection() as connection:
+        return measure(connection, list(topology.queues), NOTICE_TASK)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from typing import Any
 from celery.beat import ScheduleEntry, Scheduler
 
 from services.broker_tls import explain
+from services.observability.leading import TICKS
 
 logger = logging.getLogger(__name__)
 
@@ -61,6 +62,7 @@ class SteadyScheduler(Scheduler):
     def tick(self, *args: Any, **options: Any) -> float:
         """Celery's own, which shows that it does."""
         self.app.heartbeat.beat("leading")
+        TICKS.inc()
         return float(super().tick(*args, **options))
 
     def _ensure_connected(self) -> Any:

@@ -5,11 +5,14 @@ from __future__ import annotations
 from celery import Celery
 from celery.canvas import Signature
 
+NOTICE_TASK = "notifications.deliver_notice"
+"""The step that sends a notice."""
+
 
 def delivery(app: Celery, notice_id: str) -> Signature:
     """Deliver a recorded notice; then record the receipt, or on failure try the next channel."""
     return app.signature(
-        "notifications.deliver_notice",
+        NOTICE_TASK,
         args=(notice_id,),
         link=[app.signature("notifications.record_receipt")],
         link_error=[

@@ -1,0 +1,79 @@
+"""Figures of the whole ledger, cheap enough to be asked for every few seconds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from psycopg import Connection
+from psycopg.rows import dict_row
+
+from services.ledger.store import limit_statements
+from services.queries import load_queries
+
+LATE_SECONDS = 45.0
+"""A login without a verdict, or a notice that has not left, is late after that: several times what it takes."""
+
+MOST = 5_000
+"""Rows that a query looks at. In a backlog the exact number matters to nobody, the load does."""
+
+_LONGEST_SECONDS = 5.0
+_SQL = load_queries("services.ledger", "figures.sql")
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """One look at the ledger; counts end at a limit.
+
+    oldest_waiting_seconds: for each queue, since its oldest step was published and due, the steps
+        in some process's hands included.
+    lost_steps: given up as lost, neither replayed nor dropped yet.
+    is_standby_missing: commits wait for a standby, and none is connected.
+    """
+
+    open_workflows: int
+    oldest_workflow_seconds: float
+    late_logins: int
+    late_notices: int
+    oldest_waiting_seconds: Mapping[str, float]
+    lost_steps: int
+    open_breakers: int
+    is_standby_missing: bool
+
+
+def measure(connection: Connection[Any], queues: Sequence[str], notice_task: str) -> Figures:
+    """Ask for all of them, in the caller's transaction, which then has a short statement time-out.
+
+    notice_task: the name of the step that sends a notice.
+    """
+    values = {
+        "most": MOST,
+        "late": LATE_SECONDS,
+        "queues": list(queues),
+        "notice_task": notice_task,
+    }
+    limit_statements(connection, _LONGEST_SECONDS, _LONGEST_SECONDS)
+    (workflows,) = _rows(connection, "open_workflows", values)
+    (logins,) = _rows(connection, "late_logins", values)
+    waiting = _rows(connection, "waiting_steps", values)
+    (lost,) = _rows(connection, "lost_steps", values)
+    (surroundings,) = _rows(connection, "surroundings", values)
+    return Figures(
+        open_workflows=workflows["workflows"],
+        oldest_workflow_seconds=workflows["oldest_seconds"],
+        late_logins=logins["logins"],
+        late_notices=sum(row["late_notices"] for row in waiting),
+        oldest_waiting_seconds={row["queue"]: row["oldest_seconds"] for row in waiting},
+        lost_steps=lost["steps"],
+        open_breakers=surroundings["open_breakers"],
+        is_standby_missing=surroundings["is_standby_missing"],
+    )
+
+
+def _rows(
+    connection: Connection[Any], name: str, values: Mapping[str, object]
+) -> list[dict[str, Any]]:
+    with connection.cursor(row_factory=dict_row) as cursor:
+        cursor.execute(_SQL[name].encode(), values)
+        return cursor.fetchall()

@@ -1,0 +1,56 @@
+-- name: open_workflows
+-- How many workflows are open (counted up to a limit), and how long ago the oldest was accepted.
+SELECT count(*) AS workflows,
+       coalesce(extract(epoch FROM now() - min(accepted_at)), 0)::float8 AS oldest_seconds
+FROM (
+    SELECT accepted_at FROM workflow WHERE state = 'accepted' ORDER BY accepted_at LIMIT %(most)s
+) AS open
+
+-- name: late_logins
+-- Among the longest open logins, those that have waited for their verdict for too long. A replayed one
+-- is old from its first moment, so its age says nothing. Each verdict is looked up by its key: a join
+-- would read all of them when a backlog has made the planner expect many.
+SELECT count(*) FILTER (WHERE v.is_there IS NULL) AS logins
+FROM (
+    SELECT id FROM workflow
+    WHERE state = 'accepted' AND name = 'login' AND generation = 1
+      AND accepted_at < now() - make_interval(secs => %(late)s)
+    ORDER BY accepted_at LIMIT %(most)s
+) AS w
+LEFT JOIN LATERAL (SELECT true AS is_there FROM verdict WHERE workflow_id = w.id LIMIT 1) AS v ON true
+
+-- name: waiting_steps
+-- For each queue, of its longest published steps that have not ended: how long the oldest has waited
+-- since it was due, and how many carry a notice that was recorded too long ago.
+SELECT u.queue,
+       greatest(0, max(extract(epoch FROM now() - greatest(s.published_at, s.due_at))))::float8
+           AS oldest_seconds,
+       count(*) FILTER (
+           WHERE s.task = %(notice_task)s AND s.generation = 1
+             AND s.planned_at < now() - make_interval(secs => %(late)s)
+       ) AS late_notices
+FROM unnest(%(queues)s::text[]) AS u(queue)
+LEFT JOIN LATERAL (
+    SELECT task, generation, planned_at, published_at, due_at FROM step
+    WHERE queue = u.queue AND published_at IS NOT NULL AND state IN ('ready', 'retrying')
+    ORDER BY published_at LIMIT %(most)s
+) AS s ON true
+GROUP BY u.queue
+
+-- name: lost_steps
+-- Steps that were given up because the broker lost their messages again and again, among the latest
+-- of those that nobody has replayed or dropped.
+SELECT count(*) FILTER (WHERE reason = 'lost') AS steps
+FROM (
+    SELECT reason FROM step WHERE state IN ('failed', 'dead') AND dropped_at IS NULL
+    ORDER BY finished_at DESC LIMIT %(most)s
+) AS given_up
+
+-- name: surroundings
+-- How many circuit breakers are open, and whether commits wait for a standby that is not connected.
+SELECT (SELECT count(*) FROM breaker WHERE open_until IS NOT NULL) AS open_breakers,
+       names <> '' AND NOT EXISTS (
+           SELECT FROM pg_stat_replication
+           WHERE application_name <> '' AND position(application_name IN names) > 0
+       ) AS is_standby_missing
+FROM current_setting('synchronous_standby_names') AS names

@@ -1,0 +1,132 @@
+"""What the one beat that leads shows to Prometheus on behalf of the whole fleet."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from time import monotonic
+
+from prometheus_client import Counter
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import REGISTRY, Collector, CollectorRegistry
+
+from services.ledger.figures import LATE_SECONDS, MOST, Figures
+
+logger = logging.getLogger(__name__)
+
+EVERY_SECONDS = 5.0
+STALE_SECONDS = 30.0
+"""Older figures are not shown: better none than those of a ledger that cannot be asked."""
+
+_SHARE = 0.1
+"""The part of the time that measuring may take of one PostgreSQL session."""
+
+TICKS = Counter("doorbell_beat_ticks_total", "Turns of the loop of the beat that leads.")
+
+
+class LedgerFigures(Collector):
+    """Measures the ledger every few seconds, and shows the last figures while they are fresh.
+
+    Only the beat that leads starts one, so that a figure of the whole ledger is
+    shown once, not by each process. When another takes over, both may be scraped
+    within the same half minute: they show the same ledger, and rules take the
+    maximum, never the sum. Its counters say whether there are figures at all.
+    """
+
+    def __init__(
+        self, measure: Callable[[], Figures], clock: Callable[[], float] = monotonic
+    ) -> None:
+        self._measure = measure
+        self._clock = clock
+        self._latest: tuple[float, Figures] | None = None
+        self._done = 0
+        self._failed = 0
+
+    def start(self, registry: CollectorRegistry = REGISTRY) -> None:
+        """Show the figures from now on, for as long as the process lives."""
+        registry.register(self)
+        threading.Thread(target=self._run, name="figures", daemon=True).start()
+
+    def look(self) -> None:
+        """Measure once. Whatever goes wrong is counted, and the figures grow old."""
+        try:
+            figures = self._measure()
+        except Exception as error:  # noqa: BLE001  the thread must outlive it
+            logger.warning("the ledger's figures cannot be measured: %s", error)
+            self._failed += 1
+            return
+        self._latest = (self._clock(), figures)
+        self._done += 1
+
+    def describe(self) -> list[Metric]:
+        """Nothing, so that registering does not collect."""
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        """Prometheus-client's interface."""
+        looks = CounterMetricFamily(
+            "doorbell_ledger_measurements",
+            "How often the ledger's figures were measured, or could not be.",
+            labels=["outcome"],
+        )
+        looks.add_metric(["done"], self._done)
+        looks.add_metric(["failed"], self._failed)
+        yield looks
+        latest = self._latest
+        if latest is not None and self._clock() - latest[0] < STALE_SECONDS:
+            yield from _families(latest[1])
+
+    def _run(self) -> None:
+        pause = threading.Event()
+        while True:
+            began = self._clock()
+            self.look()
+            pause.wait(max(EVERY_SECONDS, (self._clock() - began) / _SHARE))
+
+
+def _families(figures: Figures) -> Iterator[Metric]:
+    yield GaugeMetricFamily(
+        "doorbell_open_workflows",
+        f"Workflows that have not ended, counted up to {MOST}.",
+        figures.open_workflows,
+    )
+    yield GaugeMetricFamily(
+        "doorbell_oldest_workflow_seconds",
+        "Since the oldest open workflow was accepted.",
+        figures.oldest_workflow_seconds,
+    )
+    yield GaugeMetricFamily(
+        "doorbell_late_logins",
+        f"Open logins without a verdict for {LATE_SECONDS:.0f} seconds, counted up to {MOST}.",
+        figures.late_logins,
+    )
+    yield GaugeMetricFamily(
+        "doorbell_late_notices",
+        f"Notices that have not left for {LATE_SECONDS:.0f} seconds, counted up to {MOST}.",
+        figures.late_notices,
+    )
+    waiting = GaugeMetricFamily(
+        "doorbell_oldest_waiting_seconds",
+        "Since the oldest step of a queue was published and due; those under way count.",
+        labels=["queue"],
+    )
+    for queue, seconds in sorted(figures.oldest_waiting_seconds.items()):
+        waiting.add_metric([queue], seconds)
+    yield waiting
+    yield GaugeMetricFamily(
+        "doorbell_lost_steps",
+        "Steps given up because the broker lost their messages, not replayed or dropped yet.",
+        figures.lost_steps,
+    )
+    yield GaugeMetricFamily(
+        "doorbell_open_breakers",
+        "Circuit breakers that let no call through but probes.",
+        figures.open_breakers,
+    )
+    yield GaugeMetricFamily(
+        "doorbell_standby_missing",
+        "1 while commits wait for a standby and none is connected to the primary.",
+        figures.is_standby_missing,
+    )

@@ -1,0 +1,130 @@
+"""The ledger's figures, of a ledger that the test has filled."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+import psycopg
+import pytest
+
+from services.canvas.delivery import NOTICE_TASK
+from services.ledger.figures import Figures, measure
+from tests.integration.ledger.conftest import Database
+
+QUEUES = ("db_writes", "notifications")
+
+
+def figures_of(database: Database) -> Figures:
+    with database.connect() as connection:
+        return measure(connection, QUEUES, NOTICE_TASK)
+
+
+def add_step(database: Database, step_id: str, **columns: Any) -> None:
+    """A step that was published two minutes ago, unless told otherwise."""
+    values = {"id": step_id, "queue": "notifications", "state": "ready", "task": "x"} | columns
+    database.rows(
+        f"INSERT INTO step ({', '.join(values)}, published_at, finished_at)"
+        f" VALUES ({', '.join(['%s'] * len(values))}, now() - interval '2 minutes', now())",
+        *values.values(),
+    )
+
+
+def accept(database: Database, ago: str, **columns: Any) -> UUID:
+    workflow_id = database.add_workflow()
+    database.rows(
+        "UPDATE workflow SET accepted_at = now() - %s::interval WHERE id = %s", ago, workflow_id
+    )
+    for name, value in columns.items():
+        database.rows(f"UPDATE workflow SET {name} = %s WHERE id = %s", value, workflow_id)
+    return workflow_id
+
+
+def test_an_empty_ledger_has_figures_too(database: Database) -> None:
+    """Nothing is zero, and every queue has its sample."""
+    assert figures_of(database) == Figures(0, 0.0, 0, 0, dict.fromkeys(QUEUES, 0.0), 0, 0, False)
+
+
+def test_open_workflows_are_counted_with_the_age_of_the_oldest(database: Database) -> None:
+    """Ended ones are nobody's trouble any more."""
+    accept(database, "10 minutes")
+    accept(database, "1 second")
+    accept(database, "1 hour", state="done")
+    found = figures_of(database)
+    assert found.open_workflows == 2
+    assert 600 <= found.oldest_workflow_seconds < 660
+
+
+def test_a_login_is_late_while_it_has_no_verdict(database: Database) -> None:
+    """Not a young one, one with a verdict, one that has ended, or one that is being replayed."""
+    accept(database, "2 minutes")
+    accept(database, "1 second")
+    accept(database, "2 minutes", state="dead")
+    accept(database, "2 minutes", generation=2)
+    judged = accept(database, "2 minutes")
+    database.rows(
+        "INSERT INTO verdict (workflow_id, tenant_id, user_id, level, action, request_id)"
+        " VALUES (%s, 'shop', 'ada', 'low', 'allow', 'r')",
+        judged,
+    )
+    assert figures_of(database).late_logins == 1
+
+
+def test_a_step_waits_from_when_it_was_published_and_due(database: Database) -> None:
+    """A retry with a delay does not wait before its time; what has ended does not wait."""
+    add_step(database, "waits")
+    add_step(database, "later", queue="db_writes", state="retrying", due_at="9999-01-01")
+    add_step(database, "done", queue="db_writes", state="done")
+    found = figures_of(database).oldest_waiting_seconds
+    assert 120 <= found["notifications"] < 180
+    assert found["db_writes"] == 0
+
+
+def test_a_notice_is_late_from_when_it_was_recorded(database: Database) -> None:
+    """However young its last retry is."""
+    long_ago = "2020-01-01"
+    add_step(database, "late", task=NOTICE_TASK, state="retrying", planned_at=long_ago)
+    add_step(database, "young", task=NOTICE_TASK)
+    add_step(database, "other", planned_at=long_ago)
+    add_step(database, "replayed", task=NOTICE_TASK, planned_at=long_ago, generation=2)
+    add_step(database, "sent", task=NOTICE_TASK, planned_at=long_ago, state="done")
+    assert figures_of(database).late_notices == 1
+
+
+def test_lost_steps_count_until_somebody_acts(database: Database) -> None:
+    """Other reasons have their dead letters; a lost step has none."""
+    add_step(database, "lost", state="dead", reason="lost")
+    add_step(database, "dropped", state="dead", reason="lost", dropped_at="2020-01-01")
+    add_step(database, "refused", state="failed", reason="refused")
+    assert figures_of(database).lost_steps == 1
+
+
+def test_a_breaker_counts_while_it_is_open(database: Database) -> None:
+    """Failures below the threshold open nothing."""
+    database.rows("INSERT INTO breaker (name, failures, open_until) VALUES ('open', 5, now())")
+    database.rows("INSERT INTO breaker (name, failures) VALUES ('closed', 4)")
+    assert figures_of(database).open_breakers == 1
+
+
+def test_a_missing_standby_is_seen(database: Database) -> None:
+    """One is wanted and none is connected; looking needs no commit that would wait for it."""
+    with psycopg.connect(database.url, autocommit=True) as connection:
+        connection.execute("ALTER SYSTEM SET synchronous_standby_names = 'ANY 1 (nobody)'")
+        connection.execute("SELECT pg_reload_conf()")
+    try:
+        # The server reads its configuration in its own time.
+        assert any(figures_of(database).is_standby_missing for _ in range(1_000))
+    finally:
+        with psycopg.connect(database.url, autocommit=True) as connection:
+            connection.execute("ALTER SYSTEM RESET synchronous_standby_names")
+            connection.execute("SELECT pg_reload_conf()")
+
+
+def test_looking_changes_nothing_and_may_not_take_long(database: Database) -> None:
+    """A statement that would hold up the ledger is cancelled."""
+    with database.connect() as connection:
+        measure(connection, QUEUES, NOTICE_TASK)
+        (limit,) = connection.execute("SHOW statement_timeout").fetchone() or ("",)
+        assert limit == "5s"
+        with pytest.raises(psycopg.errors.QueryCanceled):
+            connection.execute("SET LOCAL statement_timeout = 1; SELECT pg_sleep(1)")
