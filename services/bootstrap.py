@@ -18,6 +18,7 @@ from services.celery_app import DoorbellApp
 from services.domain.errors import ConfigurationError
 from services.ledger.reconciler import Reconciler
 from services.ledger.relay import relay_once
+from services.observability.metrics import count_repairs
 from services.pools import db_writes, device_checks, external_api, maintenance, notifications
 from services.pools.wiring import Wiring
 from services.runner.config import RunnerConfig
@@ -70,8 +71,14 @@ def make_wiring(app: DoorbellApp, settings: Settings, topology: Topology) -> Wir
         outlier_api=HttpOutlierApi(settings.outlier_api_url or "", settings.outlier_api_key),
         breaker=PostgresBreaker(connect, "outlier_api"),
         relay=lambda: relay_once(app.ledger),
-        reconcile=lambda: asdict(reconciler.sweep()),
+        reconcile=lambda: _reconcile(reconciler),
     )
+
+
+def _reconcile(reconciler: Reconciler) -> dict[str, int]:
+    repaired: dict[str, int] = asdict(reconciler.sweep())
+    count_repairs(repaired)
+    return repaired
 
 
 def configure_runner(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from prometheus_client import Counter, Gauge, Histogram
 
 _SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60)
@@ -20,6 +22,20 @@ IN_FLIGHT = Gauge("doorbell_steps_in_flight", "Messages held unacked.", ["pool"]
 DRAINING = Gauge(
     "doorbell_draining", "1 while an operator's drain keeps messages from this process.", ["pool"]
 )
+REPAIRS = Counter(
+    "doorbell_repairs_total",
+    "What the sweeps of the reconciler did that this process ran; the sum over all is the fleet's.",
+    ["outcome"],
+)
+for _outcome in ("republished", "lost", "probes", "ended"):
+    # A series that begins with what it counts hides that from every rate.
+    REPAIRS.labels(_outcome)
+
+
+def count_repairs(repaired: Mapping[str, int]) -> None:
+    """Count one sweep, by what was repaired."""
+    for outcome, count in repaired.items():
+        REPAIRS.labels(outcome).inc(count)
 
 
 class StepMetrics:
