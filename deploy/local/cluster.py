@@ -31,9 +31,10 @@ _USUAL_PORTS: Mapping[str, int | None] = {
     "rabbitmq_prometheus": 15692,
     "postgres": 5432,
     "mail_sink": 1025,
-    # No person types these, and the usual ones belong to the machine's own node.
+    # No person types these; the usual ones of Erlang belong to the machine's own node.
     "epmd": None,
     "rabbitmq_distribution": None,
+    "beat": None,
 }
 
 _SERVICES_SECONDS = 90.0
@@ -197,13 +198,11 @@ def _metrics_ports(counts: Mapping[str, int]) -> list[str]:
 
 def targets(ports: Mapping[str, int], counts: Mapping[str, int]) -> dict[str, dict[str, int]]:
     """Whom Prometheus scrapes: for each job its instances, by name, with their ports."""
-    single = ("prometheus", "alertmanager", "gateway", "outlier_api", "flower")
+    single = ("prometheus", "alertmanager", "gateway", "beat", "outlier_api", "flower")
     return {
         **{name: {name: ports[name]} for name in single},
         "rabbitmq": {"rabbitmq": ports["rabbitmq_prometheus"]},
         "workers": {name: ports[name] for name in _metrics_ports(counts)},
-        # Here it has no port for them.
-        "beat": {},
     }
 
 

@@ -93,12 +93,15 @@ def gateway(layout: Layout, ports: Mapping[str, int], topology: Topology) -> Pro
 
 def schedule(layout: Layout, ports: Mapping[str, int], topology: Topology) -> Process:
     """Beat, of which one runs."""
+    metrics = f"http://{HOST}:{ports['beat']}/metrics"
     return _python(
         layout,
         "schedule",
         ("-m", "services.schedule"),
-        lambda: None,
-        environment=_connections(layout, ports, topology, "beat"),
+        answers(metrics),
+        environment=_connections(layout, ports, topology, "beat")
+        | {"DOORBELL_METRICS_HOST": HOST, "DOORBELL_METRICS_PORT": str(ports["beat"])},
+        address=metrics,
     )
 
 
