@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from routing.alert_cases import alert_cases
+from routing.alerts import alert_rules
 from routing.definitions import complete_definitions, definitions
 from routing.diagram import diagram
 from routing.permissions import permissions
@@ -27,6 +29,8 @@ def generated_files(topology: Topology, root: Path) -> dict[Path, str]:
     files = {
         root / "deploy/rabbitmq/definitions.json": _json(definitions(topology)),
         root / "deploy/rabbitmq/permissions.json": _json(permissions(topology)),
+        root / "deploy/prometheus/rules/queues.yml": alert_rules(topology),
+        root / "deploy/prometheus/tests/queues.yml": alert_cases(topology),
         root / "routing/diagram.mmd": diagram(topology),
     }
     readme = root / "README.md"

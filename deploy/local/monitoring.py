@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -21,6 +22,7 @@ from routing.topology import Topology
 FLOWER_USER = "flower"
 
 _PROMETHEUS_CONFIGURATION = REPOSITORY / "deploy" / "prometheus" / "prometheus.yml"
+_RULES = REPOSITORY / "deploy" / "prometheus" / "rules"
 _ALERTMANAGER_CONFIGURATION = REPOSITORY / "deploy" / "alertmanager" / "alertmanager.yml"
 _FLOWER_CONFIGURATION = REPOSITORY / "deploy" / "flower" / "flowerconfig.py"
 
@@ -40,12 +42,14 @@ def flower_password(layout: Layout) -> str:
 
 
 def configure(layout: Layout, targets: Mapping[str, Mapping[str, int]]) -> None:
-    """Write Prometheus' configuration, and whom it scrapes: for each job its instances' ports by name.
+    """Write Prometheus' configuration, its rules, and whom it scrapes: for each job its instances' ports by name.
 
     The pool of a worker is the part of its name before the dot.
     """
     # Targets and rules are found relative to the configuration, so it stands beside them.
     shutil.copy(_PROMETHEUS_CONFIGURATION, _configuration(layout))
+    shutil.rmtree(_rules(layout), ignore_errors=True)
+    shutil.copytree(_RULES, _rules(layout))
     directory = layout.prometheus / "targets"
     directory.mkdir(exist_ok=True)
     for job, instances in targets.items():
@@ -78,6 +82,7 @@ def processes(layout: Layout, ports: Mapping[str, int]) -> list[Process]:
                 f"--web.listen-address={prometheus}",
             ),
             directory=layout.prometheus,
+            environment={"CONFIGURATION_DIGEST": _digest(layout)},
             probe=answers(f"http://{prometheus}/-/ready"),
             stop_seconds=20,
             address=f"http://{prometheus}",
@@ -134,6 +139,18 @@ def flower(layout: Layout, ports: Mapping[str, int], topology: Topology) -> Proc
 
 def _configuration(layout: Layout) -> Path:
     return layout.prometheus / "prometheus.yml"
+
+
+def _rules(layout: Layout) -> Path:
+    return layout.prometheus / "rules"
+
+
+def _digest(layout: Layout) -> str:
+    """When it changes, `up` restarts Prometheus; whom it scrapes is read anew without that."""
+    digest = hashlib.sha256(_configuration(layout).read_bytes())
+    for path in sorted(_rules(layout).glob("*.yml")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
 
 
 def _binary(name: str) -> str:
