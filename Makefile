@@ -4,6 +4,8 @@
 
 # Processes of a pool, where not one: make up PROCESSES="device_checks=2 db_writes=2"
 PROCESSES ?=
+# Who is told of alerts, a file as in deploy/alertmanager/README.md; without one, Alertmanager's page shows them.
+ALERT_RECEIVERS ?=
 # Of the long chaos run; RATE in logins a second, where not each scenario's own.
 LOGINS ?= 1750
 SEEDS ?= 1 2
@@ -20,11 +22,11 @@ help: ## this list
 
 demo: ## set everything up, start the cluster, replay the sample logins, say what happened
 	@deploy/local/setup
-	@$(LOCAL) demo --processes "$(PROCESSES)"
+	@$(LOCAL) demo --processes "$(PROCESSES)" --alert-receivers "$(ALERT_RECEIVERS)"
 
 up: ## start the whole cluster with private data under .local/
 	@deploy/local/setup
-	@$(LOCAL) up --processes "$(PROCESSES)"
+	@$(LOCAL) up --processes "$(PROCESSES)" --alert-receivers "$(ALERT_RECEIVERS)"
 
 down: ## stop the cluster, keep its data
 	@$(IF_SET_UP) $(LOCAL) down

@@ -57,6 +57,12 @@ def _parser() -> argparse.ArgumentParser:
             metavar="POOL=NUMBER,...",
             help="processes of a pool, where not one",
         )
+        command.add_argument(
+            "--alert-receivers",
+            type=_path,
+            metavar="FILE",
+            help="who is told of alerts (default: nobody, Alertmanager shows them)",
+        )
         command.set_defaults(run=run)
     commands.add_parser("down", help="stop everything, keep the data").set_defaults(run=_down)
     commands.add_parser("status", help="say how each process is").set_defaults(run=_status)
@@ -66,15 +72,30 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _path(text: str) -> Path | None:
+    # A variable of the Makefile that nobody has set is an empty text.
+    return Path(text) if text else None
+
+
 def _up(layout: Layout, options: argparse.Namespace) -> int:
-    cluster.up(layout, options.processes, print, usual_ports=layout.root == _DEFAULT_ROOT)
+    _bring_up(layout, options)
     print(f"everything is up; addresses and credentials: {layout.endpoints}")
     return 0
 
 
 def _demo(layout: Layout, options: argparse.Namespace) -> int:
-    cluster.up(layout, options.processes, print, usual_ports=layout.root == _DEFAULT_ROOT)
+    _bring_up(layout, options)
     return replay.run(layout)
+
+
+def _bring_up(layout: Layout, options: argparse.Namespace) -> None:
+    cluster.up(
+        layout,
+        options.processes,
+        print,
+        usual_ports=layout.root == _DEFAULT_ROOT,
+        receivers=options.alert_receivers,
+    )
 
 
 def _down(layout: Layout, options: argparse.Namespace) -> int:

@@ -8,6 +8,7 @@ import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from deploy.local import leftovers, monitoring, passwords, postgres, product, rabbitmq, tenant
 from deploy.local import ports as port_choice
@@ -61,10 +62,18 @@ class Cluster:
         return (*self.services, *self.product)
 
 
-def up(layout: Layout, counts: Mapping[str, int], say: Say, *, usual_ports: bool = True) -> Cluster:
+def up(
+    layout: Layout,
+    counts: Mapping[str, int],
+    say: Say,
+    *,
+    usual_ports: bool = True,
+    receivers: Path | None = None,
+) -> Cluster:
     """Bring everything up and wait until it is well; what runs unchanged is left alone.
 
     counts: processes for each pool that shall not have one.
+    receivers: a file that says who is told of alerts.
 
     Raises:
         ClusterError: something does not become well in time; the message names it and shows its log.
@@ -75,7 +84,9 @@ def up(layout: Layout, counts: Mapping[str, int], say: Say, *, usual_ports: bool
         is_running = supervisor.is_running()
         if not is_running and (orphans := leftovers.end(layout)):
             say(f"the supervisor is gone; ended {len(orphans)} processes that it left behind")
-        cluster = _configure(layout, counts, is_running=is_running, usual_ports=usual_ports)
+        cluster = _configure(
+            layout, counts, receivers, is_running=is_running, usual_ports=usual_ports
+        )
         if is_running:
             supervisor.update()
         else:
@@ -127,7 +138,12 @@ def read(layout: Layout) -> Cluster:
 
 
 def _configure(
-    layout: Layout, counts: Mapping[str, int], *, is_running: bool, usual_ports: bool
+    layout: Layout,
+    counts: Mapping[str, int],
+    receivers: Path | None,
+    *,
+    is_running: bool,
+    usual_ports: bool,
 ) -> Cluster:
     topology = load()
     counts = complete(counts, topology)
@@ -135,7 +151,7 @@ def _configure(
     for user in (*topology.pools, *topology.users):
         rabbitmq.password(layout, user)
     rabbitmq.configure(layout, ports, topology)
-    monitoring.configure(layout, targets(ports, counts))
+    monitoring.configure(layout, targets(ports, counts), receivers)
     postgres.initialise(layout)
     cluster = describe(layout, topology, ports, counts)
     configure(layout, cluster.processes)

@@ -9,12 +9,14 @@ import shutil
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import requests
+import yaml
 
 from deploy.local import rabbitmq
 from deploy.local.layout import REPOSITORY, Layout
-from deploy.local.passwords import read_or_make
+from deploy.local.passwords import read_or_make, write
 from deploy.local.ports import HOST
 from deploy.local.process import ClusterError, Probe, Process
 from routing.topology import Topology
@@ -41,11 +43,20 @@ def flower_password(layout: Layout) -> str:
     return read_or_make(layout.secrets / "flower_password")
 
 
-def configure(layout: Layout, targets: Mapping[str, Mapping[str, int]]) -> None:
-    """Write Prometheus' configuration, its rules, and whom it scrapes: for each job its instances' ports by name.
+def configure(
+    layout: Layout, targets: Mapping[str, Mapping[str, int]], receivers: Path | None = None
+) -> None:
+    """Write the configurations of Prometheus, with its rules, and of Alertmanager.
 
-    The pool of a worker is the part of its name before the dot.
+    targets: whom Prometheus scrapes: for each job its instances' ports by name. The pool of a worker
+        is the part of its name before the dot.
+    receivers: a file that says who is told of alerts, as in deploy/alertmanager/README.md.
+
+    Raises:
+        ClusterError: that file says something else.
     """
+    # It may hold secrets of those who are told.
+    write(_alerting(layout), alerting(receivers))
     # Targets and rules are found relative to the configuration, so it stands beside them.
     shutil.copy(_PROMETHEUS_CONFIGURATION, _configuration(layout))
     shutil.rmtree(_rules(layout), ignore_errors=True)
@@ -65,6 +76,21 @@ def configure(layout: Layout, targets: Mapping[str, Mapping[str, int]]) -> None:
         temporary.replace(directory / f"{job}.json")
 
 
+def alerting(receivers: Path | None) -> str:
+    """Alertmanager's configuration, its receivers filled from a file.
+
+    Raises:
+        ClusterError: the file names no receiver, or one that is not there.
+    """
+    configuration: dict[str, Any] = yaml.safe_load(_ALERTMANAGER_CONFIGURATION.read_text())
+    told = {} if receivers is None else _read(receivers)
+    named = [receiver["name"] for receiver in configuration["receivers"]]
+    if unknown := told.keys() - set(named):
+        raise ClusterError(f"{receivers}: {', '.join(sorted(unknown))}: use {', '.join(named)}")
+    configuration["receivers"] = [{"name": name, **told.get(name, {})} for name in named]
+    return yaml.safe_dump(configuration, sort_keys=False)
+
+
 def processes(layout: Layout, ports: Mapping[str, int]) -> list[Process]:
     """Prometheus and Alertmanager."""
     prometheus, alertmanager = (
@@ -82,7 +108,9 @@ def processes(layout: Layout, ports: Mapping[str, int]) -> list[Process]:
                 f"--web.listen-address={prometheus}",
             ),
             directory=layout.prometheus,
-            environment={"CONFIGURATION_DIGEST": _digest(layout)},
+            environment={
+                "CONFIGURATION_DIGEST": _digest(_configuration(layout), *_rules_of(layout))
+            },
             probe=answers(f"http://{prometheus}/-/ready"),
             stop_seconds=20,
             address=f"http://{prometheus}",
@@ -91,12 +119,13 @@ def processes(layout: Layout, ports: Mapping[str, int]) -> list[Process]:
             name="alertmanager",
             command=(
                 _binary("prometheus-alertmanager"),
-                f"--config.file={_ALERTMANAGER_CONFIGURATION}",
+                f"--config.file={_alerting(layout)}",
                 f"--storage.path={layout.alertmanager}",
                 f"--web.listen-address={alertmanager}",
                 "--cluster.listen-address=",  # one of its kind: no gossip port
             ),
             directory=layout.alertmanager,
+            environment={"CONFIGURATION_DIGEST": _digest(_alerting(layout))},
             probe=answers(f"http://{alertmanager}/-/ready"),
             address=f"http://{alertmanager}",
         ),
@@ -145,12 +174,30 @@ def _rules(layout: Layout) -> Path:
     return layout.prometheus / "rules"
 
 
-def _digest(layout: Layout) -> str:
-    """When it changes, `up` restarts Prometheus; whom it scrapes is read anew without that."""
-    digest = hashlib.sha256(_configuration(layout).read_bytes())
-    for path in sorted(_rules(layout).glob("*.yml")):
-        digest.update(path.read_bytes())
+def _rules_of(layout: Layout) -> list[Path]:
+    return sorted(_rules(layout).glob("*.yml"))
+
+
+def _alerting(layout: Layout) -> Path:
+    return layout.alertmanager / "alertmanager.yml"
+
+
+def _digest(*files: Path) -> str:
+    """When it changes, `up` restarts the program; whom Prometheus scrapes is read anew without that."""
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(file.read_bytes() if file.exists() else b"")
     return digest.hexdigest()
+
+
+def _read(receivers: Path) -> dict[str, dict[str, Any]]:
+    try:
+        told = yaml.safe_load(receivers.read_text())
+    except (OSError, yaml.YAMLError) as error:
+        raise ClusterError(f"{receivers} cannot be read: {error}") from error
+    if not isinstance(told, dict) or not all(isinstance(value, dict) for value in told.values()):
+        raise ClusterError(f"{receivers}: give each receiver a mapping, such as webhook_configs")
+    return told
 
 
 def _binary(name: str) -> str:

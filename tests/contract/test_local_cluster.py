@@ -166,3 +166,46 @@ def test_numbers_of_processes_are_read(text: str) -> None:
 
 def read_secrets(layout: Layout) -> list[str]:
     return [path.read_text().strip() for path in layout.secrets.rglob("*") if path.is_file()]
+
+
+TOLD = """
+page:
+  webhook_configs: [{url: "http://127.0.0.1:1/secret"}]
+"""
+
+
+def test_who_is_told_of_alerts_is_filled_in(cluster: Cluster, tmp_path: Path) -> None:
+    """Routes and inhibitions stay as they are; the file, which may hold secrets, is the owner's."""
+    file = tmp_path / "receivers.yml"
+    file.write_text(TOLD)
+    monitoring.configure(cluster.layout, {}, file)
+    written = cluster.layout.alertmanager / "alertmanager.yml"
+    ours = yaml.safe_load((REPOSITORY / "deploy/alertmanager/alertmanager.yml").read_text())
+    theirs = yaml.safe_load(written.read_text())
+
+    told = {"name": "page", "webhook_configs": [{"url": "http://127.0.0.1:1/secret"}]}
+    assert theirs == ours | {"receivers": [told, {"name": "ticket"}]}
+    assert stat.S_IMODE(written.stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize("text", ["pgae: {}", "page: []", "- page", "page: {"])
+def test_a_file_of_receivers_that_is_wrong_is_refused(text: str, tmp_path: Path) -> None:
+    """Nobody learns from a missing page that a word was misspelled."""
+    file = tmp_path / "receivers.yml"
+    file.write_text(text)
+
+    with pytest.raises(ClusterError, match="receivers"):
+        monitoring.alerting(file)
+
+
+def test_the_example_of_receivers_is_one(tmp_path: Path) -> None:
+    """What the page shows can be used as it stands there."""
+    page = (REPOSITORY / "deploy/alertmanager/README.md").read_text()
+    file = tmp_path / "receivers.yml"
+    file.write_text(page.partition("```yaml\n")[2].partition("```")[0])
+
+    filled = yaml.safe_load(monitoring.alerting(file))["receivers"]
+    assert [sorted(receiver) for receiver in filled] == [
+        ["email_configs", "name", "webhook_configs"],
+        ["email_configs", "name"],
+    ]
