@@ -44,6 +44,12 @@ class BrokerTls:
         return options
 
 
+def certificate_end(socket: ssl.SSLSocket) -> float:
+    """When the certificate ends that the other side has shown, in seconds since 1970."""
+    until = (socket.getpeercert() or {}).get("notAfter")
+    return float(ssl.cert_time_to_seconds(str(until)))
+
+
 def tls_variables() -> dict[str, str]:
     """The fields by the names of their variables in the environment."""
     return {PREFIX + field.name.upper(): field.name for field in fields(BrokerTls)}

@@ -5,11 +5,13 @@ from __future__ import annotations
 import sys
 from typing import Any
 
+from celery import Celery
 from prometheus_client import start_http_server
 
 from routing.load import load as load_topology
 from routing.topology import Topology
 from services import settings as configuration
+from services.broker_tls import certificate_end
 from services.canvas.delivery import NOTICE_TASK
 from services.celery_app import make_app
 from services.domain.errors import ConfigurationError
@@ -17,7 +19,7 @@ from services.leader import become_leader
 from services.ledger.database import Ledger
 from services.ledger.figures import Figures, measure
 from services.observability import logs
-from services.observability.leading import LedgerFigures
+from services.observability.leading import BrokerCertificate, LedgerFigures
 
 RELAY_EVERY_SECONDS = 2.0
 RECONCILE_EVERY_SECONDS = 15.0
@@ -60,6 +62,8 @@ def main() -> int:
         start_http_server(settings.metrics_port, settings.metrics_host)
     leadership = become_leader(app.ledger.connect, "beat", app.heartbeat.beat)
     LedgerFigures(lambda: _figures(app.ledger, topology)).start()
+    if settings.broker_tls is not None:
+        BrokerCertificate(lambda: broker_certificate_end(app)).start()
     app.conf.beat_schedule = schedule()
     app.conf.beat_scheduler = "services.steady_beat:SteadyScheduler"
     with leadership:
@@ -70,6 +74,14 @@ def main() -> int:
 def _figures(ledger: Ledger, topology: Topology) -> Figures:
     with ledger.connection() as connection:
         return measure(connection, list(topology.queues), NOTICE_TASK)
+
+
+def broker_certificate_end(app: Celery[Any]) -> float:
+    """When the certificate ends that the broker shows to a new connection, in seconds since 1970."""
+    with app.connection_for_write() as connection:
+        connection.connect()
+        opened: Any = connection.connection
+        return certificate_end(opened.transport.sock)
 
 
 if __name__ == "__main__":

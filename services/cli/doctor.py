@@ -20,7 +20,7 @@ from kombu import Connection as BrokerConnection
 from kombu.exceptions import OperationalError as BrokerError
 
 from routing.load import load as load_topology
-from services.broker_tls import BrokerTls, explain, is_tls
+from services.broker_tls import BrokerTls, certificate_end, explain, is_tls
 from services.cli.database import connected, fetch
 from services.cli.endpoints import Endpoints, find, without_credentials
 from services.cli.migrations import pending
@@ -167,8 +167,7 @@ def _no_broker(address: str, error: Exception, endpoints: Endpoints) -> Finding:
 
 
 def _certificate(socket: ssl.SSLSocket, tls: BrokerTls) -> Finding:
-    until = str((socket.getpeercert() or {}).get("notAfter"))
-    days = int(ssl.cert_time_to_seconds(until) - datetime.now(UTC).timestamp()) // 86400
+    days = int(certificate_end(socket) - datetime.now(UTC).timestamp()) // 86400
     detail = f"{socket.version()}; the certificate of {tls.server_name} is good for {days} days"
     if days >= _LEAST_DAYS:
         return Finding("broker's TLS", "ok", detail)

@@ -17,6 +17,7 @@ from services.ledger.figures import LATE_SECONDS, MOST, Figures
 logger = logging.getLogger(__name__)
 
 EVERY_SECONDS = 5.0
+CERTIFICATE_EVERY_SECONDS = 600.0
 STALE_SECONDS = 30.0
 """Older figures are not shown: better none than those of a ledger that cannot be asked."""
 
@@ -84,6 +85,48 @@ class LedgerFigures(Collector):
             began = self._clock()
             self.look()
             pause.wait(max(EVERY_SECONDS, (self._clock() - began) / _SHARE))
+
+
+class BrokerCertificate(Collector):
+    """Shows when the certificate ends that the broker shows to who connects anew.
+
+    ask: connects, and returns the seconds since 1970. While it fails, what was last seen stands.
+    """
+
+    def __init__(self, ask: Callable[[], float]) -> None:
+        self._ask = ask
+        self._end: float | None = None
+
+    def start(self, registry: CollectorRegistry = REGISTRY) -> None:
+        """Ask from now on, every few minutes, for as long as the process lives."""
+        registry.register(self)
+        threading.Thread(target=self._run, name="certificate", daemon=True).start()
+
+    def look(self) -> None:
+        """Ask once."""
+        try:
+            self._end = self._ask()
+        except Exception as error:  # noqa: BLE001  the thread must outlive it
+            logger.warning("the broker's certificate cannot be seen: %s", error)
+
+    def describe(self) -> list[Metric]:
+        """Nothing, so that registering does not collect."""
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        """Prometheus-client's interface."""
+        if self._end is not None:
+            yield GaugeMetricFamily(
+                "doorbell_broker_certificate_end_timestamp_seconds",
+                "When the certificate ends that the broker shows.",
+                self._end,
+            )
+
+    def _run(self) -> None:
+        pause = threading.Event()
+        while True:
+            self.look()
+            pause.wait(CERTIFICATE_EVERY_SECONDS)
 
 
 def _families(figures: Figures) -> Iterator[Metric]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from services.cli.main import run
 from services.domain.errors import Unavailable
 from services.ledger.message import Message
 from services.ledger.publisher import Publisher
+from services.schedule import broker_certificate_end
 from tests.support.certificates import Authority
 from tests.support.cluster import IPHONE, KEY, Cluster
 from tests.support.fleet import ROOT, free_port, passwords, wait_until
@@ -177,6 +179,16 @@ def test_an_operator_comes_in_too(
     assert "ok      broker: RabbitMQ" in told
     # The tests' certificates are made for two days.
     assert "wrong   broker's TLS: TLSv1.3; the certificate of broker is good for 1 days" in told
+
+
+def test_beat_sees_when_the_brokers_certificate_ends(cluster: Cluster) -> None:
+    """What Prometheus is told is a time, two days from now for the tests' certificates."""
+    environment = cluster.fleet.environment("beat")
+    doorbell = {k: v for k, v in environment.items() if k.startswith("DOORBELL_")}
+    app = make_app(settings.load(doorbell), load())
+    days = (broker_certificate_end(app) - time.time()) / 86400
+    app.close()
+    assert 1 < days <= 2
 
 
 def test_the_doctor_names_what_is_wrong(

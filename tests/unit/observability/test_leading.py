@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.registry import Collector
 
 from services.ledger.figures import Figures
-from services.observability.leading import STALE_SECONDS, LedgerFigures
+from services.observability.leading import STALE_SECONDS, BrokerCertificate, LedgerFigures
 
 FIGURES = Figures(
     open_workflows=12,
@@ -43,9 +44,9 @@ class Ledger:
         return FIGURES
 
 
-def shown(figures: LedgerFigures) -> set[str]:
+def shown(collector: Collector) -> set[str]:
     registry = CollectorRegistry()
-    registry.register(figures)
+    registry.register(collector)
     lines = generate_latest(registry).decode().splitlines()
     return {line for line in lines if not line.startswith("#")}
 
@@ -77,3 +78,14 @@ def test_figures_of_a_ledger_that_cannot_be_asked_grow_old() -> None:
     assert shown(figures) == looks(1, 1) | SHOWN
     ledger.now += STALE_SECONDS
     assert shown(figures) == looks(1, 1)
+
+
+def test_the_end_of_the_brokers_certificate_is_shown_once_it_was_seen() -> None:
+    """A broker that is away now changes nothing about its certificate."""
+    answers = [2.0e9]
+    certificate = BrokerCertificate(answers.pop)
+    assert shown(certificate) == set()
+    # The second time there is no answer.
+    for _ in range(2):
+        certificate.look()
+        assert shown(certificate) == {"doorbell_broker_certificate_end_timestamp_seconds 2e+09"}
