@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections import defaultdict
 from pathlib import Path
@@ -28,6 +29,7 @@ ALERTS = [rule for rule in RULES if "alert" in rule]
 NAMES = sorted({rule["alert"] for rule in ALERTS})
 
 
+@functools.cache
 def cases() -> dict[str, set[bool]]:
     """For each alert, whether promtool is told that it fires, and that it must not."""
     found: dict[str, set[bool]] = defaultdict(set)
