@@ -123,3 +123,27 @@ def test_every_severity_has_its_receiver() -> None:
     assert route["receiver"] == "page"
     assert (ticket["receiver"], ticket["matchers"]) == ("ticket", ['severity="ticket"'])
     assert [receiver["name"] for receiver in ALERTMANAGER["receivers"]] == ["page", "ticket"]
+
+
+RUNBOOKS = ROOT / "deploy" / "runbooks"
+HEADINGS = ["Meaning", "Impact", "Diagnosis", "Mitigation", "Verify"]
+PAGES = sorted(path.stem for path in RUNBOOKS.glob("[A-Z]*.md") if path.stem != "README")
+
+
+def test_every_alert_has_its_page_and_every_page_its_alert() -> None:
+    """Whoever is woken opens the file of that name; other pages are about operations."""
+    assert PAGES == NAMES
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_page_says_what_it_is_what_to_do_and_when_it_is_over(name: str) -> None:
+    """The same five headings in the same order; commands say for which installation they are."""
+    text = (RUNBOOKS / f"{name}.md").read_text()
+    places = set(re.findall(r"^```sh (.*)$", text, re.MULTILINE))
+
+    assert re.findall(r"^# (.+)$", re.sub(r"(?ms)^```.*?^```$", "", text), re.MULTILINE) == [name]
+    assert re.findall(r"^## (.+)$", text, re.MULTILINE) == HEADINGS
+    assert places <= {"local", "containers", "hosts"}
+    assert [
+        link for link in re.findall(r"\]\(([^)]+\.md)\)", text) if not (RUNBOOKS / link).exists()
+    ] == []
