@@ -17,12 +17,13 @@ from services.ledger.figures import LATE_SECONDS, MOST, Figures
 logger = logging.getLogger(__name__)
 
 EVERY_SECONDS = 5.0
+LONGEST_PAUSE_SECONDS = 20.0
 CERTIFICATE_EVERY_SECONDS = 600.0
-STALE_SECONDS = 30.0
+STALE_SECONDS = 45.0
 """Older figures are not shown: better none than those of a ledger that cannot be asked."""
 
 _SHARE = 0.1
-"""The part of the time that measuring may take of one PostgreSQL session."""
+"""The part of its time that measuring may take, up to the longest pause: late alarms are worth more."""
 
 TICKS = Counter("doorbell_beat_ticks_total", "Turns of the loop of the beat that leads.")
 
@@ -84,7 +85,8 @@ class LedgerFigures(Collector):
         while True:
             began = self._clock()
             self.look()
-            pause.wait(max(EVERY_SECONDS, (self._clock() - began) / _SHARE))
+            took = self._clock() - began
+            pause.wait(min(max(EVERY_SECONDS, took / _SHARE), LONGEST_PAUSE_SECONDS))
 
 
 class BrokerCertificate(Collector):
