@@ -33,7 +33,7 @@ class LedgerFigures(Collector):
 
     Only the beat that leads starts one, so that a figure of the whole ledger is
     shown once, not by each process. When another takes over, both may be scraped
-    within the same half minute: they show the same ledger, and rules take the
+    within the same minute: they show the same ledger, and rules take the
     maximum, never the sum. Its counters say whether there are figures at all.
     """
 
