@@ -43,11 +43,18 @@ def hits(
 
     pool: whose processes make the calls. parts: what else the calls go through.
     """
+    noted = list(disturbances)
     return [
-        (d.at, d.at + (_RETURN_SECONDS if d.what == REJOIN else 0.0))
-        for d in disturbances
+        (d.at, _until(d, noted))
+        for d in noted
         if d.what not in _HARMLESS and (d.whom.partition(".")[0] == pool or d.whom in parts)
     ]
+
+
+def _until(fault: Disturbance, disturbances: Sequence[Disturbance]) -> float:
+    if fault.what == "suspend":  # in the middle of a call, which it goes on with when it is resumed
+        return _end_of(fault, "resume", disturbances)
+    return fault.at + (_RETURN_SECONDS if fault.what == REJOIN else 0.0)
 
 
 def copies(disturbances: Sequence[Disturbance], step: Mapping[str, Any]) -> int:
@@ -60,16 +67,17 @@ def copies(disturbances: Sequence[Disturbance], step: Mapping[str, Any]) -> int:
     # A retry's row no longer says when its first message was ready.
     ready_at = 0.0 if step["retries"] else step["ready_at"]
     return sum(
-        d.at <= step["finished_at"] and ready_at <= _over_at(d, disturbances) + _MARKING_SECONDS
+        d.at <= step["finished_at"]
+        and ready_at <= _end_of(d, "back", disturbances) + _MARKING_SECONDS
         for d in disturbances
         if d.what in _PUBLISHERS_END
         or (d.whom in ("rabbitmq", "postgres") and d.what not in _HARMLESS)
     )
 
 
-def _over_at(fault: Disturbance, disturbances: Sequence[Disturbance]) -> float:
+def _end_of(fault: Disturbance, end: str, disturbances: Sequence[Disturbance]) -> float:
     ends = [
-        d.at for d in disturbances if d.what == "back" and d.whom == fault.whom and d.at >= fault.at
+        d.at for d in disturbances if d.what == end and d.whom == fault.whom and d.at >= fault.at
     ]
     return min(ends, default=fault.at)
 
