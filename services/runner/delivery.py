@@ -22,8 +22,9 @@ class Delivery:
 
     `outcome` is set once the handler of an I/O step has answered, `is_committing`
     before its end is committed (the answer to which may get lost); `leased_until`
-    tells our reservation of an I/O step from another process's; `on_answered`
-    is called when the message has been acked or rejected.
+    tells our reservation of an I/O step from another process's, `lease_ends` when
+    it ends by this process's own clock; `on_answered` is called when the message
+    has been acked or rejected.
     """
 
     id: str
@@ -41,6 +42,7 @@ class Delivery:
     is_counted: bool = False
     is_committing: bool = False
     leased_until: datetime | None = None
+    lease_ends: float = 0.0
     on_answered: Callable[[], object] | None = None
 
     @property

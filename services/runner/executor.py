@@ -148,6 +148,7 @@ class Executor:
                 # Counting has committed, and with that the limits are gone.
                 self._limit(connection, [delivery])
                 seconds = delivery.soft_limit or DEFAULT_LEASE_SECONDS
+                delivery.lease_ends = monotonic() + seconds
                 until = store.lease(
                     connection,
                     delivery.id,

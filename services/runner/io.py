@@ -140,19 +140,25 @@ class IoStyle:
             await asyncio.sleep(POSTPONED_SECONDS)
 
     async def _call(self, delivery: Delivery) -> Outcome | None:
-        """What the handler answers; None when PostgreSQL was away for it, and it has to be admitted again."""
-        outcome = await self._call_once(delivery)
+        """What the handler answers; None when the step has to be admitted again before its call.
+
+        We stood still, or waited, for longer than the step was reserved for us, or
+        PostgreSQL was away: another process may have done it meanwhile.
+        """
+        await self._slots.acquire()
+        if monotonic() > delivery.lease_ends:
+            self._slots.release()
+            return None
+        outcome = await self._answer(delivery)
         error = outcome.error if isinstance(outcome, Failed) else None
         if not (isinstance(error, psycopg.Error) and is_away(error)):
             return outcome
-        # The step has not failed: a handler's calls are made so that they can be repeated. But we may have
-        # been cut off from the broker too, and another process has done it meanwhile.
+        # The step has not failed: a handler's calls are made so that they can be repeated.
         logger.warning("PostgreSQL is away, calling again for step %s", delivery.id)
         await asyncio.sleep(AWAY_PAUSE_SECONDS)
         return None
 
-    async def _call_once(self, delivery: Delivery) -> Outcome:
-        await self._slots.acquire()
+    async def _answer(self, delivery: Delivery) -> Outcome:
         future = self._started(delivery)
         try:
             async with asyncio.timeout(delivery.soft_limit):

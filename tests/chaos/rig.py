@@ -130,11 +130,13 @@ class Rig:
         except (OSError, amqp.AMQPError):
             return 0
 
-    def redelivered_when_done(self) -> int:
-        """How many messages the broker has delivered again although their steps were done; seconds old."""
+    def redelivered_when_done(self) -> dict[str, int]:
+        """How many messages of each queue were delivered again although their steps were done; seconds old."""
         queues = self.node.manage("GET", "queues/doorbell")
-        again = sum(int(q.get("message_stats", {}).get("redeliver", 0)) for q in queues)
-        return again - self.execute("started_again")
+        again = {q["name"]: int(q.get("message_stats", {}).get("redeliver", 0)) for q in queues}
+        with psycopg.connect(self.database_url, connect_timeout=5) as connection:
+            started = dict(connection.execute(_SQL["started_again"].encode()).fetchall())
+        return {name: count - int(started.get(name, 0)) for name, count in again.items() if count}
 
     def purge(self, queue: str) -> None:
         """Have the broker forget what waits in a queue."""

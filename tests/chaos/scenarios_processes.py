@@ -60,14 +60,19 @@ def kill_at_failpoints(run: Run) -> None:
 
 
 def _nothing_done_came_again(run: Run) -> list[str]:
-    again = run.rig.redelivered_when_done() - run.kept["redelivered"]
-    return [f"{again} messages of done steps were delivered again"] if again else []
+    now = run.rig.redelivered_when_done()
+    again = {name: count - run.kept.get(name, 0) for name, count in now.items()}
+    return [
+        f"{count} messages of done steps were delivered again in queue {name}"
+        for name, count in again.items()
+        if count
+    ]
 
 
 @scenario("deploy", rate=12, check=_nothing_done_came_again)
 def deploy(run: Run) -> None:
     """Every process gets SIGTERM and is replaced, in two waves; nothing that was done is delivered again."""
-    run.kept["redelivered"] = run.rig.redelivered_when_done()
+    run.kept |= run.rig.redelivered_when_done()
     run.until_sent(0.1)
     for wave in (0, 1):
         names = [run.supervisor.of_pool(pool)[wave] for pool in POOLS]

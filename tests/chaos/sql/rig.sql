@@ -17,8 +17,8 @@ SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
 WHERE datname = current_database() AND pid <> pg_backend_pid()
 
 -- name: started_again
--- How often redelivered steps were run: those that had not been done before.
-SELECT coalesce(sum(redeliveries), 0) FROM step
+-- How often redelivered steps of each queue were run: those that had not been done before.
+SELECT queue, sum(redeliveries) FROM step GROUP BY queue
 
 -- name: age
 -- Have everything in the ledger happen so many seconds earlier: patience without waiting.

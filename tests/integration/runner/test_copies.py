@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from routing.load import load
 from tests.integration.runner.conftest import SECONDS, Bench
 from tests.integration.runner.test_lists import names
 from tests.support.fleet import wait_until
@@ -66,3 +67,19 @@ def test_a_call_that_lost_the_database_waits_for_who_took_it_over(io: Bench) -> 
     (later,) = io.send("try.call", *names("ok"))
     assert io.ended([later]) == ["done"]
     assert io.ran(item) <= before + 1
+
+
+def test_a_call_that_waited_for_longer_than_its_reservation_is_admitted_again(io: Bench) -> None:
+    """All slots are taken for longer than the step is reserved; meanwhile another process has run it."""
+    slots = load().pool(io.pool).concurrency
+    io.send("try.call", *names("hold", slots))
+    wait_until(lambda: len(io.lines("ran hold")) == slots, SECONDS)
+    (item,) = names("ok")
+    (step_id,) = io.send("try.call", item, soft_time_limit=1)
+    reserved = "SELECT 1 FROM step WHERE id = %s AND lease_until IS NOT NULL"
+    wait_until(lambda: io.rows(reserved, step_id), SECONDS)
+
+    done = "UPDATE step SET state = 'done', status = 'SUCCESS', result = '{}' WHERE id = %s"
+    io.rows(done, step_id)
+    wait_until(lambda: not io.unacked(), SECONDS, "the message is still in hand")
+    assert io.ran(item) == 0
