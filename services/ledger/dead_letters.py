@@ -30,6 +30,7 @@ _HANDFUL = 5_000
 """Letters that one channel holds: a quorum queue reads them from its log at once, and stops at 2,000 if not told."""
 
 _JSON = "application/json"
+_LONGEST_NAME = 255
 
 
 @dataclass(slots=True)
@@ -185,7 +186,7 @@ def _letter(received: Any, queue: str, channel: Any) -> Letter:
     headers = dict(received.headers or {})
     body = received.body if isinstance(received.body, bytes) else str(received.body).encode()
     step_id, task = headers.get("id"), headers.get("task")
-    death: Mapping[str, Any] = next(iter(headers.get("x-death") or ()), {})
+    death = _first_death(headers.get("x-death"))
     message, problem = _readable(received, headers, body, queue)
     return Letter(
         id=str(step_id) if step_id else f"unreadable-{hashlib.sha256(body).hexdigest()[:32]}",
@@ -206,7 +207,7 @@ def _readable(
     received: Any, headers: dict[str, Any], body: bytes, queue: str
 ) -> tuple[Message | None, str | None]:
     """The message as the ledger keeps it, or why it is none."""
-    if not headers.get("id") or not headers.get("task"):
+    if not _is_name(headers.get("id")) or not _is_name(headers.get("task")):
         return None, "its headers name no step and task (not Celery's protocol 2)"
     properties = received.properties or {}
     content_type = properties.get("content_type")
@@ -231,6 +232,17 @@ def _readable(
         properties={name: properties[name] for name in kept if properties.get(name) is not None},
         body=text,
     ), None
+
+
+def _is_name(value: Any) -> bool:
+    """Whether a step or a task can be called so: where AMQP takes it at all, at most 255 bytes."""
+    return isinstance(value, str) and 0 < len(value.encode()) <= _LONGEST_NAME
+
+
+def _first_death(deaths: Any) -> Mapping[str, Any]:
+    """What the broker noted last; a publisher may have put anything in its place."""
+    first = deaths[0] if isinstance(deaths, list) and deaths else None
+    return first if isinstance(first, Mapping) else {}
 
 
 def _is_task_body(decoded: Any) -> bool:
