@@ -14,16 +14,8 @@ _CALL_SECONDS = 16.0
 _MARKING_SECONDS = 5.0
 """How long after broker or database are back a confirm can still be noted too late."""
 
-_RETURN_SECONDS = 30.0
-"""In which a process that was cut off admits what it had again, while others have got it from the broker."""
-
-REJOIN = "rejoin"
-"""What is noted of a process that has broker and database again."""
-
 SWALLOW = "swallow confirms"
 """What is noted of a process whose messages reach the broker, and none of the answers the process."""
-
-_PUBLISHERS_END = frozenset({"kill", "end", SWALLOW})
 
 _HARMLESS = frozenset({"back", "resume"})
 
@@ -36,48 +28,36 @@ class Repeats:
     unexcused: list[str] = field(default_factory=list)
 
 
-def hits(
-    disturbances: Iterable[Disturbance], pool: str, parts: Sequence[str]
-) -> list[tuple[float, float]]:
-    """From when to when something can interrupt a call between its start and the commit of its outcome.
+def hits(disturbances: Iterable[Disturbance], pool: str, parts: Sequence[str]) -> list[float]:
+    """When something happened that can interrupt a call between its start and the commit of its outcome.
 
     pool: whose processes make the calls. parts: what else the calls go through.
     """
-    noted = list(disturbances)
     return [
-        (d.at, _until(d, noted))
-        for d in noted
+        d.at
+        for d in disturbances
         if d.what not in _HARMLESS and (d.whom.partition(".")[0] == pool or d.whom in parts)
     ]
-
-
-def _until(fault: Disturbance, disturbances: Sequence[Disturbance]) -> float:
-    if fault.what == "suspend":  # in the middle of a call, which it goes on with when it is resumed
-        return _end_of(fault, "resume", disturbances)
-    return fault.at + (_RETURN_SECONDS if fault.what == REJOIN else 0.0)
 
 
 def copies(disturbances: Sequence[Disturbance], step: Mapping[str, Any]) -> int:
     """How many disturbances can have had a step's message published again.
 
     A publisher that gets no confirm, or cannot note it, leaves the message to the
-    relay, although the broker may have it. So does one that dies, or whose confirms
-    are swallowed.
+    relay, although the broker may have it. So does one whose confirms are swallowed.
     """
     # A retry's row no longer says when its first message was ready.
     ready_at = 0.0 if step["retries"] else step["ready_at"]
     return sum(
-        d.at <= step["finished_at"]
-        and ready_at <= _end_of(d, "back", disturbances) + _MARKING_SECONDS
+        d.at <= step["finished_at"] and ready_at <= _over_at(d, disturbances) + _MARKING_SECONDS
         for d in disturbances
-        if d.what in _PUBLISHERS_END
-        or (d.whom in ("rabbitmq", "postgres") and d.what not in _HARMLESS)
+        if d.what == SWALLOW or (d.whom in ("rabbitmq", "postgres") and d.what not in _HARMLESS)
     )
 
 
-def _end_of(fault: Disturbance, end: str, disturbances: Sequence[Disturbance]) -> float:
+def _over_at(fault: Disturbance, disturbances: Sequence[Disturbance]) -> float:
     ends = [
-        d.at for d in disturbances if d.what == end and d.whom == fault.whom and d.at >= fault.at
+        d.at for d in disturbances if d.what == "back" and d.whom == fault.whom and d.at >= fault.at
     ]
     return min(ends, default=fault.at)
 
@@ -87,26 +67,25 @@ def judge_repeats(
     key: str,
     times: Sequence[float],
     noted_at: float | None,
-    spans: Sequence[tuple[float, float]],
+    hit_at: Sequence[float],
 ) -> Repeats:
     """Judge the calls under one key.
 
     times: when each was received. noted_at: when the outcome was first committed;
     whatever happened later is no excuse, for then there was nothing left to repeat.
-    spans: of the disturbances, as `hits` gives them.
     """
     found = Repeats()
     window = [
-        since
-        for since, until in spans
-        if times[0] - _CALL_SECONDS <= until and (noted_at is None or since <= noted_at)
+        at
+        for at in hit_at
+        if times[0] - _CALL_SECONDS <= at and (noted_at is None or at <= noted_at)
     ]
     extra = len(times) - 1
     found.excused = min(extra, len(window))
     if extra > len(window):
         seconds = ", ".join(f"{at - times[0]:.1f}" for at in times[1:])
         noted = "never" if noted_at is None else f"{noted_at - times[0]:.1f}"
-        hit = ", ".join(f"{since - times[0]:.1f}" for since, _ in spans) or "none"
+        hit = ", ".join(f"{at - times[0]:.1f}" for at in hit_at) or "none"
         found.unexcused.append(
             f"{what} {key} happened {len(times)} times; {len(window)} disturbances hit its window:"
             f" again {seconds} s after the first, noted after {noted}, disturbed at {hit}"

@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 
 from tests.chaos import detours
-from tests.chaos.repeats import REJOIN, SWALLOW
+from tests.chaos.repeats import SWALLOW
 from tests.chaos.rig import POOLS
 from tests.chaos.scenario import Run, scenario
 
@@ -66,7 +66,7 @@ def _part(run: Run, *services: str) -> None:
                 run.kept["gone"] = _wait_until_given_up(run)
             # What they still have goes on now, beside the processes that got it again.
             for name in names:
-                run.supervisor.note(REJOIN, name)
+                run.supervisor.note("rejoin", name)
         run.rig.wait_until_up()
         run.kept["said"] = _said(run, names) - before
 
