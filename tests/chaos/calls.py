@@ -45,7 +45,7 @@ def _check_sent(
     what: str,
     times: dict[str, list[float]],
     notices: dict[str, Row],
-    hit_at: Sequence[float],
+    spans: Sequence[tuple[float, float]],
     found: Findings,
 ) -> None:
     for key, notice in notices.items():
@@ -55,7 +55,7 @@ def _check_sent(
         if key not in notices:
             found.double(f"{what} {key} is of no notice")
             continue
-        repeats = judge_repeats(what, key, received, notices[key]["sent_at"], hit_at)
+        repeats = judge_repeats(what, key, received, notices[key]["sent_at"], spans)
         found.repeated += repeats.excused
         for problem in repeats.unexcused:
             found.double(problem, notices[key]["workflow_id"])
@@ -65,7 +65,7 @@ def check_api_calls(evidence: Evidence, ledger: Ledger, found: Findings) -> None
     times: defaultdict[str, list[float]] = defaultdict(list)
     for call in _answered(evidence.api_calls()):
         times[call.key].append(call.at)
-    hit_at = hits(evidence.disturbances, "external_api", (*_DATABASE, "rabbitmq"))
+    spans = hits(evidence.disturbances, "external_api", (*_DATABASE, "rabbitmq"))
     for workflow in evidence.accepted:
         scored = [s for s in ledger.steps[workflow] if s["task"] == "external_api.score_login"]
         if not scored or scored[0]["state"] not in ("done", "failed"):
@@ -75,7 +75,7 @@ def check_api_calls(evidence: Evidence, ledger: Ledger, found: Findings) -> None
             if ledger.verdicts.get(workflow) != "unscored":
                 found.miss(f"the API was never asked about workflow {workflow}", workflow)
             continue
-        repeats = judge_repeats("API call", workflow, received, scored[0]["finished_at"], hit_at)
+        repeats = judge_repeats("API call", workflow, received, scored[0]["finished_at"], spans)
         found.repeated += repeats.excused
         for problem in repeats.unexcused:
             found.double(problem, workflow)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,13 +28,16 @@ class Repeats:
     unexcused: list[str] = field(default_factory=list)
 
 
-def hits(disturbances: Iterable[Disturbance], pool: str, parts: Sequence[str]) -> list[float]:
-    """When something happened that can interrupt a call between its start and the commit of its outcome.
+def hits(
+    disturbances: Sequence[Disturbance], pool: str, parts: Sequence[str]
+) -> list[tuple[float, float]]:
+    """From when to when something can interrupt a call between its start and the commit of its outcome.
 
     pool: whose processes make the calls. parts: what else the calls go through.
     """
     return [
-        d.at
+        # Who is suspended in a call goes on with it when it is resumed.
+        (d.at, _end_of(d, "resume", disturbances) if d.what == "suspend" else d.at)
         for d in disturbances
         if d.what not in _HARMLESS and (d.whom.partition(".")[0] == pool or d.whom in parts)
     ]
@@ -49,15 +52,16 @@ def copies(disturbances: Sequence[Disturbance], step: Mapping[str, Any]) -> int:
     # A retry's row no longer says when its first message was ready.
     ready_at = 0.0 if step["retries"] else step["ready_at"]
     return sum(
-        d.at <= step["finished_at"] and ready_at <= _over_at(d, disturbances) + _MARKING_SECONDS
+        d.at <= step["finished_at"]
+        and ready_at <= _end_of(d, "back", disturbances) + _MARKING_SECONDS
         for d in disturbances
         if d.what == SWALLOW or (d.whom in ("rabbitmq", "postgres") and d.what not in _HARMLESS)
     )
 
 
-def _over_at(fault: Disturbance, disturbances: Sequence[Disturbance]) -> float:
+def _end_of(fault: Disturbance, end: str, disturbances: Sequence[Disturbance]) -> float:
     ends = [
-        d.at for d in disturbances if d.what == "back" and d.whom == fault.whom and d.at >= fault.at
+        d.at for d in disturbances if d.what == end and d.whom == fault.whom and d.at >= fault.at
     ]
     return min(ends, default=fault.at)
 
@@ -67,7 +71,7 @@ def judge_repeats(
     key: str,
     times: Sequence[float],
     noted_at: float | None,
-    hit_at: Sequence[float],
+    spans: Sequence[tuple[float, float]],
 ) -> Repeats:
     """Judge the calls under one key.
 
@@ -76,16 +80,16 @@ def judge_repeats(
     """
     found = Repeats()
     window = [
-        at
-        for at in hit_at
-        if times[0] - _CALL_SECONDS <= at and (noted_at is None or at <= noted_at)
+        since
+        for since, until in spans
+        if times[0] - _CALL_SECONDS <= until and (noted_at is None or since <= noted_at)
     ]
     extra = len(times) - 1
     found.excused = min(extra, len(window))
     if extra > len(window):
         seconds = ", ".join(f"{at - times[0]:.1f}" for at in times[1:])
         noted = "never" if noted_at is None else f"{noted_at - times[0]:.1f}"
-        hit = ", ".join(f"{at - times[0]:.1f}" for at in hit_at) or "none"
+        hit = ", ".join(f"{since - times[0]:.1f}" for since, _ in spans) or "none"
         found.unexcused.append(
             f"{what} {key} happened {len(times)} times; {len(window)} disturbances hit its window:"
             f" again {seconds} s after the first, noted after {noted}, disturbed at {hit}"
