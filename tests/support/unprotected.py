@@ -33,9 +33,22 @@ def _confirms() -> None:
 
 def _late_acks() -> None:
     """A message is acked when its step begins, which is Celery's default."""
+    from kombu.asynchronous import get_event_loop
+
+    from services.runner.delivery import Delivery
+    from services.runner.pool import StepPool
     from services.runner.task import StepTask
 
+    take = StepPool.take
+
+    def after_the_ack(self: StepPool, delivery: Delivery) -> None:
+        # Celery leaves the ack to its loop's next turn, in no order: a step that began before
+        # the turn after that could die unacked.
+        soon = get_event_loop().call_soon
+        soon(soon, take, self, delivery)
+
     _replace(StepTask, "acks_late", False)
+    _replace(StepPool, "take", after_the_ack)
 
 
 def _dedup() -> None:
