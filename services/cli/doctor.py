@@ -7,6 +7,7 @@ import importlib.util
 import smtplib
 import ssl
 import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -20,6 +21,7 @@ from kombu import Connection as BrokerConnection
 from kombu.exceptions import OperationalError as BrokerError
 
 from routing.load import load as load_topology
+from routing.management import ManagementApi
 from services.broker_tls import BrokerTls, certificate_end, explain, is_tls
 from services.cli.database import connected, fetch
 from services.cli.endpoints import Endpoints, find, without_credentials
@@ -34,6 +36,10 @@ _NEEDED = ("fastapi", "prometheus-client", "psycopg", "pydantic", "requests", "u
 _MOST_SKEW_SECONDS = 2.0
 _LEAST_DAYS = 14
 _TIMEOUT_SECONDS = 5.0
+
+_LOOKS = 2
+_STATISTICS_SECONDS = 6.0
+"""RabbitMQ's own figures of its queues are up to 5 s old."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,11 +203,36 @@ def _broker_topology(endpoints: Endpoints) -> Iterator[Finding]:
         yield Finding("broker's topology", "wrong", f"{len(found)} differences: {detail}", mend)
     else:
         yield Finding("broker's topology", "ok", "as in routing/topology.yml")
+    yield _dead_lettering(api, topology.vhost)
     if idle:
         detail = f"nobody consumes {', '.join(sorted(idle))}"
         yield Finding("workers", "wrong", detail, "start the workers of these pools")
     else:
         yield Finding("workers", "ok", "every queue has a consumer")
+
+
+def _dead_lettering(api: ManagementApi, vhost: str) -> Finding:
+    """Whether the broker moves rejected and expired messages: what waits for it becomes less at times."""
+    try:
+        stuck = _to_be_moved(api, vhost)
+        for _ in range(_LOOKS):
+            if not stuck:
+                break
+            time.sleep(_STATISTICS_SECONDS)
+            now = _to_be_moved(api, vhost)
+            stuck = {name: now[name] for name, count in stuck.items() if now.get(name, 0) >= count}
+    except DoorbellError as error:
+        return Finding("dead letters", "wrong", _line(error), "is the management plugin on?")
+    if not stuck:
+        return Finding("dead letters", "ok", "the broker moves them")
+    detail = f"the broker moves none of those in {', '.join(sorted(stuck))}"
+    return Finding("dead letters", "wrong", detail, "deploy/runbooks/DeadLetteringStopped.md")
+
+
+def _to_be_moved(api: ManagementApi, vhost: str) -> dict[str, int]:
+    """How many messages of each queue are on their way to where its dead letters go."""
+    rows = api.rows("queues", vhost)
+    return {row["name"]: int(row["messages_dlx"]) for row in rows if row.get("messages_dlx")}
 
 
 def _outlier_api(endpoints: Endpoints) -> Iterator[Finding]:

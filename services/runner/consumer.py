@@ -12,7 +12,8 @@ from celery.worker.consumer.consumer import Consumer
 
 from services.broker_tls import explain
 from services.domain.outcome import Failed
-from services.ledger.message import MAX_BODY_BYTES
+from services.ledger.message import MAX_BODY_BYTES, queue_of
+from services.runner.deaths import are_deaths, send_without
 from services.runner.delivery import Delivery
 from services.runner.draining import DrainableConsumer
 from services.runner.giving_up import TooLarge, UnknownTask, Untraceable
@@ -23,6 +24,8 @@ logger = logging.getLogger(__name__)
 RECONNECT_STEP_SECONDS = 1
 RECONNECT_LONGEST_SECONDS = 5
 """Celery's own pauses grow to half a minute: that long a fleet would stand still behind a broker that is back."""
+
+_AGAIN_SECONDS = 5.0
 
 _UNREADABLE = (ValueError, TypeError, LookupError, AttributeError)
 """What Celery raises over a message that is no task message, wherever it stumbles."""
@@ -57,6 +60,9 @@ class StepConsumer(DrainableConsumer):
         receive = super().create_task_handler(*args, **options)
 
         def on_task_received(message: Any) -> Any:
+            if not are_deaths(message.headers.get("x-death")):
+                self._send_without_deaths(message)
+                return None
             if len(message.body or b"") > MAX_BODY_BYTES:
                 size = len(message.body)
                 self._give_up(message, TooLarge(f"{size} bytes, more than {MAX_BODY_BYTES}"))
@@ -71,6 +77,16 @@ class StepConsumer(DrainableConsumer):
                 return None
 
         return on_task_received
+
+    def _send_without_deaths(self, message: Any) -> None:
+        """Take the header out before anything else: with it, the message cannot be rejected safely."""
+        queue = queue_of(str(message.delivery_info.get("routing_key")))
+        exchange = self.app.amqp.queues[queue].exchange.name
+        if send_without(self.app, message, exchange, queue):
+            logger.error("took a made-up x-death out of the message %s", message.headers.get("id"))
+            message.ack_log_error(logger, self.connection_errors)
+        else:
+            self.hub.call_later(_AGAIN_SECONDS, self._send_without_deaths, message)
 
     def on_decode_error(self, message: Any, exc: Exception) -> None:
         """Keep a message that nobody can read; Celery would ack it, and it would be gone."""

@@ -7,6 +7,7 @@ import pickle
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from hashlib import sha256
 from typing import Any
 
@@ -53,6 +54,17 @@ def arguments(*args: Any, embed: Mapping[str, Any] | None = None, **kwargs: Any)
 _LONG = "".join(sha256(str(n).encode()).hexdigest() for n in range(125))
 _BODY = {"task": "hand.body", "args": ["x"], "kwargs": {}, "options": {"task_id": "x"}}
 _SPIRAL = {"task": "hand.say", "args": ["x"], "kwargs": {}, "options": {}, "subtask_type": "spiral"}
+_DEATHS = [
+    {
+        "count": 1,
+        "reason": "rejected",
+        "queue": queue,
+        "exchange": "doorbell",
+        "routing-keys": [queue],
+        "time": datetime(2026, 1, 1),  # noqa: DTZ001  # AMQP's times have no zone
+    }
+    for queue in ("db_writes", "notifications")
+]
 
 POISON: dict[str, Poison] = {
     "truncated JSON": Poison(UNREADABLE, arguments("{id}")[:-5]),
@@ -120,4 +132,16 @@ POISON: dict[str, Poison] = {
     "a count of deliveries that is a word": Poison(
         UNREADABLE, headers={"x-delivery-count": "many"}
     ),
+    "deaths that are numbers": Poison(UNREADABLE, b"{", headers={"x-death": [5]}),
+    "deaths of nobody": Poison(UNREADABLE, b"{", headers={"x-death": [None]}),
+    "deaths of deaths": Poison(UNREADABLE, b"{", headers={"x-death": [_DEATHS]}),
+    "deaths, and a number": Poison(UNREADABLE, b"{", headers={"x-death": [*_DEATHS, 5]}),
+    "deaths counted by a truth": Poison(
+        UNREADABLE, b"{", headers={"x-death": [{**death, "count": True} for death in _DEATHS]}
+    ),
+    "deaths counted by a fraction": Poison(
+        UNREADABLE, b"{", headers={"x-death": [{**death, "count": 1.5} for death in _DEATHS]}
+    ),
+    "deaths as they are": Poison(UNREADABLE, b"{", headers={"x-death": _DEATHS}),
+    "a good message with such deaths": Poison(DONE, headers={"x-death": [5]}),
 }
