@@ -92,6 +92,8 @@ def _messaging(settings: Settings) -> dict[str, Any]:
         "worker_deduplicate_successful_tasks": False,
         "task_allow_error_cb_on_chord_header": False,
         "result_extended": True,
+        # Whoever looks at a dead letter wants to know why, whether or not the sender does.
+        "task_store_errors_even_if_ignored": True,
         "result_expires": RESULT_EXPIRES_SECONDS,
         "enable_utc": True,
         "timezone": "UTC",

@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import psycopg
+
 from deploy.local import leftovers, monitoring, passwords, postgres, product, rabbitmq, tenant
 from deploy.local import ports as port_choice
 from deploy.local.layout import Layout
@@ -20,6 +22,7 @@ from deploy.local.supervision import Supervisor, configure
 from routing.load import load
 from routing.topology import Topology
 from services.cli.migrations import migrate
+from services.ledger.drains import Drain, open_drains
 
 _USUAL_PORTS: Mapping[str, int | None] = {
     "gateway": 8000,
@@ -101,6 +104,12 @@ def up(
         wait_until_ready(layout, supervisor, cluster.product, _PRODUCT_SECONDS, say)
         _write_endpoints(cluster)
     return cluster
+
+
+def drains(running: Cluster) -> list[Drain]:
+    """What an operator keeps from taking messages, which `up` does not change."""
+    with psycopg.connect(postgres.url(running.layout, running.ports["postgres"])) as connection:
+        return open_drains(connection)
 
 
 def down(layout: Layout) -> bool:

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from services.cli import dead_view
-from services.cli.desk import Desk, actor, counted, opened, queues_of, seconds_of, summed
+from services.cli.desk import Desk, actor, as_rate, counted, opened, queues_of, seconds_of, summed
 from services.cli.exits import OK, REFUSED, NotFound
 from services.cli.output import AsJson, print_json
 from services.domain.errors import ConfigurationError
@@ -59,7 +59,7 @@ Limit = Annotated[int | None, typer.Option(min=1, help="No more than so many, th
 All = Annotated[bool, typer.Option("--all", help="Everything that is given up.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done; do nothing.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
-Rate = Annotated[float, typer.Option(min=1, help="At most so many steps a second.")]
+Rate = Annotated[float, typer.Option(callback=as_rate, help="At most so many steps a second.")]
 
 
 @app.command("list")

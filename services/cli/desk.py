@@ -26,6 +26,7 @@ from services.settings import Settings
 
 _AGE = re.compile(r"([0-9]+(?:\.[0-9]+)?)([smhd])")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_HIGHEST_RATE = 1_000_000
 _LONGEST_AGE_SECONDS = 100 * 365 * 86400.0
 """Before that there was nothing, and dates come to their end."""
 
@@ -93,6 +94,17 @@ def seconds_of(age: str) -> float:
     if seconds > _LONGEST_AGE_SECONDS:
         raise typer.BadParameter(f"{age!r} is no age: write 90s, 10m, 1h or 2d")
     return seconds
+
+
+def as_rate(rate: float) -> float:
+    """How many a second; infinity and what is no number are floats too.
+
+    Raises:
+        typer.BadParameter: it is none that can be kept to.
+    """
+    if not 1 <= rate <= _HIGHEST_RATE:
+        raise typer.BadParameter(f"{rate} is no rate: write a number from 1 to {_HIGHEST_RATE:,}")
+    return rate
 
 
 def actor() -> str:

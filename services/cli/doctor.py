@@ -28,6 +28,7 @@ from services.cli.endpoints import Endpoints, find, without_credentials
 from services.cli.migrations import pending
 from services.cli.topology import management, verify
 from services.domain.errors import DoorbellError
+from services.ledger.drains import open_drains
 
 Verdict = Literal["ok", "skipped", "wrong"]
 
@@ -64,6 +65,7 @@ def examine() -> Iterator[Finding]:
     yield Finding("settings", "ok", f"from {endpoints.source}")
     checks: tuple[Callable[[Endpoints], Iterator[Finding]], ...] = (
         _database,
+        _drains,
         _broker,
         _broker_topology,
         _outlier_api,
@@ -136,6 +138,21 @@ def _clock(theirs: datetime, before: datetime, after: datetime) -> Finding:
     if skew <= _MOST_SKEW_SECONDS:
         return Finding("clock", "ok", detail)
     return Finding("clock", "wrong", detail, "keep both hosts' time with NTP (chrony)")
+
+
+def _drains(endpoints: Endpoints) -> Iterator[Finding]:
+    try:
+        with connected(endpoints.database_url) as connection:
+            found = open_drains(connection)
+    except psycopg.Error:
+        return  # said already of the database
+    if not found:
+        yield Finding("drains", "ok", "every process may take messages")
+    for each in found:
+        detail = (
+            f"{each.scope} was drained by {each.drained_by}, {each.drained_at:%Y-%m-%d %H:%M %Z}"
+        )
+        yield Finding("drains", "wrong", detail, f"when it shall work again: {each.way_back}")
 
 
 def _broker(endpoints: Endpoints) -> Iterator[Finding]:

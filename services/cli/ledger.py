@@ -10,8 +10,8 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 
-from services.cli.dead import DryRun, Queue
-from services.cli.desk import Desk, counted, opened, queues_of, seconds_of
+from services.cli.dead import DryRun
+from services.cli.desk import Desk, as_rate, counted, opened, queues_of, seconds_of
 from services.cli.exits import OK, REFUSED
 from services.cli.output import AsJson, print_json, print_table
 from services.ledger.republish import Lost, count, republish
@@ -26,7 +26,7 @@ def ledger() -> None:
 
 @app.command("republish")
 def republish_ledger(
-    queue: Queue = None,
+    queue: Annotated[str | None, typer.Option(help="Only what belongs in this queue.")] = None,
     older_than: Annotated[
         float,
         typer.Option(
@@ -36,7 +36,9 @@ def republish_ledger(
         ),
     ] = "1m",  # type: ignore[assignment]  # parsed like what is given
     dry_run: DryRun = False,
-    rate: Annotated[float, typer.Option(min=1, help="At most so many messages a second.")] = 500.0,
+    rate: Annotated[
+        float, typer.Option(callback=as_rate, help="At most so many messages a second.")
+    ] = 500.0,
     as_json: AsJson = False,
 ) -> None:
     """Publish again what a broker that was rebuilt empty has lost.

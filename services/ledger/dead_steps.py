@@ -30,7 +30,7 @@ Row = dict[str, Any]
 
 
 class GivenUpReason(StrEnum):
-    """The ledger's words for why a step was given up."""
+    """The ledger's words for why a step was given up; of letters that it knows nothing of, the broker's."""
 
     refused = auto()
     unavailable = auto()
@@ -44,6 +44,9 @@ class GivenUpReason(StrEnum):
     expired = auto()
     ignored = auto()
     lost = auto()
+    rejected = auto()
+    delivery_limit = auto()
+    unknown = auto()
 
 
 def run(connection: Connection[Any], query: str, /, **values: Any) -> list[Row]:
@@ -136,12 +139,13 @@ class Dead:
 class Survey:
     """What is selected, and the letters that are left over from steps which went on meanwhile.
 
-    total: how many there are, also beyond the limit.
+    total: how many there are, also beyond the limit. not_shown: of those, what letters alone tell of.
     """
 
     dead: list[Dead]
     total: int
     stale: list[Letter] = field(default_factory=list)
+    not_shown: set[str] = field(default_factory=set)
 
 
 def select(connection: Connection[Any], selection: Selection) -> Survey:
@@ -210,10 +214,14 @@ def _sort_in(
     dead = _of_letter(letter, row)
     if not selection.takes(dead):
         return
+    if dead.id in survey.not_shown:
+        return
     survey.total += 1
     if selection.limit is None or len(survey.dead) < selection.limit:
         survey.dead.append(dead)
         known[dead.id] = dead
+    else:
+        survey.not_shown.add(dead.id)
 
 
 def _dead(row: Row) -> Dead:

@@ -54,6 +54,13 @@ class Drain:
     def scope(self) -> Scope:
         return Scope(self.pool, self.host, self.process)
 
+    @property
+    def way_back(self) -> str:
+        """The command that ends it."""
+        host = "" if self.host is None else f" --host {self.host}"
+        process = "" if self.process is None else f" --process {self.process}"
+        return f"doorbell pool resume {self.pool}{host}{process}"
+
 
 def is_drained(connection: Connection[Any], pool: str, host: str, process: int) -> bool:
     """Whether a process is to take no messages."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -17,6 +17,7 @@ from services.domain.errors import DoorbellError
 from services.ledger import repair, store
 from services.ledger.database import Ledger
 from services.ledger.message import Message
+from services.ledger.repair import Row
 from services.ledger.settle import Ran, settle
 from services.ledger.store import Execution
 from services.ledger.unit import StoredResult, Unit
@@ -89,28 +90,55 @@ class Reconciler:
                     row["task"],
                     row["queue"],
                 )
-            lost = [
-                (Message.from_json(row["message"]), Ran(_GIVEN_UP, row["workflow_id"]))
-                for row in repair.take_lost(connection, passed, MOST_REPUBLISHED, limit)
-            ]
-            units = [self._failed(message) for message, _ in lost]
-            ran = {message.step_id: note for message, note in lost}
+            lost, messages = self._give_up(
+                connection, repair.take_lost(connection, passed, MOST_REPUBLISHED, limit)
+            )
             probes = [
                 self._probe(queue)
                 for queue in repair.queues_to_probe(
                     connection, list(self._deadlines), probe_after_seconds, probe_every_seconds
                 )
             ]
-            settled = settle(connection, self._app, [*units, *probes], ran)
+            messages += settle(connection, self._app, probes, {}).messages
             ended = self._end_open(connection)
             repair.forget_probes(connection)
-        self._ledger.publish(settled.messages)
-        return Repaired(len(again), len(lost), len(probes), ended)
+        self._ledger.publish(messages)
+        return Repaired(len(again), lost, len(probes), ended)
+
+    def _give_up(
+        self, connection: Connection[Any], rows: Sequence[Row]
+    ) -> tuple[int, list[Message]]:
+        """Fail lost steps; returns how many, and what is to be sent because of it."""
+        for row in rows:
+            logger.error("step %s is given up: %s", row["id"], Lost())
+        try:
+            with connection.transaction():
+                return len(rows), self._settle(connection, rows, self._failed)
+        except Exception:
+            logger.exception("%d lost steps cannot be given up together: one by one", len(rows))
+        counts, messages = zip(*(self._give_up_alone(connection, row) for row in rows), strict=True)
+        return sum(counts), [message for each in messages for message in each]
+
+    def _give_up_alone(self, connection: Connection[Any], row: Row) -> tuple[int, list[Message]]:
+        """One that stops no other: without its callbacks and joins rather than not at all."""
+        for fail in (self._failed, _failed_alone):
+            try:
+                with connection.transaction():
+                    return 1, self._settle(connection, [row], fail)
+            except Exception:
+                logger.exception("step %s cannot be given up by %s", row["id"], fail.__name__)
+        return 0, []
+
+    def _settle(
+        self, connection: Connection[Any], rows: Sequence[Row], fail: Callable[[Message], Unit]
+    ) -> list[Message]:
+        units = [fail(Message.from_json(row["message"])) for row in rows]
+        ran = {row["id"]: Ran(_GIVEN_UP, row["workflow_id"]) for row in rows}
+        return settle(connection, self._app, units, ran).messages
 
     def _failed(self, message: Message) -> Unit:
         """Fail a lost step as Celery would: error callbacks, joins and the rest of the chain hear of it."""
         error = Lost()
-        logger.error("step %s (%s) is given up: %s", message.step_id, message.task, error)
         unit = Unit(step_id=message.step_id)
         request = {**message.headers, **message.embed(), "delivery_info": {}}
         try:
@@ -119,9 +147,8 @@ class Reconciler:
                     message.step_id, error, request=Context(request, args=(), kwargs={})
                 )
         except Exception:
-            # Without its callbacks rather than not at all: one step must not stop all repair.
             logger.exception("nobody could be told that step %s is lost", message.step_id)
-            unit = Unit(step_id=message.step_id)
+            return _failed_alone(message)
         unit.results.setdefault(message.step_id, _nothing(message))
         return unit
 
@@ -145,6 +172,11 @@ class Reconciler:
 
 
 _GIVEN_UP = Execution("dead", None, None, "lost")
+
+
+def _failed_alone(message: Message) -> Unit:
+    """Fail a lost step itself; nobody hears of it."""
+    return Unit(message.step_id, results={message.step_id: _nothing(message)})
 
 
 def _nothing(message: Message) -> StoredResult:

@@ -119,9 +119,14 @@ def _has_given_up(dead: Dead, row: Row | None) -> bool:
 def drop(connection: Connection[Any], deads: Sequence[Dead], operator: Operator) -> list[Acted]:
     """Mark these steps as dropped; once the caller has committed, their letters may go."""
     rows = _locked(connection, deads)
-    acted = [Acted(dead, _problem_of_drop(rows.get(dead.id))) for dead in deads]
+    acted = [Acted(dead, _problem_of_drop(dead, rows.get(dead.id))) for dead in deads]
     dropped = [each.dead for each in acted if each.problem is None]
-    run(connection, "drop_steps", ids=[dead.id for dead in dropped])
+    run(
+        connection,
+        "drop_steps",
+        ids=[dead.id for dead in dropped],
+        reasons=[dead.reason for dead in dropped],
+    )
     _write_actions(connection, operator, [(dead, rows.get(dead.id), None) for dead in dropped])
     return acted
 
@@ -129,9 +134,11 @@ def drop(connection: Connection[Any], deads: Sequence[Dead], operator: Operator)
 _CHANGED = "somebody else has it in hand at this moment"
 
 
-def _problem_of_drop(row: Row | None) -> str | None:
+def _problem_of_drop(dead: Dead, row: Row | None) -> str | None:
     if row is None:
         return None
+    if row["state"] in WAITING and row["message"] is None and _has_given_up(dead, row):
+        return None  # it waits for a message that is nowhere but among the dead letters
     if row["state"] not in GIVEN_UP:
         return f"it is {row['state']}: there is nothing to drop"
     return "it was dropped already" if row["dropped_at"] is not None else None

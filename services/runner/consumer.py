@@ -38,6 +38,7 @@ class StepConsumer(DrainableConsumer):
     definitions did that before anything started.
     """
 
+    hub: Any
     connection_errors: tuple[type[BaseException], ...]
 
     class Blueprint(Consumer.Blueprint):  # type: ignore[misc, valid-type]  # a class attribute of Celery's
@@ -67,7 +68,10 @@ class StepConsumer(DrainableConsumer):
                 size = len(message.body)
                 self._give_up(message, TooLarge(f"{size} bytes, more than {MAX_BODY_BYTES}"))
                 return None
-            if "task" in message.headers and (wrong := wrong_headers(message.headers)):
+            if "task" not in message.headers:
+                self._give_up(message, Untraceable("no message of Celery's protocol 2"))
+                return None
+            if wrong := wrong_headers(message.headers):
                 self._give_up(message, Untraceable(f"wrong headers: {', '.join(wrong)}"))
                 return None
             try:

@@ -20,11 +20,11 @@ logger = logging.getLogger(__name__)
 class StepRequest(Request):
     """Celery's own but for three things.
 
-    A revoked or expired step of a canvas fails as any other does: error
-    callbacks, joins and the rest of the chain hear of it, and its message is
-    dead-lettered. Celery's stores a state and acks, and what comes behind waits
-    for ever. And a step that runs is not terminated: its thread cannot be
-    killed, its time limit ends it. And a replay ends what was heard before it.
+    A revoked or expired step fails as any other does: error callbacks, joins
+    and the rest of the chain hear of it, and its message is dead-lettered.
+    Celery's stores a state and acks, and what comes behind waits for ever. A
+    step that runs is not terminated: its thread cannot be killed, its time limit
+    ends it. And a replay ends what was heard before it.
     """
 
     _app: Any
@@ -56,16 +56,13 @@ class StepRequest(Request):
             self.body,
             self.content_type,
             self.content_encoding,
-            lambda _: self._release(delivery),
+            lambda _: self._release(),
             None,
             None,
             outcome=Failed(error),
         )
         self._app.step_pool.take(delivery)
 
-    def _release(self, delivery: Delivery) -> None:
+    def _release(self) -> None:
         task_ready(self)
-        if delivery.is_in_canvas:
-            self.reject(requeue=False)
-        else:
-            self.acknowledge()
+        self.reject(requeue=False)

@@ -137,8 +137,12 @@ UPDATE workflow SET
 WHERE id = ANY(%(ids)s)
 
 -- name: drop_steps
--- They stay what they are, but nobody is asked about them any more.
-UPDATE step SET dropped_at = now() WHERE id = ANY(%(ids)s)
+-- They stay what they are, but nobody is asked about them any more. What still waited is dead.
+UPDATE step AS s SET
+    dropped_at = now(), finished_at = coalesce(s.finished_at, now()),
+    state = CASE WHEN s.state IN ('ready', 'retrying') THEN 'dead' ELSE s.state END,
+    reason = coalesce(s.reason, u.reason)
+FROM unnest(%(ids)s::text[], %(reasons)s::text[]) AS u(id, reason) WHERE s.id = u.id
 
 -- name: note_actions
 -- Who did what, and to which generation.

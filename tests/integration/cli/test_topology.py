@@ -6,8 +6,10 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+import psycopg
 import pytest
 
+from services.ledger.drains import Scope, drain
 from tests.integration.cli.conftest import Run
 from tests.support.broker import PASSWORDS, TOPOLOGY, fill, url_of
 from tests.support.rabbitmq import PrivateRabbitMQ
@@ -73,3 +75,17 @@ def test_the_doctor_misses_the_workers(cluster: PrivateRabbitMQ, doorbell: Run) 
     assert code == 1
     assert set(wrong) == {"workers"}
     assert all(queue in wrong["workers"]["detail"] for queue in TOPOLOGY.queues)
+
+
+def test_the_doctor_tells_of_a_drain(
+    cluster: PrivateRabbitMQ, database_url: str, doorbell: Run
+) -> None:
+    """Who drained what, and the command that ends it."""
+    with psycopg.connect(database_url) as connection:
+        drain(connection, Scope("notifications", "host1", 2), "ada@desk")
+
+    findings = doorbell("doctor")[1]
+    [found] = [each for each in findings if each["what"] == "drains"]
+    assert found["verdict"] == "wrong"
+    assert "notifications 2 on host1 was drained by ada@desk" in found["detail"]
+    assert found["mend"].endswith("doorbell pool resume notifications --host host1 --process 2")

@@ -343,6 +343,29 @@ def test_a_lost_member_of_a_header_ends_its_join(
     assert database.value(errbacks) == 1
 
 
+def test_a_lost_step_that_cannot_be_settled_holds_up_no_other(
+    database: Database, app: DoorbellApp, broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The body behind one is no signature: that one ends alone, with the others."""
+    monkeypatch.setattr(module, "MOST_REPUBLISHED", 0)
+    embed = {"callbacks": None, "errbacks": None, "chain": None, "chord": {"subtask_type": "no"}}
+    plain, other = message("odd"), message("other")
+    headers = {**plain.headers, "group": "join", "group_index": 0}
+    odd = Message("odd", TASK, plain.exchange, plain.routing_key, headers, {}, _body(embed))
+    with database.connect() as connection:
+        store.declare_joins(connection, {"join": 1}, {}, {}, ())
+        connection.commit()
+    broker.send([odd, other])
+    broker.lose()
+    reconciler = reconciler_of(app, broker.name)
+    pass_a_probe(reconciler, broker)
+
+    assert reconciler.sweep().lost == 2
+    assert state_of(database, "other") == ("dead", "lost")
+    assert state_of(database, "odd") == ("dead", "lost")
+    assert reconciler.sweep().lost == 0
+
+
 def _body(embed: dict[str, Any]) -> str:
     return json.dumps([["w"], {}, embed])
 
