@@ -15,7 +15,8 @@ from services.ledger.database import Ledger
 from services.runner.task import StepTask
 from services.settings import Settings
 
-HEARTBEAT_SECONDS = 20
+HEARTBEAT_SECONDS = 5
+"""After two of them without a sign the broker gives a silent process's messages to others."""
 
 RESULT_EXPIRES_SECONDS = 24 * 3600
 """How long results of canvases that were sent by hand are kept; workflows are not touched by it."""

@@ -8,18 +8,19 @@ from psycopg import Connection
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 _SERVER = {
-    # A client that was cut off lets its rows go within half a minute, not after the system's two hours.
-    "tcp_keepalives_idle": "10",
-    "tcp_keepalives_interval": "5",
+    # A client that was cut off lets its rows go as soon as the broker gives its messages to others,
+    # not after the system's two hours.
+    "tcp_keepalives_idle": "5",
+    "tcp_keepalives_interval": "2",
     "tcp_keepalives_count": "3",
-    "tcp_user_timeout": "25s",
+    "tcp_user_timeout": "11s",
     # Nor may a process that stands still in its transaction hold rows for ever: longer than any limit.
     "idle_in_transaction_session_timeout": "120s",
 }
 
 SESSION: dict[str, Any] = {
     "connect_timeout": 5,
-    # The server is noticed as gone just as soon, also by a thread that waits for its answer.
+    # The server is noticed as gone as well, also by a thread that waits for its answer.
     "keepalives_idle": 10,
     "keepalives_interval": 5,
     "keepalives_count": 3,

@@ -11,7 +11,7 @@ from tests.chaos.rig import POOLS
 from tests.chaos.scenario import Run, scenario
 
 _PARTED_SECONDS = 45.0
-"""Longer than two heartbeats of 20 s, and than the 25 s after which the ledger's connections give up."""
+"""Longer than two heartbeats, and than the 25 s after which the ledger's connections give up."""
 
 _GIVEN_UP_SECONDS = 45.0
 """In which the broker must have noticed, after that."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from services.celery_app import HEARTBEAT_SECONDS
 from tests.chaos import faults
 from tests.chaos.rig import POOLS
 from tests.chaos.scenario import Run, scenario
 
-SUSPENDED_SECONDS = 45.0
-"""Longer than two heartbeats of 20 s: the broker has given the process up."""
+SUSPENDED_SECONDS = 4.0 * HEARTBEAT_SECONDS
+"""After two heartbeats the broker has given the process up."""
 
 
 @scenario("kill-pool-processes")

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.timeout(600)
 LOGINS = 240
 RATE = 4.0
 AWAY_SECONDS = 45.0
-"""Longer than two heartbeats of 20 s, and than the 25 s after which the ledger's connections give up."""
+"""Longer than two heartbeats, and than the 25 s after which the ledger's connections give up."""
 
 _SHORTLY_SECONDS = 5.0
 _IN_TURN = (
