@@ -65,13 +65,17 @@ def test_the_database_is_away_while_calls_are_under_way(
 
 def _lead(cluster: Cluster) -> None:
     """A beat that leads: one that lost its database has ended, for its supervisor to start it again."""
-    if cluster.fleet.processes["beat"].poll() is not None:
-        cluster.fleet.start("beat", "services.schedule")
     leading = (
         "SELECT count(*) FROM pg_locks l JOIN pg_database d ON d.oid = l.database"
         " WHERE l.locktype = 'advisory' AND l.granted AND d.datname = current_database()"
     )
-    wait_until(lambda: cluster.rows(leading)[0][0], 30, "a beat leads")
+
+    def leads() -> bool:
+        if cluster.fleet.processes["beat"].poll() is not None:
+            cluster.fleet.start("beat", "services.schedule")
+        return bool(cluster.rows(leading)[0][0])
+
+    wait_until(leads, 30, "a beat leads")
 
 
 def test_a_second_beat_takes_over(cluster: Cluster) -> None:
