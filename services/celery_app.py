@@ -10,13 +10,14 @@ from routing.topology import Topology
 from services.canvas.delivery import delivery
 from services.domain.errors import ConfigurationError
 from services.heartbeat import Heartbeat
+from services.ledger.amqp_headers import tolerate_headers
 from services.ledger.celery_amqp import LedgerApp
 from services.ledger.database import Ledger
 from services.runner.task import StepTask
 from services.settings import Settings
 
-HEARTBEAT_SECONDS = 5
-"""After two of them without a sign the broker gives a silent process's messages to others."""
+HEARTBEAT_SECONDS = 4
+"""After two or three of them without a sign the broker gives a silent process's messages to others."""
 
 RESULT_EXPIRES_SECONDS = 24 * 3600
 """How long results of canvases that were sent by hand are kept; workflows are not touched by it."""
@@ -51,6 +52,7 @@ def make_app(settings: Settings, topology: Topology) -> DoorbellApp:
             "the package librabbitmq is installed: it has neither publisher confirms nor TLS,"
             " and Celery would use it silently. Remove it: pip uninstall librabbitmq"
         )
+    tolerate_headers()
     app = DoorbellApp(
         "doorbell",
         task_cls=StepTask,

@@ -255,6 +255,10 @@ def import_logins(
 
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code. A user's mistake is one sentence on standard error."""
+    for argument in sys.argv[1:] if arguments is None else arguments:
+        if not _is_utf8(argument):
+            typer.echo(f"doorbell: the argument {argument!a} is not UTF-8", err=True)
+            return MISUSED
     try:
         app(arguments, prog_name="doorbell")
     except SystemExit as end:
@@ -265,6 +269,14 @@ def run(arguments: Sequence[str] | None = None) -> int:
         typer.echo(f"doorbell: {_sentence(error)}", err=True)
         return _exit_code(error)
     return OK
+
+
+def _is_utf8(argument: str) -> bool:
+    try:
+        argument.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def main() -> None:

@@ -20,7 +20,7 @@ from routing.topology import dead_queue_name
 from services.broker_tls import BrokerTls, explain
 from services.domain.errors import Refused, Unavailable
 from services.ledger.dead_canvas import generation_of
-from services.ledger.message import Message
+from services.ledger.message import Message, is_name
 
 _ANSWER_SECONDS = 10
 _SILENCE_SECONDS = 1.0
@@ -30,7 +30,6 @@ _HANDFUL = 5_000
 """Letters that one channel holds: a quorum queue reads them from its log at once, and stops at 2,000 if not told."""
 
 _JSON = "application/json"
-_LONGEST_NAME = 255
 
 
 @dataclass(slots=True)
@@ -38,6 +37,7 @@ class Letter:
     """One message in a dead-letter queue, in our hands until we acknowledge it or leave.
 
     id: of its step; for a message that names none, `unreadable-` and a digest of its body.
+    task: None where it is no name.
     queue: the work queue that gave it up. cause: the broker's word for why.
     message: None when `unreadable` says why nobody can run it.
     """
@@ -185,13 +185,13 @@ class DeadLetters:
 def _letter(received: Any, queue: str, channel: Any) -> Letter:
     headers = dict(received.headers or {})
     body = received.body if isinstance(received.body, bytes) else str(received.body).encode()
-    step_id, task = headers.get("id"), headers.get("task")
+    step_id, task = (_name(headers.get(key)) for key in ("id", "task"))
     death = _first_death(headers.get("x-death"))
     message, problem = _readable(received, headers, body, queue)
     return Letter(
-        id=str(step_id) if step_id else f"unreadable-{hashlib.sha256(body).hexdigest()[:32]}",
+        id=step_id or f"unreadable-{hashlib.sha256(body).hexdigest()[:32]}",
         queue=queue,
-        task=str(task) if task else None,
+        task=task,
         generation=generation_of(headers),
         cause=str(death.get("reason") or "unknown"),
         died_at=_moment(death.get("time")),
@@ -207,14 +207,17 @@ def _readable(
     received: Any, headers: dict[str, Any], body: bytes, queue: str
 ) -> tuple[Message | None, str | None]:
     """The message as the ledger keeps it, or why it is none."""
-    if not _is_name(headers.get("id")) or not _is_name(headers.get("task")):
+    if not is_name(headers.get("id")) or not is_name(headers.get("task")):
         return None, "its headers name no step and task (not Celery's protocol 2)"
+    kept_headers = _kept(headers)
+    if wrong := [name for name, value in kept_headers.items() if not _is_json(name, value)]:
+        return None, f"its headers hold what JSON cannot: {', '.join(map(ascii, wrong))}"
     properties = received.properties or {}
     content_type = properties.get("content_type")
     if content_type != _JSON:
         return None, f"its content type is {content_type}, not {_JSON}"
     try:
-        if compression := headers.pop("compression", None):
+        if compression := headers.get("compression"):
             body = decompress(body, compression)
         text = body.decode()
         decoded = json.loads(text)
@@ -228,15 +231,14 @@ def _readable(
         task=str(headers["task"]),
         exchange="",
         routing_key=queue,
-        headers=_as_json(headers),
+        headers=kept_headers,
         properties={name: properties[name] for name in kept if properties.get(name) is not None},
         body=text,
     ), None
 
 
-def _is_name(value: Any) -> bool:
-    """Whether a step or a task can be called so: where AMQP takes it at all, at most 255 bytes."""
-    return isinstance(value, str) and 0 < len(value.encode()) <= _LONGEST_NAME
+def _name(value: Any) -> str | None:
+    return value if is_name(value) else None
 
 
 def _first_death(deaths: Any) -> Mapping[str, Any]:
@@ -254,9 +256,23 @@ def _is_task_body(decoded: Any) -> bool:
     )
 
 
-def _as_json(headers: Mapping[str, Any]) -> dict[str, Any]:
-    # What the broker added may hold times, and is of no use to a new message.
-    return {name: value for name, value in headers.items() if not name.startswith("x-")}
+def _kept(headers: Mapping[str, Any]) -> dict[str, Any]:
+    # What the broker added may hold times, and is of no use to a new message; compression is undone.
+    return {
+        name: value
+        for name, value in headers.items()
+        if name != "compression" and not str(name).startswith("x-")
+    }
+
+
+def _is_json(name: object, value: object) -> bool:
+    """Whether the ledger can keep it, and a publisher send it again."""
+    try:
+        text = json.dumps({name: value}, ensure_ascii=False, allow_nan=False)
+        text.encode()
+    except (TypeError, ValueError, RecursionError):
+        return False
+    return isinstance(name, str) and "\\u0000" not in text
 
 
 def _moment(value: Any) -> datetime | None:

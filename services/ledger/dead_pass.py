@@ -24,6 +24,9 @@ logger = logging.getLogger(__name__)
 
 _BATCH = 200
 _TRIES = 5
+_UNWRITABLE = (psycopg.DataError, UnicodeError)
+"""Text with a zero or half a character in it, which JSON and AMQP hold."""
+
 _LOST_RACE = (psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure)
 
 
@@ -50,12 +53,28 @@ def rehearse(connection: Connection[Any], survey: Survey, operator: Operator) ->
     for batch in in_batches(survey.dead, _BATCH):
         # Whatever happens to the locks and marks of this transaction, none of it is committed.
         if operator.action == "drop":
-            result.acted += drop(connection, batch, operator)
+            result.acted += _rehearse_drop(connection, batch, operator)
         else:
             rows = {r["id"]: r for r in run(connection, "lock_dead", ids=[d.id for d in batch])}
             result.acted += [Acted(dead, problem_of(dead, rows.get(dead.id))) for dead in batch]
         connection.rollback()
     return result
+
+
+def _rehearse_drop(
+    connection: Connection[Any], batch: Sequence[Dead], operator: Operator
+) -> list[Acted]:
+    try:
+        return drop(connection, batch, operator)
+    except _UNWRITABLE as error:
+        connection.rollback()
+        if len(batch) == 1:
+            return [_unwritable(batch[0], error)]
+    return [acted for dead in batch for acted in _rehearse_drop(connection, [dead], operator)]
+
+
+def _unwritable(dead: Dead, error: Exception) -> Acted:
+    return Acted(dead, f"PostgreSQL cannot hold what is in its message: {error}")
 
 
 def perform(
@@ -76,7 +95,7 @@ def perform(
     """
     result, begun = Pass(), set[UUID]()
     for batch in _paced(survey.dead, per_second):
-        acted, messages = _commit(connection, batch, operator, begun)
+        acted, messages = _commit_apart(connection, batch, operator, begun)
         confirmed = _publish(ledger, messages)
         result.unsent += len(messages) - len(confirmed)
         gone = [
@@ -91,6 +110,27 @@ def perform(
     _acknowledge(letters, survey.stale)
     result.cleared = len(survey.stale)
     return result
+
+
+def _commit_apart(
+    connection: Connection[Any], batch: Sequence[Dead], operator: Operator, begun: set[UUID]
+) -> tuple[list[Acted], list[Message]]:
+    """Commit a list; where one of it cannot be written, the others are, and that one is named."""
+    before = set(begun)
+    try:
+        return _commit(connection, batch, operator, begun)
+    except _UNWRITABLE as error:
+        connection.rollback()
+        begun.intersection_update(before)
+        if len(batch) == 1:
+            return [_unwritable(batch[0], error)], []
+    acted: list[Acted] = []
+    messages: list[Message] = []
+    for dead in batch:
+        more, due = _commit_apart(connection, [dead], operator, begun)
+        acted += more
+        messages += due
+    return acted, messages
 
 
 def _commit(

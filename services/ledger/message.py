@@ -10,6 +10,8 @@ from typing import Any, Self
 MAX_BODY_BYTES = 64 * 1024
 """Messages carry ids and small results; a larger body is refused at the publisher."""
 
+LONGEST_NAME_BYTES = 255
+
 _DELAY_BITS = 28
 
 
@@ -54,6 +56,16 @@ class Message:
     def from_json(cls, value: Mapping[str, Any]) -> Self:
         """Rebuild a message from the decoded JSON of `to_json`."""
         return cls(**value)
+
+
+def is_name(value: Any) -> bool:
+    """Whether a step or a task can be called so: printable, and no longer than AMQP and PostgreSQL hold.
+
+    A line break or a terminal's escape would write into logs and onto screens what nobody said.
+    """
+    if not isinstance(value, str) or not value.isprintable():
+        return False
+    return 0 < len(value.encode()) <= LONGEST_NAME_BYTES
 
 
 def replacements_of(headers: Mapping[str, Any]) -> int:

@@ -4,20 +4,27 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Collection
 from typing import Any, ClassVar
 
 from amqp import AMQPError
 from celery.worker.consumer.consumer import Consumer
+from kombu.transport.native_delayed_delivery import (
+    MAX_LEVEL,
+    calculate_routing_key,
+    level_name,
+)
 
 from services.broker_tls import explain
 from services.domain.outcome import Failed
 from services.ledger.message import MAX_BODY_BYTES, queue_of
-from services.runner.deaths import are_deaths, send_without
+from services.runner.copies import send_copy
+from services.runner.deaths import are_deaths
 from services.runner.delivery import Delivery
 from services.runner.draining import DrainableConsumer
 from services.runner.giving_up import TooLarge, UnknownTask, Untraceable
-from services.runner.headers import without, wrong_headers
+from services.runner.headers import seconds_until, without, wrong_headers
 
 logger = logging.getLogger(__name__)
 
@@ -26,6 +33,12 @@ RECONNECT_LONGEST_SECONDS = 5
 """Celery's own pauses grow to half a minute: that long a fleet would stand still behind a broker that is back."""
 
 _AGAIN_SECONDS = 5.0
+
+_HELD_SECONDS = 1.0
+"""So long a step may wait in this process for its eta; the broker's shortest delay is as long."""
+
+LONGEST_DELAY_SECONDS = 2.0**28 - 1
+"""What the levels of the delay exchanges add up to."""
 
 _UNREADABLE = (ValueError, TypeError, LookupError, AttributeError)
 """What Celery raises over a message that is no task message, wherever it stumbles."""
@@ -61,18 +74,13 @@ class StepConsumer(DrainableConsumer):
         receive = super().create_task_handler(*args, **options)
 
         def on_task_received(message: Any) -> Any:
-            if not are_deaths(message.headers.get("x-death")):
-                self._send_without_deaths(message)
+            if self._is_not_for_us(message):
                 return None
-            if len(message.body or b"") > MAX_BODY_BYTES:
-                size = len(message.body)
-                self._give_up(message, TooLarge(f"{size} bytes, more than {MAX_BODY_BYTES}"))
+            if problem := _problem_of(message):
+                self._give_up(message, problem)
                 return None
-            if "task" not in message.headers:
-                self._give_up(message, Untraceable("no message of Celery's protocol 2"))
-                return None
-            if wrong := wrong_headers(message.headers):
-                self._give_up(message, Untraceable(f"wrong headers: {', '.join(wrong)}"))
+            if (seconds := seconds_until(message.headers.get("eta"))) > _HELD_SECONDS:
+                self._delay(message, seconds)
                 return None
             try:
                 return receive(message)
@@ -82,15 +90,44 @@ class StepConsumer(DrainableConsumer):
 
         return on_task_received
 
+    def _is_not_for_us(self, message: Any) -> bool:
+        """What nothing may be done with as it is; answers for it."""
+        if not are_deaths(message.headers.get("x-death")):
+            self._send_without_deaths(message)
+            return True
+        if self._queue_of(message) not in self.own_queues:
+            # By a header CC of its publisher's: RabbitMQ 3.10 does not ask whether it may.
+            logger.error("dead-lettered a message that was sent to another pool's queue")
+            self._reject(message)
+            return True
+        return False
+
     def _send_without_deaths(self, message: Any) -> None:
         """Take the header out before anything else: with it, the message cannot be rejected safely."""
-        queue = queue_of(str(message.delivery_info.get("routing_key")))
+        named = self._queue_of(message)
+        queue = named if named in self.own_queues else self.own_queues[0]
         exchange = self.app.amqp.queues[queue].exchange.name
-        if send_without(self.app, message, exchange, queue):
-            logger.error("took a made-up x-death out of the message %s", message.headers.get("id"))
+        logger.error("taking a made-up x-death out of message %r", message.headers.get("id"))
+        self._replace(message, {"x-death"}, exchange, queue)
+
+    def _delay(self, message: Any, seconds: float) -> None:
+        """Let the broker hold what is due later: held here, it would take the place of others."""
+        if seconds > LONGEST_DELAY_SECONDS:
+            self._give_up(message, Untraceable("its eta is farther away than the broker can delay"))
+            return
+        key = calculate_routing_key(math.ceil(seconds), self._queue_of(message))
+        self._replace(message, (), level_name(MAX_LEVEL), key)
+
+    def _replace(self, message: Any, without: Collection[str], exchange: str, key: str) -> None:
+        """Send a copy and ack the message; while the broker takes none, hold it and try again."""
+        if send_copy(self.app, message, without, exchange, key):
             message.ack_log_error(logger, self.connection_errors)
         else:
-            self.hub.call_later(_AGAIN_SECONDS, self._send_without_deaths, message)
+            self.hub.call_later(_AGAIN_SECONDS, self._replace, message, without, exchange, key)
+
+    @staticmethod
+    def _queue_of(message: Any) -> str:
+        return queue_of(str(message.delivery_info.get("routing_key")))
 
     def on_decode_error(self, message: Any, exc: Exception) -> None:
         """Keep a message that nobody can read; Celery would ack it, and it would be gone."""
@@ -106,7 +143,7 @@ class StepConsumer(DrainableConsumer):
 
     def _give_up(self, message: Any, error: Untraceable) -> None:
         """Dead-letter the message, and end its step if it names one."""
-        logger.error("dead-lettered the message %s: %s", message.headers.get("id"), error)
+        logger.error("dead-lettered message %r: %s", message.headers.get("id"), error)
         # A remote command is not to be acknowledged: rejecting one makes the broker close the channel.
         is_command = message.delivery_info.get("consumer_tag") in message.channel.no_ack_consumers
         if is_command or message.acknowledged:
@@ -138,6 +175,17 @@ class StepConsumer(DrainableConsumer):
         logger.warning(
             "the broker is away, trying again in %s seconds: %s", interval, explain(error)
         )
+
+
+def _problem_of(message: Any) -> Untraceable | None:
+    """Why a message is not to be run, as far as its outside tells."""
+    if (size := len(message.body or b"")) > MAX_BODY_BYTES:
+        return TooLarge(f"{size} bytes, more than {MAX_BODY_BYTES}")
+    if "task" not in message.headers:
+        return Untraceable("no message of Celery's protocol 2")
+    if wrong := wrong_headers(message.headers):
+        return Untraceable(f"wrong headers: {', '.join(wrong)}")
+    return None
 
 
 def _unrun(message: Any, error: Untraceable, on_settled: Callable[[Any], None]) -> Delivery | None:

@@ -2,26 +2,10 @@
 
 from __future__ import annotations
 
-import logging
-import struct
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-import amqp
-import kombu.exceptions
-from celery import Celery
-
-logger = logging.getLogger(__name__)
-
-_TIMEOUT_SECONDS = 5.0
-_REFUSED = (
-    OSError,
-    amqp.AMQPError,
-    amqp.exceptions.MessageNacked,
-    kombu.exceptions.OperationalError,
-)
-_UNWRITABLE = (struct.error, amqp.FrameSyntaxError, UnicodeError, ValueError)
 _FIELDS: Mapping[str, type] = {
     "count": int,
     "reason": str,
@@ -48,47 +32,3 @@ def _is_death(value: Any) -> bool:
         return False
     known = (isinstance(value.get(name), kind) for name, kind in _FIELDS.items())
     return all(known) and not isinstance(value["count"], bool)
-
-
-def send_without(app: Celery, message: Any, exchange: str, queue: str) -> bool:
-    """Put a copy of a received message, without its `x-death`, into its queue; whether it is there now.
-
-    The caller acks the message once its copy is confirmed. At least once: who is
-    killed in between leaves both, and a step runs once all the same. Waits up to a
-    few seconds for the broker.
-    """
-    left_out = {"x-death"}
-    if not message.errors:
-        # Celery's library has decompressed the body already.
-        left_out.add("compression")
-    headers = {name: value for name, value in message.headers.items() if name not in left_out}
-    try:
-        try:
-            _publish(app, message, headers, exchange, queue)
-        except _UNWRITABLE:
-            # Better without any than to be read again and again: the body is kept.
-            _publish(app, message, {}, exchange, queue)
-    except _REFUSED as error:
-        logger.warning("a message with a made-up x-death stays in hand: %s", error)
-        return False
-    return True
-
-
-def _publish(
-    app: Celery, message: Any, headers: Mapping[str, Any], exchange: str, queue: str
-) -> None:
-    options = dict(app.conf.broker_transport_options or {}, confirm_publish=True)
-    connection: Any = app.connection_for_write(transport_options=options)
-    try:
-        connection.ensure_connection(max_retries=1, timeout=_TIMEOUT_SECONDS)
-        properties = {k: v for k, v in message.properties.items() if k != "application_headers"}
-        copy = amqp.Message(message.body, application_headers=dict(headers), **properties)
-        connection.channel().basic_publish(
-            copy,
-            exchange=exchange,
-            routing_key=queue,
-            timeout=_TIMEOUT_SECONDS,
-            confirm_timeout=_TIMEOUT_SECONDS,
-        )
-    finally:
-        connection.release()

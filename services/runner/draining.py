@@ -36,7 +36,7 @@ class DrainableConsumer(Consumer):
         super().__init__(*args, **options)
         self.pool.on_still_stopping = lambda: self.app.heartbeat.beat("stopping")
         self._started_at = monotonic()
-        self._own_queues = tuple(self.app.amqp.queues.consume_from)
+        self.own_queues = tuple(self.app.amqp.queues.consume_from)
         self._is_draining = False
 
     def register_with_event_loop(self, hub: Any) -> None:
@@ -68,7 +68,7 @@ class DrainableConsumer(Consumer):
             return "draining"
         # Celery's own cancel_consumer takes queues away as well, without a word in the ledger.
         taken = self.task_consumer is not None and all(
-            self.task_consumer.consuming_from(name) for name in self._own_queues
+            self.task_consumer.consuming_from(name) for name in self.own_queues
         )
         return "consuming" if taken else "not consuming"
 
@@ -97,7 +97,7 @@ class DrainableConsumer(Consumer):
         if drained is None:
             return False
         self._note(drained)
-        for name in self._own_queues:
+        for name in self.own_queues:
             if drained:
                 self.cancel_task_queue(name)
             else:

@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from typing import Any
 
-_LONGEST_NAME = 255
+from services.ledger.message import is_name
+
 _INTEGER = 2**31
-
-
-def _is_name(value: Any) -> bool:
-    """Text that PostgreSQL and AMQP can hold: UTF-8 without NUL, and no lone surrogate."""
-    if not isinstance(value, str) or "\x00" in value:
-        return False
-    try:
-        return 0 < len(value.encode()) <= _LONGEST_NAME
-    except UnicodeEncodeError:
-        return False
+_EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
+_LATEST = datetime(9000, 1, 1, tzinfo=UTC)
 
 
 def _is_count(value: Any) -> bool:
@@ -27,8 +21,34 @@ def _is_limits(value: Any) -> bool:
     return (
         isinstance(value, list | tuple)
         and len(value) == 2
-        and all(each is None or isinstance(each, int | float) for each in value)
+        and all(each is None or _is_seconds(each) for each in value)
     )
+
+
+def _is_seconds(value: Any) -> bool:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return is_number and 0 <= value < _INTEGER
+
+
+def _is_moment(value: Any) -> bool:
+    return moment_of(value) is not None
+
+
+def moment_of(value: Any) -> datetime | None:
+    """A moment as Celery writes it into headers (ISO 8601); None if it is none that can be computed with."""
+    try:
+        moment = datetime.fromisoformat(value)
+        moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+        # In every zone that anybody may be in.
+        return moment.astimezone(UTC) if _EARLIEST < moment < _LATEST else None
+    except (TypeError, ValueError, OverflowError):
+        return None
+
+
+def seconds_until(value: Any) -> float:
+    """How far away a moment in a header is; 0 when it is over, or none."""
+    moment = moment_of(value)
+    return max(0.0, (moment - datetime.now(UTC)).total_seconds()) if moment else 0.0
 
 
 def _or_none(check: Callable[[Any], bool]) -> Callable[[Any], bool]:
@@ -36,14 +56,16 @@ def _or_none(check: Callable[[Any], bool]) -> Callable[[Any], bool]:
 
 
 _CHECKS: Mapping[str, Callable[[Any], bool]] = {
-    "id": _is_name,
-    "task": _is_name,
-    "root_id": _or_none(_is_name),
-    "parent_id": _or_none(_is_name),
-    "group": _or_none(_is_name),
+    "id": is_name,
+    "task": is_name,
+    "root_id": _or_none(is_name),
+    "parent_id": _or_none(is_name),
+    "group": _or_none(is_name),
     "group_index": _or_none(_is_count),
     "retries": _or_none(_is_count),
     "timelimit": _or_none(_is_limits),
+    "eta": _or_none(_is_moment),
+    "expires": _or_none(_is_moment),
     "x-delivery-count": _or_none(_is_count),
 }
 """What runner and ledger use of Celery's headers (protocol 2) and of the broker's."""

@@ -14,6 +14,19 @@ def tell_process(state: Any) -> dict[str, Any]:
     return told
 
 
+@control_command(args=[("queue", str)], signature="<queue>")
+def add_consumer(state: Any, queue: str, **_: Any) -> dict[str, Any]:
+    """Take from a queue of this pool again.
+
+    Celery's own takes any queue, and the broker answers that with the connection's end, again and again.
+    """
+    own = state.consumer.own_queues
+    if queue not in own:
+        return {"error": f"this pool's queues are {', '.join(own)}"}
+    state.consumer.call_soon(state.consumer.add_task_queue, queue)
+    return {"ok": f"add consumer {queue}"}
+
+
 @control_command()
 def read_drain(state: Any) -> dict[str, Any]:
     """Read in the ledger whether this process is drained, and act on it.

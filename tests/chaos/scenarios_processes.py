@@ -8,7 +8,7 @@ from tests.chaos.rig import POOLS
 from tests.chaos.scenario import Run, scenario
 
 SUSPENDED_SECONDS = 4.0 * HEARTBEAT_SECONDS
-"""After two heartbeats the broker has given the process up."""
+"""After three heartbeats the broker has given the process up."""
 
 
 @scenario("kill-pool-processes")
