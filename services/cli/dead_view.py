@@ -97,7 +97,7 @@ def as_detail(row: Mapping[str, Any] | None, letters: Sequence[Letter]) -> dict[
             "died_at": letter.died_at,
             "generation": letter.generation,
             "unreadable": letter.unreadable,
-            "headers": letter.headers,
+            "headers": _with_text_names(letter.headers),
             "body": _decoded(letter.body),
         }
         for letter in letters
@@ -169,6 +169,16 @@ def print_outcome(result: Pass, operator: Operator, dry_run: bool) -> None:
         console().print(f"{result.unsent:,} of their messages are left to the relay")
     if result.cleared:
         console().print(f"{counted(result.cleared, 'stale dead letter')} removed")
+
+
+def _with_text_names(value: Any) -> Any:
+    """The same with every name in it a text, as JSON wants them; AMQP's need not be."""
+    if isinstance(value, Mapping):
+        return {
+            name if isinstance(name, str) else ascii(name): _with_text_names(each)
+            for name, each in value.items()
+        }
+    return [_with_text_names(each) for each in value] if isinstance(value, list) else value
 
 
 def _decoded(body: bytes) -> Any:

@@ -168,15 +168,19 @@ class Bench:
         content_type: str = "application/json",
     ) -> None:
         """Give a message up as a worker does: rejected from its queue, while no worker is there."""
+        message = amqp.Message(
+            body,
+            content_type=content_type,
+            content_encoding="utf-8",
+            application_headers=headers or {},
+        )
+        self.give_up(message, queue)
+
+    def give_up(self, message: amqp.Message, queue: str = POOL) -> None:
+        """The same with any message."""
         address = self.node.broker_url(ADMINISTRATOR, self.node.password, VHOST)
         with Connection(address, transport_options={"confirm_publish": True}) as connection:
             channel: Any = connection.default_channel
-            message = amqp.Message(
-                body,
-                content_type=content_type,
-                content_encoding="utf-8",
-                application_headers=headers or {},
-            )
             before = self.letters(queue)
             channel.basic_publish(message, exchange="doorbell", routing_key=queue)
             got = wait_until(lambda: channel.basic_get(queue), SECONDS)
