@@ -23,7 +23,8 @@ class Delivery:
     `outcome` is set once the handler of an I/O step has answered, `is_committing`
     before its end is committed (the answer to which may get lost); `leased_until`
     tells our reservation of an I/O step from another process's, `lease_ends` when
-    it ends by this process's own clock; `on_answered` is called when the message
+    it ends by this process's own clock; `is_alone` is set when those whom its message
+    names cannot be told of its end; `on_answered` is called when the message
     has been acked or rejected.
     """
 
@@ -41,6 +42,7 @@ class Delivery:
     began_at: datetime | None = None
     is_counted: bool = False
     is_committing: bool = False
+    is_alone: bool = False
     leased_until: datetime | None = None
     lease_ends: float = 0.0
     on_answered: Callable[[], object] | None = None
@@ -69,6 +71,8 @@ class Delivery:
 
     def embed(self) -> dict[str, Any]:
         """What Celery put behind the arguments: chain, chord, callbacks and errbacks; {} if unreadable."""
+        if self.is_alone:
+            return dict.fromkeys(("callbacks", "errbacks", "chain", "chord"))
         try:
             embed = self._decoded()[2]
         except Exception:  # noqa: BLE001  # the body may be anything that anybody sent

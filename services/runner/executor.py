@@ -211,8 +211,12 @@ class Executor:
         if isinstance(delivery.outcome, Failed):
             if isinstance(error, _LATE):
                 raise error
-            if isinstance(delivery.outcome.error, Untraceable):
+            if delivery.is_alone:
                 return self._dead_letter(delivery, error)
+            if isinstance(delivery.outcome.error, Untraceable):
+                logger.error("nobody can be told that step %s failed", delivery.id, exc_info=error)
+                delivery.is_alone = True
+                return self.run([delivery])
             error = Untraceable(f"{type(error).__name__}: {error}")
         late = isinstance(error, _LATE)
         delivery.outcome = Failed(Unavailable(f"past its soft limit: {error}") if late else error)

@@ -99,6 +99,22 @@ POISON: dict[str, Poison] = {
     "a canvas of another kind": Poison(
         ("dead", "bug"), arguments("{id}", embed={"chain": [_SPIRAL]})
     ),
+    "nothing that can be told": Poison(
+        ("dead", "bug"),
+        arguments("{id}", embed={"chain": [1], "callbacks": 5, "errbacks": "x", "chord": 7}),
+    ),
+    "ids that PostgreSQL does not hold": Poison(
+        UNREADABLE,
+        arguments(
+            "{id}",
+            embed={
+                "chain": [{**_BODY, "options": {"task_id": "a\x00"}}],
+                "callbacks": [{"task": 5}],
+                "errbacks": [{"task": "nope"}, 7],
+                "chord": {"task": "x", "options": {"chord": 1}},
+            },
+        ),
+    ),
     "a canvas that is none": Poison(("dead", "bug"), arguments("{id}", embed={"chain": "later"})),
     "unknown fields": Poison(
         DONE,
