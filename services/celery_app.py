@@ -17,7 +17,7 @@ from services.runner.task import StepTask
 from services.settings import Settings
 
 HEARTBEAT_SECONDS = 4
-"""After two or three of them without a sign the broker gives a silent process's messages to others."""
+"""After three of them without a sign the broker gives a silent process's messages to others."""
 
 RESULT_EXPIRES_SECONDS = 24 * 3600
 """How long results of canvases that were sent by hand are kept; workflows are not touched by it."""
