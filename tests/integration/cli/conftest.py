@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
 
 from services.cli.main import run
+from tests.support.broker import PASSWORDS, url_of
 from tests.support.postgres import PrivatePostgres
+from tests.support.rabbitmq import PrivateRabbitMQ
 
 Run = Callable[..., tuple[int, Any]]
 
@@ -52,3 +55,20 @@ def doorbell(capfd: pytest.CaptureFixture[str]) -> Run:
         return code, json.loads(output.out) if output.out else output.err
 
     return command
+
+
+def write_endpoints(
+    node: PrivateRabbitMQ, database_url: str, directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A local cluster's endpoints.json here, as the user `operator`; nothing in the environment."""
+    monkeypatch.delenv("DOORBELL_DATABASE_URL")
+    monkeypatch.delenv("DOORBELL_BROKER_URL")
+    monkeypatch.chdir(directory)
+    (directory / ".local").mkdir()
+    management = node.management_url.replace("//", f"//operator:{PASSWORDS['operator']}@")
+    endpoints = {
+        "database_url": database_url,
+        "broker_url": url_of(node, "operator"),
+        "rabbitmq_management": management,
+    }
+    (directory / ".local" / "endpoints.json").write_text(json.dumps(endpoints))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,8 +9,8 @@ from typing import Any
 import pytest
 from amqp import AMQPError
 
-from tests.integration.cli.conftest import Run
-from tests.support.broker import PASSWORDS, TOPOLOGY, connect, fill, url_of
+from tests.integration.cli.conftest import Run, write_endpoints
+from tests.support.broker import TOPOLOGY, connect, fill
 from tests.support.fleet import wait_until
 from tests.support.rabbitmq import PrivateRabbitMQ
 
@@ -32,17 +31,7 @@ def known(
     node: PrivateRabbitMQ, database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What the doctor finds of the node, as of a local cluster."""
-    monkeypatch.delenv("DOORBELL_DATABASE_URL")
-    monkeypatch.delenv("DOORBELL_BROKER_URL")
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / ".local").mkdir()
-    management = node.management_url.replace("//", f"//operator:{PASSWORDS['operator']}@")
-    endpoints = {
-        "database_url": database_url,
-        "broker_url": url_of(node, "operator"),
-        "rabbitmq_management": management,
-    }
-    (tmp_path / ".local" / "endpoints.json").write_text(json.dumps(endpoints))
+    write_endpoints(node, database_url, tmp_path, monkeypatch)
 
 
 def send(node: PrivateRabbitMQ, queue: str, headers: dict[str, Any]) -> None:

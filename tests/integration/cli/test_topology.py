@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,8 +9,8 @@ import psycopg
 import pytest
 
 from services.ledger.drains import Scope, drain
-from tests.integration.cli.conftest import Run
-from tests.support.broker import PASSWORDS, TOPOLOGY, fill, url_of
+from tests.integration.cli.conftest import Run, write_endpoints
+from tests.support.broker import TOPOLOGY, fill
 from tests.support.rabbitmq import PrivateRabbitMQ
 
 
@@ -27,17 +26,7 @@ def cluster(
     node: PrivateRabbitMQ, database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> PrivateRabbitMQ:
     """The node as a local cluster's: known from endpoints.json alone, as the user `operator`."""
-    monkeypatch.delenv("DOORBELL_DATABASE_URL")
-    monkeypatch.delenv("DOORBELL_BROKER_URL")
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / ".local").mkdir()
-    management = node.management_url.replace("//", f"//operator:{PASSWORDS['operator']}@")
-    endpoints = {
-        "database_url": database_url,
-        "broker_url": url_of(node, "operator"),
-        "rabbitmq_management": management,
-    }
-    (tmp_path / ".local" / "endpoints.json").write_text(json.dumps(endpoints))
+    write_endpoints(node, database_url, tmp_path, monkeypatch)
     return node
 
 
