@@ -89,17 +89,13 @@ def _demo(layout: Layout, options: argparse.Namespace) -> int:
 
 
 def _bring_up(layout: Layout, options: argparse.Namespace) -> None:
-    running = cluster.up(
+    cluster.up(
         layout,
         options.processes,
         print,
         usual_ports=layout.root == _DEFAULT_ROOT,
         receivers=options.alert_receivers,
     )
-    for drain in cluster.drains(running):
-        print(
-            f"{drain.scope} takes no messages, {drain.drained_by} has drained it: {drain.way_back}"
-        )
 
 
 def _down(layout: Layout, options: argparse.Namespace) -> int:

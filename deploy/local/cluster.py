@@ -101,14 +101,17 @@ def up(
         migrate(postgres.url(layout, cluster.ports["postgres"]))
         wait_until_ready(layout, supervisor, cluster.services, _SERVICES_SECONDS, say)
         supervisor.start_programs(p.name for p in cluster.product)
+        for drain in _drains(cluster):
+            # Such a pool is not well; whoever waits for it should know why.
+            say(f"{drain.scope}: no messages, drained by {drain.drained_by}: {drain.way_back}")
         wait_until_ready(layout, supervisor, cluster.product, _PRODUCT_SECONDS, say)
         _write_endpoints(cluster)
     return cluster
 
 
-def drains(running: Cluster) -> list[Drain]:
+def _drains(cluster: Cluster) -> list[Drain]:
     """What an operator keeps from taking messages, which `up` does not change."""
-    with psycopg.connect(postgres.url(running.layout, running.ports["postgres"])) as connection:
+    with psycopg.connect(postgres.url(cluster.layout, cluster.ports["postgres"])) as connection:
         return open_drains(connection)
 
 
