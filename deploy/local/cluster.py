@@ -133,15 +133,9 @@ def remove(layout: Layout) -> None:
     down(layout)
     # PostgreSQL's data may lie elsewhere, behind a link.
     if layout.postgres.exists():
-        shutil.rmtree(layout.postgres.resolve(), onerror=_unless_gone)
+        shutil.rmtree(layout.postgres.resolve())
     if layout.root.exists():
-        shutil.rmtree(layout.root, onerror=_unless_gone)
-
-
-def _unless_gone(function: object, path: str, error: tuple[object, BaseException, object]) -> None:
-    # What deletes itself meanwhile is what was wanted.
-    if not isinstance(error[1], FileNotFoundError):
-        raise error[1]
+        shutil.rmtree(layout.root)
 
 
 def read(layout: Layout) -> Cluster:
