@@ -32,6 +32,7 @@ from services.ledger.dead_steps import (
 from services.ledger.replay import Acted, Action, Operator, problem_of
 
 RATE_PER_SECOND = 100.0
+HIGHEST_LIMIT = 1_000_000_000
 LOOK_AT_MOST = 20_000
 """Letters that a list looks through unasked: some seconds' work."""
 
@@ -55,10 +56,15 @@ YoungerThan = Annotated[
 ]
 User = Annotated[str | None, typer.Option(help="Steps of this user's logins.")]
 Workflow = Annotated[UUID | None, typer.Option(help="Steps of this workflow.")]
-Limit = Annotated[int | None, typer.Option(min=1, help="No more than so many, the oldest first.")]
+Limit = Annotated[
+    int | None,
+    typer.Option(min=1, max=HIGHEST_LIMIT, help="No more than so many, the oldest first."),
+]
 All = Annotated[bool, typer.Option("--all", help="Everything that is given up.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done; do nothing.")]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+Yes = Annotated[
+    bool, typer.Option("--yes", "-y", help="Do not ask. Needed where nobody can be asked.")
+]
 Rate = Annotated[float, typer.Option(callback=as_rate, help="At most so many steps a second.")]
 
 
@@ -73,7 +79,9 @@ def list_dead(
     younger_than: YoungerThan = None,
     user: User = None,
     workflow: Workflow = None,
-    limit: Annotated[int, typer.Option(min=0, help="Show so many; 0: all.")] = 100,
+    limit: Annotated[
+        int, typer.Option(min=0, max=HIGHEST_LIMIT, help="Show so many; 0: all.")
+    ] = 100,
     ledger_only: Annotated[
         bool, typer.Option("--ledger-only", help="Do not look into the dead-letter queues.")
     ] = False,
@@ -192,9 +200,15 @@ def act(
     """Look, ask, do it and tell; returns the exit code.
 
     Raises:
+        ConfigurationError: somebody would have to be asked, and nobody can be.
         NotFound: none of the steps named is known to anybody.
     """
-    if not dry_run and not yes and sys.stdin.isatty():
+    if not dry_run and not yes:
+        if not sys.stdin.isatty():
+            raise ConfigurationError(
+                f"nobody can be asked here (standard input is no terminal): {action} with --yes,"
+                " or look first with --dry-run"
+            )
         with opened() as desk:
             _ask(action, _survey(desk, wanted))
     with opened() as desk:

@@ -88,7 +88,7 @@ def as_detail(row: Mapping[str, Any] | None, letters: Sequence[Letter]) -> dict[
         message = Message.from_json(row["message"])
         known["message"] = {**row["message"], "body": _decoded(message.body.encode())}
     if row:
-        known["error"] = error_text(row["result"])
+        known["error"] = error_text(row["result"]) if row["state"] != "done" else None
         known["result"] = _decoded(row["result"].encode()) if row["result"] else None
     known["dead_letters"] = [
         {

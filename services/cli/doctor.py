@@ -258,15 +258,31 @@ def _outlier_api(endpoints: Endpoints) -> Iterator[Finding]:
         return
     address = without_credentials(endpoints.outlier_api)[0]
     try:
-        # Somebody's own API need not know this path: any answer but a 5xx is life.
-        answer = requests.get(f"{endpoints.outlier_api}/healthz", timeout=_TIMEOUT_SECONDS)
-        detail = f"{address} answers {answer.status_code}"
-        is_alive = answer.status_code < 500
+        # Nothing can be judged of an empty body: who knows the path refuses it, with or without a key.
+        answer = requests.post(
+            f"{endpoints.outlier_api.rstrip('/')}/v1/score",
+            json={},
+            timeout=_TIMEOUT_SECONDS,
+            allow_redirects=False,
+        )
     except requests.RequestException as error:
-        detail, is_alive = f"{address} does not answer: {_line(error)}", False
+        problem: str | None = f"does not answer: {_line(error)}"
+    else:
+        problem = _no_outlier_api(answer.status_code)
     mend = "logins stay unscored until it answers: start it, or correct OUTLIER_API_URL"
-    verdict: Verdict = "ok" if is_alive else "wrong"
-    yield Finding("outlier API", verdict, detail, "" if is_alive else mend)
+    if problem:
+        yield Finding("outlier API", "wrong", f"{address} {problem}", mend)
+    else:
+        yield Finding("outlier API", "ok", f"{address} answers")
+
+
+def _no_outlier_api(status: int) -> str | None:
+    """What is wrong with an API that answers an empty question like this."""
+    if status in (404, 405):
+        return f"has no POST /v1/score (it answers {status})"
+    if 300 <= status < 400:
+        return f"redirects (it answers {status}), which is not followed"
+    return f"answers {status}" if status >= 500 else None
 
 
 def _mail_server(endpoints: Endpoints) -> Iterator[Finding]:

@@ -33,6 +33,9 @@ SECONDS = 30
 
 Operate = Callable[..., tuple[int, Any]]
 
+_ASKING = {("dead", "replay"), ("dead", "drop"), ("workflow", "resume")}
+"""Commands that ask, and of whom nobody can be asked here."""
+
 
 class Bench:
     """A worker, a client of it, and what it leaves behind. Each test has tasks' names of its own."""
@@ -250,7 +253,8 @@ def operate(
 
     def command(*arguments: object) -> tuple[int, Any]:
         capfd.readouterr()
-        code = run([*map(str, arguments), "--json"])
+        sure = ["--yes"] if arguments[:2] in _ASKING else []
+        code = run([*map(str, arguments), *sure, "--json"])
         output = capfd.readouterr()
         told = re.sub(r"\s+", " ", output.err)
         return code, json.loads(output.out) if output.out else told

@@ -94,10 +94,11 @@ def test_show_tells_everything(bench: Bench, operate: Operate) -> None:
     assert shown["dead_letters"][0]["body"] == shown["message"]["body"]
     assert shown["actions"] == []
 
+    bench.mend(name)
     operate("dead", "replay", step_id)
-    wait_until(lambda: bench.seen(f"ran {name}") == 2, SECONDS)
-    bench.wait_for_letters(1)
+    bench.ended(workflow, "done")
     _, shown = operate("dead", "show", step_id)
+    assert (shown["state"], shown["error"], shown["result"]) == ("done", None, name)
     [action] = shown["actions"]
     assert (action["action"], action["generation"]) == ("replay", 2)
     assert "@" in action["actor"]
@@ -329,6 +330,7 @@ def test_what_is_not_given_up_is_refused_by_name(bench: Bench, operate: Operate)
         (("list", "--queue", "nowhere"), "there is no queue 'nowhere'"),
         (("list", "--pool", "nowhere"), "there is no pool 'nowhere'"),
         (("list", "--older-than", "soon"), "write 90s, 10m, 1h or 2d"),
+        (("list", "--limit", "9" * 20), "1000000000"),
     ],
 )
 def test_a_wrong_question_is_refused_in_a_sentence(
@@ -343,7 +345,7 @@ def test_a_wrong_question_is_refused_in_a_sentence(
 def test_a_terminal_reads_the_same(
     bench: Bench, operate: Operate, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """Without --json: one line a step, and what was done in a sentence."""
+    """Without --json: one line a step, and what was done in a sentence; who cannot be asked has to be sure."""
     [name] = _names(1)
     step_id, workflow = _given_up(bench, name)
     bench.wait_for_letters(1)
@@ -358,7 +360,11 @@ def test_a_terminal_reads_the_same(
     assert "traceback" in out
     assert "blocked behind it" in out
     bench.mend(name)
-    assert run(["dead", "replay", "--workflow", str(workflow)]) == 0
+    for command in (["dead", "replay"], ["dead", "drop"]):
+        assert run([*command, "--workflow", str(workflow)]) == 2
+        assert f"{command[1]} with --yes" in capfd.readouterr().err
+    assert run(["workflow", "resume", str(workflow)]) == 2
+    assert run(["dead", "replay", "--workflow", str(workflow), "--yes"]) == 0
     assert "1 step replayed (mend.work 1)" in capfd.readouterr().out
     bench.ended(workflow, "done")
 

@@ -29,7 +29,7 @@ SECONDS = 30
 def _killed(bench: Bench, point: str, *arguments: str) -> None:
     """Run the command until it dies at that point."""
     done = subprocess.run(
-        [sys.executable, "-m", "tests.integration.dead.killed", point, *arguments],
+        [sys.executable, "-m", "tests.integration.dead.killed", point, *arguments, "--yes"],
         env=bench.fleet.environment("operator"),
         cwd=ROOT,
         capture_output=True,
