@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 from amqp import AMQPError
 from celery.worker.consumer.consumer import Consumer
+from celery.worker.state import reserved_requests, task_ready
 from kombu.transport.native_delayed_delivery import (
     MAX_LEVEL,
     calculate_routing_key,
@@ -85,6 +86,7 @@ class StepConsumer(DrainableConsumer):
             try:
                 return receive(message)
             except _UNREADABLE as error:
+                _forget(message)
                 self.on_decode_error(message, error)
                 return None
 
@@ -175,6 +177,13 @@ class StepConsumer(DrainableConsumer):
         logger.warning(
             "the broker is away, trying again in %s seconds: %s", interval, explain(error)
         )
+
+
+def _forget(message: Any) -> None:
+    """Let Celery count a request no more that it has stumbled over: a drain would wait for it for ever."""
+    for request in list(reserved_requests):
+        if request.message is message:
+            task_ready(request)
 
 
 def _problem_of(message: Any) -> Untraceable | None:

@@ -61,6 +61,7 @@ _CHECKS: Mapping[str, Callable[[Any], bool]] = {
     "root_id": _or_none(is_name),
     "parent_id": _or_none(is_name),
     "group": _or_none(is_name),
+    "shadow": _or_none(is_name),
     "group_index": _or_none(_is_count),
     "retries": _or_none(_is_count),
     "timelimit": _or_none(_is_limits),

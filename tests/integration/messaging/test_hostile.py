@@ -9,11 +9,19 @@ from uuid import uuid4
 
 import pytest
 
+from services.cli.remote import Remote
 from tests.integration.messaging.bench import SECONDS, VHOST, Bench
 from tests.integration.messaging.conftest import POOLS, Benches
 from tests.integration.messaging.poison import EMBED
 from tests.support.fleet import wait_until
 from tests.support.raw_message import BEYOND_ALL_YEARS, RawMessage, nested, table, text
+
+CELERY_HEADERS = (
+    *("lang", "task", "id", "root_id", "parent_id", "group", "group_index", "shadow", "meth"),
+    *("argsrepr", "kwargsrepr", "origin", "ignore_result", "replaced_task_nesting"),
+    *("stamped_headers", "stamps", "headers", "timelimit", "retries", "generation", "compression"),
+)
+ODD_VALUES = ({"a": 1}, [{"a": 1}], [[1]], 1.5, True, "\x1b[2J", b"\xff")
 
 PREFETCHED = 256
 """More messages than any process of a pool takes at once."""
@@ -78,6 +86,32 @@ def test_a_step_that_is_due_in_two_seconds(bench: Bench) -> None:
     assert bench.ended([step_id], SECONDS) == ["done"]
     [(started_at,)] = bench.rows("SELECT started_at FROM step WHERE id = %s", step_id)
     assert started_at >= due - timedelta(seconds=0.1)
+
+
+@pytest.mark.parametrize("header", CELERY_HEADERS)
+def test_headers_of_the_wrong_kind(bench: Bench, header: str) -> None:
+    """Run or kept, no message is in hand afterwards: a drained process would never be empty."""
+    ids = [uuid4().hex for _ in ODD_VALUES]
+    body = json.dumps([["x"], {}, EMBED])
+    before = len(bench.letters())
+    for step_id, value in zip(ids, ODD_VALUES, strict=True):
+        right = {"id": step_id, "task": "hand.say", "root_id": step_id, "lang": "py"}
+        bench.publish(body, {**right, header: value}, step_id)
+
+    def settled() -> int:
+        done = bench.rows("SELECT 1 FROM step WHERE id = ANY(%s) AND state = 'done'", ids)
+        return len(done) + len(bench.letters()) - before
+
+    wait_until(lambda: settled() == len(ids), SECONDS, f"{len(ids)} messages")
+    remote = Remote(bench.app)
+    try:
+        wait_until(
+            lambda: [p.in_flight for p in remote.processes() if p.pool == bench.pool] == [0],
+            SECONDS,
+            "an empty process",
+        )
+    finally:
+        remote.close()
 
 
 def test_a_copy_in_another_pools_queue(benches: Benches) -> None:
