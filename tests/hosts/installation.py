@@ -110,6 +110,8 @@ class Installation:
     @contextmanager
     def under_load(self, rate: float = _RATE, may_hold_off: bool = False) -> Iterator[Run]:
         """Report logins until the block ends, then wait for all of them and have the oracle judge."""
+        # The oracle counts every dead letter; those of earlier runs are none of this one's.
+        self.fleet.run("checks1", "doorbell", "dead", "drop", "--all", "--yes")
         reports = [each for seed in range(_BLOCKS) for each in make_reports(_BLOCK_LOGINS, seed)]
         gateways = Gateways(GATEWAYS, self.controller.trusted)
         load = Load("https://gateways", KEY, reports, rate, transport=gateways)
