@@ -246,6 +246,7 @@ def _write_endpoints(cluster: Cluster) -> None:
         "alertmanager": f"http://{HOST}:{ports['alertmanager']}",
         "rabbitmq_management": f"http://{operator}@{HOST}:{ports['rabbitmq_management']}",
         "outlier_api": f"http://{HOST}:{ports['outlier_api']}",
+        "smtp_url": f"smtp://{HOST}:{ports['mail_sink']}",
         "database_url": database_url,
         "broker_url": rabbitmq.url(
             layout, rabbitmq.OPERATOR, ports["rabbitmq"], cluster.topology.vhost

@@ -248,6 +248,8 @@ def _say(scope: Scope, what: str, nodes: Sequence[str], left: Sequence[str], as_
     """Print how it went, and end with the exit code that says so."""
     if as_json:
         print_json({"scope": str(scope), "processes": list(nodes), "left": list(left)})
+    elif not nodes:
+        typer.echo(f"{scope}: nobody answers now; who comes back finds it in the ledger")
     elif not left:
         typer.echo(f"{scope}: {len(nodes)} {what}")
     for line in [] if as_json else left:

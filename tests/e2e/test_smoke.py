@@ -29,6 +29,7 @@ ENDPOINTS = {
     "alertmanager",
     "rabbitmq_management",
     "outlier_api",
+    "smtp_url",
     "database_url",
     "broker_url",
     "api_key",
