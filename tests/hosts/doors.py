@@ -23,31 +23,45 @@ from tests.support.fleet import free_port, wait_until
 KEY = "key-of-the-test-tenant"
 ADMINISTRATOR = "administrator"
 
-_CONNECT_SECONDS = 2.0
+_CONNECT_SECONDS, _ANSWER_SECONDS = 2.0, 8.0
+"""An application that waits longer for a host that is lost asks the other one as much later."""
+
 _TUNNEL_SECONDS = 20.0
 
 
 class Gateways(httpx.BaseTransport):
-    """All gateways under one URL, as a name with several addresses is: who does not answer is passed over."""
+    """All gateways under one URL, as a name with several addresses is: who does not answer is passed over.
+
+    Connections that are kept open to one that has let a request wait are not used again: those to a lost
+    host look as if they were well, and each would have to run into its own time-out.
+    """
 
     def __init__(self, names: Sequence[str], ca: Path) -> None:
-        tls = ssl.create_default_context(cafile=ca)
-        limits = httpx.Limits(max_connections=64)
-        self._ways = {name: httpx.HTTPTransport(verify=tls, limits=limits) for name in names}
+        self._tls = ssl.create_default_context(cafile=ca)
+        self._ways = {name: self._new_way() for name in names}
         self._turns = itertools.count()
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         names = list(self._ways)
         turn = next(self._turns) % len(names)
-        request.extensions["timeout"]["connect"] = _CONNECT_SECONDS
+        request.extensions["timeout"] |= {"connect": _CONNECT_SECONDS, "read": _ANSWER_SECONDS}
         for name in (*names[turn:], *names[:turn]):
             request.url = request.url.copy_with(host=name)
             request.headers["Host"] = name
+            way = self._ways[name]
             try:
-                return self._ways[name].handle_request(request)
+                return way.handle_request(request)
             except (httpx.ConnectError, httpx.ConnectTimeout) as error:
                 failure = error
+            except httpx.TimeoutException:
+                # Others may be at it with requests that are under way: it is left to them.
+                if self._ways[name] is way:
+                    self._ways[name] = self._new_way()
+                raise
         raise failure
+
+    def _new_way(self) -> httpx.HTTPTransport:
+        return httpx.HTTPTransport(verify=self._tls, limits=httpx.Limits(max_connections=64))
 
     def close(self) -> None:
         for way in self._ways.values():
