@@ -24,7 +24,8 @@ class Delivery:
     before its end is committed (the answer to which may get lost); `leased_until`
     tells our reservation of an I/O step from another process's, `lease_ends` when
     it ends by this process's own clock; `is_alone` is set when those whom its message
-    names cannot be told of its end; `on_answered` is called when the message
+    names cannot be told of its end, `is_put_off` once somebody else held rows that it,
+    or a neighbour in its list, needs; `on_answered` is called when the message
     has been acked or rejected.
     """
 
@@ -43,6 +44,7 @@ class Delivery:
     is_counted: bool = False
     is_committing: bool = False
     is_alone: bool = False
+    is_put_off: bool = False
     leased_until: datetime | None = None
     lease_ends: float = 0.0
     on_answered: Callable[[], object] | None = None

@@ -46,8 +46,12 @@ DEFAULT_LEASE_SECONDS = 60.0
 """How long a second copy of a message waits for a call without a soft limit."""
 
 LOCK_SECONDS = 1.0
-REDELIVERED_LOCK_SECONDS = 0.1
-"""How long a list, and a redelivered step, waits for rows that another process holds."""
+SHORT_LOCK_SECONDS = 0.1
+"""How long a list waits for rows that another process holds; and a step that was redelivered or has waited already.
+
+A host that is lost holds its rows until PostgreSQL notices. Who waits a second for each of them stands
+still for long after that.
+"""
 
 _LATE = (psycopg.errors.QueryCanceled, SoftTimeLimitExceeded)
 """What a step at its soft limit sees: in PostgreSQL the statement time-out, elsewhere Celery's exception."""
@@ -195,6 +199,8 @@ class Executor:
 
     def _run_free(self, deliveries: Sequence[Delivery], error: Exception) -> list[Delivery]:
         """Run those whose rows nobody holds, one by one; returns the others."""
+        for delivery in deliveries:
+            delivery.is_put_off = True
         if len(deliveries) > 1:
             return self._run_each(deliveries)
         logger.warning("step %s waits for rows held elsewhere: %s", deliveries[0].id, error)
@@ -257,11 +263,9 @@ class Executor:
 
     def _limit(self, connection: Connection[Any], deliveries: Sequence[Delivery]) -> None:
         # Whatever was redelivered may still be in the hands of a process that stands still.
-        again = all(d.is_redelivered for d in deliveries)
+        again = all(d.is_redelivered or d.is_put_off for d in deliveries)
         soft = min((d.soft_limit for d in deliveries if d.soft_limit), default=None)
-        store.limit_statements(
-            connection, soft, REDELIVERED_LOCK_SECONDS if again else LOCK_SECONDS
-        )
+        store.limit_statements(connection, soft, SHORT_LOCK_SECONDS if again else LOCK_SECONDS)
 
     def _lock(
         self, connection: Connection[Any], deliveries: Sequence[Delivery]

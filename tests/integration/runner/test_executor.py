@@ -238,3 +238,29 @@ def test_a_revoke_does_not_wait_for_a_step_that_runs(batch: Bench) -> None:
         holder.execute("SELECT FROM step WHERE id = %s FOR UPDATE", [delivery.id])
         with pytest.raises((psycopg.errors.LockNotAvailable, psycopg.errors.QueryCanceled)):
             batch.app.backend.mark_as_revoked(delivery.id, "not wanted")
+
+
+def test_who_has_waited_for_rows_waits_shortly_from_then_on(batch: Bench) -> None:
+    """A lost host holds its rows for seconds: one long wait for a list, not one for each of its steps."""
+    waits: list[str] = []
+
+    def handler(connection: psycopg.Connection[Any]) -> Outcome:
+        [row] = connection.execute("SHOW lock_timeout").fetchall()
+        waits.append(row[0])
+        return Done({})
+
+    finished: list[Finished] = []
+    executor = executor_of(batch, finished.append, threading.Event())
+    held, *free = [delivery_of(batch, step(batch, handler), False) for _ in range(3)]
+    insert = "INSERT INTO step (id, task, queue, state) VALUES (%s, %s, %s, 'ready')"
+    batch.rows(insert, held.id, held.task, batch.pool)
+    with psycopg.connect(batch.database_url) as holder:
+        holder.execute("SELECT FROM step WHERE id = %s FOR UPDATE", [held.id])
+        assert executor.run([held, *free]) == [held]
+        assert {each.delivery.id for each in finished} == {each.id for each in free}
+        assert waits == ["100ms", "100ms"]
+    assert executor.run([held]) == []
+    assert waits == ["100ms"] * 3
+    executor.run([delivery_of(batch, step(batch, handler), False)])
+    executor.close()
+    assert waits[3:] == ["1s"]
