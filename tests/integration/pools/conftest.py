@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
+from services import healthcheck
 from services.cli.main import run
-from tests.integration.runner.conftest import MODULE, Bench
-from tests.support.fleet import Fleet, doorbell_node
+from tests.integration.runner.conftest import MODULE, SECONDS, Bench
+from tests.support.fleet import Fleet, doorbell_node, wait_until
 from tests.support.postgres import PrivatePostgres
 from tests.support.rabbitmq import PrivateRabbitMQ
 
@@ -60,6 +61,14 @@ def bench(session_bench: Bench) -> Iterator[Bench]:
     session_bench.rows("UPDATE drain SET resumed_at = now() WHERE resumed_at IS NULL")
     session_bench.app.control.broadcast("read_drain")
     session_bench.wait_for_consumers(2)
+    # What a process shows a supervisor is written once a second.
+    wait_until(lambda: [_useful(session_bench, name) for name in ("1", "2")] == [0, 0], SECONDS)
+
+
+def _useful(bench: Bench, name: str) -> int:
+    return healthcheck.main(
+        ["worker", "--useful", "--file", str(bench.directory / f"heartbeat.{name}")]
+    )
 
 
 @pytest.fixture
