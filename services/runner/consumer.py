@@ -6,6 +6,7 @@ import contextlib
 import logging
 import math
 from collections.abc import Callable, Collection
+from time import sleep
 from typing import Any, ClassVar
 
 from amqp import AMQPError
@@ -63,6 +64,24 @@ class StepConsumer(DrainableConsumer):
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self.pool.keep_alive = self._keep_alive
+        self._has_begun = False
+
+    def register_with_event_loop(self, hub: Any) -> None:
+        """See DrainableConsumer; from here on the broker has let this process do what it has to."""
+        super().register_with_event_loop(hub)
+        self._has_begun = True
+
+    def on_connection_error_after_connected(self, exc: Exception) -> None:
+        """Celery's; then a pause, if the broker has let this process in and refused it then.
+
+        While a broker's node is lost and the others have not noticed, each worker's
+        control queue is locked: hundreds of tries a second would keep them from noticing.
+        """
+        super().on_connection_error_after_connected(exc)
+        if not self._has_begun:
+            self.while_away()
+            sleep(RECONNECT_STEP_SECONDS)
+        self._has_begun = False
 
     def _keep_alive(self) -> None:
         # The connection may be gone already; then its messages are redelivered anyway.

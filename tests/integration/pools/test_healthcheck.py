@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from kombu import Connection
 
 from services import healthcheck
 from tests.integration.pools.conftest import POOL, Operate, process_ids
-from tests.integration.runner.conftest import SECONDS, Bench
+from tests.integration.runner.conftest import MODULE, SECONDS, VHOST, Bench
 from tests.support.fleet import ROOT, free_port, wait_until
+from tests.support.rabbitmq import ADMINISTRATOR
 
 Check = Callable[..., tuple[int, str]]
 
@@ -149,3 +154,27 @@ def test_it_starts_with_the_standard_library_alone(bench: Bench) -> None:
         check=True,
     )
     assert done.stdout.splitlines()[-1] == "['__main__', 'services']"
+
+
+def test_a_worker_whose_control_queue_is_locked(bench: Bench, check: Check) -> None:
+    """As behind a lost node of the broker, until the others notice: it tries about once a second, and is alive."""
+    file = _file(bench, "locked")
+    queue = f"{POOL}.3@{socket.gethostname()}.celery.pidbox"
+    with Connection(
+        bench.node.broker_url(ADMINISTRATOR, bench.node.password, VHOST)
+    ) as administrator:
+        channel: Any = administrator.default_channel
+        channel.queue_declare(queue, exclusive=True)
+        heartbeat = {"DOORBELL_HEARTBEAT_FILE": str(file)}
+        bench.fleet.start("locked", MODULE, (POOL, "3"), user=POOL, **heartbeat)
+        began = _wait_for_refusals(bench, 1)
+        assert _wait_for_refusals(bench, 4) - began > 2.5
+        assert check("worker", "--file", file)[0] == 0
+    wait_until(lambda: check("worker", "--file", file, "--useful")[0] == 0, SECONDS)
+    assert bench.fleet.stop("locked") == 0
+
+
+def _wait_for_refusals(bench: Bench, count: int) -> float:
+    """The time at which a worker has been refused so often."""
+    wait_until(lambda: bench.fleet.log("locked").count("RESOURCE_LOCKED") >= count, SECONDS)
+    return time.monotonic()
