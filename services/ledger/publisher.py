@@ -24,6 +24,9 @@ _REFUSED = (amqp.IrrecoverableChannelError, struct.error, amqp.FrameSyntaxError)
 _WINDOW = 500
 """Messages in flight without a confirm; bounds what the socket's buffers must hold."""
 
+_AFTER_REFUSAL_SECONDS = 1.0
+"""So long the other confirms may take once the broker has refused one message."""
+
 
 class Publisher:
     """Sends messages and knows which of them the broker has taken.
@@ -40,6 +43,8 @@ class Publisher:
         self._tags: dict[int, str] = {}
         self._confirmed: list[str] = []
         self._refused: set[str] = set()
+        self._nacked: set[str] = set()
+        self._deadline = 0.0
         self._next_tag = 1
 
     def publish(
@@ -49,7 +54,9 @@ class Publisher:
 
         A message that the broker refuses (full queue, no route, no such
         exchange, no permission) is missing in the answer and logged: the relay
-        tries it again from the ledger.
+        tries it again from the ledger. What it rejects is first sent once more, on
+        another connection: a channel of RabbitMQ that was opened while a queue had
+        lost its leader asks that one for ever, and rejects whatever is for it.
         on_sent: called with the index of each message after it was written.
 
         Raises:
@@ -60,15 +67,20 @@ class Publisher:
         if not messages:
             return []
         try:
-            return self._publish(messages, on_sent)
+            taken = self._publish(messages, on_sent)
+            if not self._nacked:
+                return taken
         except _REFUSED:
             return self._publish_apart(messages)
         except _broken():
-            self.close()
+            taken = self._taken()
+        self.close()
+        known = set(taken)
+        left = [message for message in messages if message.step_id not in known]
         try:
-            return self._publish(messages, on_sent)
+            return taken + self._publish(left, on_sent)
         except _REFUSED:
-            return self._publish_apart(messages)
+            return taken + self._publish_apart(left)
         except _broken() as error:
             self.close()
             raise Unavailable(f"the broker does not answer: {explain(error)}") from error
@@ -82,12 +94,12 @@ class Publisher:
     def _publish(
         self, messages: Sequence[Message], on_sent: Callable[[int], None] | None
     ) -> list[str]:
+        self._confirmed, self._refused, self._nacked = [], set(), set()
         channel = self._open()
-        self._confirmed, self._refused = [], set()
-        deadline = monotonic() + self._timeout
+        self._deadline = monotonic() + self._timeout
         for index, message in enumerate(messages):
             if len(self._tags) >= _WINDOW:
-                self._await_confirms(deadline, _WINDOW // 2)
+                self._await_confirms(_WINDOW // 2)
             channel.basic_publish(
                 self._prepared(channel, message),
                 exchange=message.exchange,
@@ -99,7 +111,10 @@ class Publisher:
             self._next_tag += 1
             if on_sent is not None:
                 on_sent(index)
-        self._await_confirms(deadline, 0)
+        self._await_confirms(0)
+        return self._taken()
+
+    def _taken(self) -> list[str]:
         return [step_id for step_id in self._confirmed if step_id not in self._refused]
 
     def _publish_apart(self, messages: Sequence[Message]) -> list[str]:
@@ -120,9 +135,9 @@ class Publisher:
                 raise Unavailable(f"the broker does not answer: {explain(error)}") from error
         return confirmed
 
-    def _await_confirms(self, deadline: float, remaining: int) -> None:
+    def _await_confirms(self, remaining: int) -> None:
         while len(self._tags) > remaining:
-            left = deadline - monotonic()
+            left = self._deadline - monotonic()
             if left <= 0:
                 raise TimeoutError(f"{len(self._tags)} confirms did not come")
             self._connection.drain_events(timeout=left)
@@ -162,7 +177,9 @@ class Publisher:
         self._confirmed += self._settle(delivery_tag, multiple)
 
     def _on_nack(self, delivery_tag: int, multiple: bool) -> None:
+        self._deadline = min(self._deadline, monotonic() + _AFTER_REFUSAL_SECONDS)
         for step_id in self._settle(delivery_tag, multiple):
+            self._nacked.add(step_id)
             logger.warning("the broker refused the message of step %s", step_id)
 
     def _on_return(self, error: Exception, exchange: str, key: str, message: Any) -> None:

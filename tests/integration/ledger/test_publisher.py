@@ -106,6 +106,29 @@ def test_a_full_queue_does_not_confirm(publisher: Publisher, full_queue: str, qu
     assert publisher.publish([refused, taken]) == [taken.step_id]
 
 
+def test_what_is_rejected_is_sent_once_more_on_another_connection(
+    app: DoorbellApp, publisher: Publisher, node: PrivateRabbitMQ, full_queue: str, queue: str
+) -> None:
+    """It is refused for good only when that is rejected too; what was taken is not sent again."""
+
+    class Relieved(Publisher):
+        """The queue has room again when the first connection is closed."""
+
+        def close(self) -> None:
+            if self._connection is not None:
+                node.manage("DELETE", f"queues/{VHOST}/{full_queue}/contents")
+            super().close()
+
+    filling = [message(queue=full_queue) for _ in range(3)]
+    wait_until(lambda: len(publisher.publish(filling)) < 3, 20, "the queue never fills")
+
+    relieved = Relieved(app)
+    rejected, taken = message(queue=full_queue), message(queue=queue)
+    assert set(relieved.publish([rejected, taken])) == {rejected.step_id, taken.step_id}
+    assert node.peek(full_queue, VHOST)[0] == node.peek(queue, VHOST)[0] == 1
+    relieved.close()
+
+
 def test_a_message_that_the_broker_forbids_stops_no_other(publisher: Publisher, queue: str) -> None:
     """The broker closes the channel at an unknown exchange; the rest of the list still goes out."""
     good = [message() for _ in range(4)]
