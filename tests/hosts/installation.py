@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from tests.hosts.world import WEBHOOK_URL, World
 GATEWAYS = ("gateway1", "gateway2")
 
 _SQL = load_queries("tests.chaos", "rig.sql")
+_OPEN = "SELECT count(*) FROM workflow WHERE state = 'accepted'"
 _RATE = 6.0
 _BLOCKS = 400
 _BLOCK_LOGINS = 60
@@ -111,7 +113,8 @@ class Installation:
     def under_load(self, rate: float = _RATE, may_hold_off: bool = False) -> Iterator[Run]:
         """Report logins until the block ends, then wait for all of them and have the oracle judge."""
         # The oracle counts every dead letter; those of earlier runs are none of this one's.
-        self.fleet.run("checks1", "doorbell", "dead", "drop", "--all", "--yes")
+        wait_until(self._has_ended, _END_SECONDS, "the logins of an earlier run to end")
+        wait_until(self._has_no_dead_letters, _READY_SECONDS, "the dead letters to be gone")
         reports = [each for seed in range(_BLOCKS) for each in make_reports(_BLOCK_LOGINS, seed)]
         gateways = Gateways(GATEWAYS, self.controller.trusted)
         load = Load("https://gateways", KEY, reports, rate, transport=gateways)
@@ -126,6 +129,16 @@ class Installation:
         load.wait()
         run.reports = reports[: load.sent]
         self.judge(run)
+
+    def _has_ended(self) -> bool:
+        with self.places() as found, psycopg.connect(found.database_url) as connection:
+            return connection.execute(_OPEN).fetchone() == (0,)
+
+    def _has_no_dead_letters(self) -> bool:
+        """Drop what there is; a letter whose drop a broker's change of leaders has lost goes at the next try."""
+        self.fleet.run("checks1", "doorbell", "dead", "drop", "--all", "--yes")
+        listed = json.loads(self.fleet.run("checks1", "doorbell", "dead", "list", "--json"))
+        return listed["total"] == listed["stale"] == 0
 
     def judge(self, run: Run) -> None:
         """Have the oracle judge a run by what is left of it at this moment."""
