@@ -47,7 +47,7 @@ def judge(evidence: Evidence, seconds: float) -> Findings:
         found.object(f"queue {name} still holds {count} messages")
     _check_dead_letters(evidence, ledger, found)
     measure(evidence, ledger, found)
-    found.dump = "\n".join(_dump(ledger, list(found.suspects)[:_DUMPED]))
+    found.dump = "\n".join(tell_steps(ledger, list(found.suspects)[:_DUMPED]))
     return found
 
 
@@ -113,7 +113,7 @@ def _judge_copies(evidence: Evidence, step: Row, extra: int, found: Findings) ->
         found.double(f"{step['id']} has {extra + 1} dead letters", step["workflow_id"])
 
 
-def _dump(ledger: Ledger, workflows: Iterable[str]) -> list[str]:
+def tell_steps(ledger: Ledger, workflows: Iterable[str]) -> list[str]:
     lines = []
     for workflow in workflows:
         steps = ledger.steps[workflow]
