@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import argparse
 import sys
-import warnings
 from collections.abc import Sequence
 
-from celery.exceptions import CPendingDeprecationWarning
 from prometheus_client import start_http_server
 
 from routing.commands import celery_arguments
@@ -40,8 +38,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return 2
     logs.configure(settings.log_level)
-    # What Celery 6 will do by default is said at each lost connection, in eight lines; it is set here already.
-    warnings.simplefilter("ignore", CPendingDeprecationWarning)
     # The parser of user agents loads its rules on first use; no login should wait for that.
     describe("")
     if settings.metrics_port:

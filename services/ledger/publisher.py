@@ -83,6 +83,9 @@ class Publisher:
             return taken + self._publish_apart(left)
         except _broken() as error:
             self.close()
+            if self._nacked:
+                # It does answer; what it has not confirmed by now is the relay's.
+                return taken + self._taken()
             raise Unavailable(f"the broker does not answer: {explain(error)}") from error
 
     def close(self) -> None:

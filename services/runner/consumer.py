@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import logging
 import math
+import warnings
 from collections.abc import Callable, Collection
 from time import sleep
 from typing import Any, ClassVar
 
 from amqp import AMQPError
+from celery.exceptions import CPendingDeprecationWarning
 from celery.worker.consumer.consumer import Consumer
 from celery.worker.state import reserved_requests, task_ready
 from kombu.transport.native_delayed_delivery import (
@@ -77,7 +79,10 @@ class StepConsumer(DrainableConsumer):
         While a broker's node is lost and the others have not noticed, each worker's
         control queue is locked: hundreds of tries a second would keep them from noticing.
         """
-        super().on_connection_error_after_connected(exc)
+        with warnings.catch_warnings():
+            # What Celery 6 will do by default is said each time, in eight lines; it is set here already.
+            warnings.simplefilter("ignore", CPendingDeprecationWarning)
+            super().on_connection_error_after_connected(exc)
         if not self._has_begun:
             self.while_away()
             sleep(RECONNECT_STEP_SECONDS)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ctypes
+import faulthandler
 import logging
 import os
+import sys
 import threading
 from collections.abc import Callable
 from time import monotonic
@@ -113,8 +115,11 @@ class Watchdog:
         note.join(_NOTE_SECONDS)
 
     def _exit(self, reason: str) -> None:
-        logger.critical("ending this process: %s", reason)
-        os._exit(EXIT_STATUS)
+        logger.critical("ending this process: %s; its threads stand at:", reason)
+        try:
+            faulthandler.dump_traceback(sys.stderr.fileno())
+        finally:
+            os._exit(EXIT_STATUS)
 
 
 def _interrupt(thread_id: int | None) -> None:

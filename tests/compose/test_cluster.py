@@ -52,7 +52,7 @@ def fleet(
         with surroundings(stack, key, broker="rabbitmq-2") as fleet:
             yield fleet
     finally:
-        print(stack.compose("logs", "--no-color", "--tail", "100"))
+        print(stack.compose("logs", "--no-color", "--tail", "400"))
         stack.remove()
 
 
