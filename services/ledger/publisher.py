@@ -55,8 +55,8 @@ class Publisher:
         A message that the broker refuses (full queue, no route, no such
         exchange, no permission) is missing in the answer and logged: the relay
         tries it again from the ledger. What it rejects is first sent once more, on
-        another connection: a channel of RabbitMQ that was opened while a queue had
-        lost its leader asks that one for ever, and rejects whatever is for it.
+        another connection: a channel of RabbitMQ 3.10 that was opened while a queue
+        had lost its leader was seen to reject one message for it after the other.
         on_sent: called with the index of each message after it was written.
 
         Raises:

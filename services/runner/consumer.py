@@ -77,7 +77,7 @@ class StepConsumer(DrainableConsumer):
         """Celery's; then a pause, if the broker has let this process in and refused it then.
 
         While a broker's node is lost and the others have not noticed, each worker's
-        control queue is locked: hundreds of tries a second would keep them from noticing.
+        control queue is locked; without a pause it would try thirty times a second.
         """
         with warnings.catch_warnings():
             # What Celery 6 will do by default is said each time, in eight lines; it is set here already.

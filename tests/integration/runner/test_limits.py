@@ -73,6 +73,11 @@ def test_the_hard_limit_ends_the_process_and_dead_letters_the_step(
     assert len(bench.lines("start")) == starts + 1
     assert bench.lines("end")[-1] == "end 70"
     assert bench.ran(item) == 1
+    # Where it was stuck is in its log, by the handler's own lines.
+    _, stands, threads = bench.fleet.log(bench.pool).rpartition("its threads stand at:")
+    assert stands
+    assert "(most recent call first):" in threads
+    assert "worker_of_tests.py" in threads
     assert bench.rows("SELECT reason FROM step WHERE id = %s", ids[0]) == [("timeout",)]
     bench.dead_letter(ids[0])
 
