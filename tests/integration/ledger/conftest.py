@@ -29,11 +29,14 @@ class Database:
 
     @contextmanager
     def connect(self) -> Iterator[Connection[Any]]:
-        """A connection whose transaction the test ends."""
+        """A connection whose transaction the test ends, or it is rolled back."""
         connection = psycopg.connect(self.url)
         try:
             yield connection
         finally:
+            # The server frees a closed connection's locks when it gets to it: a rollback waits for that.
+            if not connection.closed:
+                connection.rollback()
             connection.close()
 
     def rows(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
