@@ -44,14 +44,14 @@ def layout(request: pytest.FixtureRequest) -> Iterator[Layout]:
         local_cluster.down(layout)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def endpoints(layout: Layout) -> dict[str, str]:
     """What endpoints.json tells whoever uses the cluster."""
     content: dict[str, str] = json.loads(layout.endpoints.read_text())
     return content
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def application(endpoints: dict[str, str]) -> Iterator[Application]:
     """An application that reports its users' logins."""
     with Application(endpoints["gateway"], endpoints["api_key"]) as application:
