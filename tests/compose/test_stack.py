@@ -127,6 +127,13 @@ def test_nothing_runs_as_root(stack: Stack) -> None:
     assert {name for name, uids in users.items() if not uids or "0" in uids} == set()
 
 
+def test_no_process_is_the_databases_superuser(stack: Stack) -> None:
+    """The role of Doorbell's processes owns its database, and can neither run programs nor make roles."""
+    ask = "SELECT rolsuper OR rolcreaterole OR rolcreatedb FROM pg_roles WHERE rolname = 'doorbell'"
+    told = stack.compose("exec", "-T", "postgres", "psql", "-U", "doorbell", "-tAc", ask)
+    assert told.strip() == "f"
+
+
 def test_only_the_doors_are_on_the_host(stack: Stack) -> None:
     """Nothing is reachable from the host but what is published, on loopback."""
     bindings = [
