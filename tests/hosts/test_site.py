@@ -98,6 +98,22 @@ def test_check_mode_works(installation: Installation) -> None:
     assert recap.changes == []
 
 
+def test_what_a_broken_off_run_has_left_is_made_up_for(installation: Installation) -> None:
+    """Secrets, certificates and rules that are newer than what runs with them come into force at the next run, once."""
+    fleet, unit = installation.fleet, "doorbell-worker@device_checks"
+    before = main_process(fleet, "checks1", unit)
+    # As files look that were written by a run which never came to what follows.
+    fleet.run(
+        "checks1", "touch", "/etc/doorbell/secrets/database_url", "/etc/doorbell/tls/host.crt"
+    )
+    fleet.run("checks1", "sh", "-c", "echo >>/etc/doorbell/firewall.nft.in-force")
+
+    assert installation.controller.play("site", "--limit=checks1").changes != []
+
+    assert main_process(fleet, "checks1", unit) != before
+    assert installation.controller.play("site", "--limit=checks1").changes == []
+
+
 def test_no_secret_is_printed_or_readable(installation: Installation) -> None:
     """Neither a playbook's output nor a process list nor a file for everybody holds a password."""
     content = installation.controller.secrets()
@@ -153,6 +169,30 @@ def test_every_unit_is_confined(fleet: Fleet) -> None:
     assert {name: value for name, value in exposures.items() if value >= EXPOSURE} == {}
 
 
+def test_no_process_can_read_anothers_secrets(fleet: Fleet) -> None:
+    """Each has a user of its own, for whom the others' file systems and credentials are closed."""
+    for host in PERMANENT:
+        processes = {unit: main_process(fleet, host, unit) for unit in doorbell_units(fleet, host)}
+        users = {
+            unit: fleet.run(host, "stat", "-c", "%u", f"/proc/{pid}").strip()
+            for unit, pid in processes.items()
+        }
+        assert len({"0", *users.values()}) == 1 + len(users), (host, users)
+        for other, pid in processes.items():
+            secrets = f"/proc/{pid}/root/run/credentials/{other}"
+            readers = {
+                unit
+                for unit, user in users.items()
+                if fleet.ask(
+                    host, "setpriv", f"--reuid={user}", "--clear-groups", "ls", secrets
+                ).status
+                == 0
+            }
+            # That its own user can shows that the others were asked for something that is there.
+            has_secrets = fleet.ask(host, "test", "-d", f"/run/credentials/{other}").status == 0
+            assert readers == ({other} if has_secrets else set()), (host, other)
+
+
 def test_each_host_reaches_what_its_role_needs_and_no_more(fleet: Fleet) -> None:
     """Every host tries every port of every other: what answers is what the table of ports says."""
     for host in PERMANENT:
@@ -195,6 +235,11 @@ def test_the_gateways_metrics_are_not_for_the_world(installation: Installation) 
 def test_no_unit_has_failed(fleet: Fleet) -> None:
     """After all of this every host still runs whole."""
     assert {host: fleet.failed_units(host) for host in PERMANENT} == {h: [] for h in PERMANENT}
+
+
+def main_process(fleet: Fleet, host: str, unit: str) -> str:
+    """The id of a unit's main process."""
+    return fleet.run(host, "systemctl", "show", "--property=MainPID", "--value", unit).strip()
 
 
 def _words(value: object) -> list[str]:
