@@ -14,6 +14,7 @@ from routing.alerts import alert_rules
 from routing.definitions import complete_definitions, definitions
 from routing.diagram import diagram
 from routing.permissions import permissions
+from routing.scraping import container_scraping
 from routing.topology import Topology
 from services.domain.errors import ConfigurationError
 
@@ -33,6 +34,10 @@ def generated_files(topology: Topology, root: Path) -> dict[Path, str]:
         root / "deploy/prometheus/tests/queues.yml": alert_cases(topology),
         root / "routing/diagram.mmd": diagram(topology),
     }
+    scraping = root / "deploy/prometheus/prometheus.yml"
+    if scraping.is_file():
+        common = scraping.read_text(encoding="utf-8")
+        files[root / "deploy/docker/prometheus.yml"] = container_scraping(common, topology)
     readme = root / "README.md"
     if readme.is_file():
         text = readme.read_text(encoding="utf-8")

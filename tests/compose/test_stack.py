@@ -103,6 +103,7 @@ def test_a_pool_is_scaled(application: Application, stack: Stack) -> None:
     workflow_id = application.report(user_id=new_user(), user_agent=FIREFOX)
 
     assert application.wait_for_end(workflow_id)["state"] == "done"
+    wait_until(lambda: scraped(stack).count("device_checks") == 2, 60, "Prometheus to find both")
     stack.up("--no-recreate", "--scale", f"{service}=1")
     assert len(stack.containers(service)) == 1
 
@@ -174,6 +175,13 @@ def test_prometheus_reaches_everything(stack: Stack) -> None:
 
     wait_until(lambda: not unreached(), 60, "all targets to be up")
     assert {target["labels"].get("pool") for target in targets()} >= set(load().pools)
+
+
+def scraped(stack: Stack) -> list[str]:
+    """The pool of each worker that Prometheus reaches."""
+    answer = requests.get(f"{stack.url('PROMETHEUS_PORT')}/api/v1/targets", timeout=10).json()
+    active = [each for each in answer["data"]["activeTargets"] if each["health"] == "up"]
+    return [each["labels"]["pool"] for each in active if each["labels"]["job"] == "workers"]
 
 
 def test_flower_wants_its_password(stack: Stack, flower_auth: tuple[str, str]) -> None:

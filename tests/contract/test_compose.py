@@ -256,11 +256,11 @@ def test_the_environment_is_known_to_the_settings() -> None:
 
 def test_prometheus_scrapes_what_there_is() -> None:
     """Every job finds its file of targets, every file belongs to a job, and every host is a service."""
-    configuration = yaml.safe_load((ROOT / "deploy/prometheus/prometheus.yml").read_text())
+    configuration = yaml.safe_load((DOCKER / "prometheus.yml").read_text())
     wanted = {
         name
         for job in configuration["scrape_configs"]
-        for discovery in job["file_sd_configs"]
+        for discovery in job.get("file_sd_configs", [])
         for name in discovery["files"]
     }
     files = list((DOCKER / "targets").glob("*.json"))
@@ -276,12 +276,14 @@ def test_prometheus_scrapes_what_there_is() -> None:
 
 
 def test_every_pool_is_scraped() -> None:
-    """Each worker service is a target, labelled with its pool."""
-    groups = json.loads((DOCKER / "targets" / "workers.json").read_text())
+    """Each worker service is asked for its containers, and the pool is what stands behind `worker-`."""
+    configuration = yaml.safe_load((DOCKER / "prometheus.yml").read_text())
+    [job] = [job for job in configuration["scrape_configs"] if job["job_name"] == "workers"]
+    [discovery], [relabel] = job["dns_sd_configs"], job["relabel_configs"]
 
-    assert {group["labels"]["pool"]: group["targets"] for group in groups} == {
-        pool: [f"worker-{pool}:9100"] for pool in TOPOLOGY.pools
-    }
+    assert set(discovery["names"]) == {name for name in SERVICES if name.startswith("worker-")}
+    found = {re.sub(f"^{relabel['regex']}$", r"\1", name) for name in discovery["names"]}
+    assert found == set(TOPOLOGY.pools)
 
 
 def test_every_mounted_file_is_there() -> None:

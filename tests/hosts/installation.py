@@ -138,7 +138,7 @@ class Installation:
         """Drop what there is; a letter whose drop a broker's change of leaders has lost goes at the next try."""
         self.fleet.run("checks1", "doorbell", "dead", "drop", "--all", "--yes")
         listed = json.loads(self.fleet.run("checks1", "doorbell", "dead", "list", "--json"))
-        return listed["total"] == listed["stale"] == 0
+        return bool(listed["total"] == listed["stale"] == 0)
 
     def judge(self, run: Run) -> None:
         """Have the oracle judge a run by what is left of it at this moment."""
