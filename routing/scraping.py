@@ -1,4 +1,4 @@
-"""Prometheus' configuration for containers: the common one, but a pool's processes are found by their service's name."""
+"""Prometheus' configuration for containers: the common one, but workers are found by their services' names."""
 
 from __future__ import annotations
 
