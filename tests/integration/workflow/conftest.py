@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.support.cluster import Cluster, running_cluster
-from tests.support.fleet import doorbell_node
+from tests.support.fleet import doorbell_node, wait_until
 from tests.support.outlier_api import AdjustableOutlierApi
 from tests.support.postgres import PrivatePostgres
 from tests.support.rabbitmq import PrivateRabbitMQ
@@ -54,14 +54,28 @@ def api(adjustable: AdjustableOutlierApi) -> AdjustableOutlierApi:
 
 @pytest.fixture
 def cluster(session_cluster: Cluster, api: AdjustableOutlierApi) -> Cluster:
-    """The cluster with a closed breaker, an API that answers well, and a beat.
-
-    A beat ends when PostgreSQL goes, as an outage test makes it; here the test
-    starts it again in its supervisor's place.
-    """
-    fleet = session_cluster.fleet
-    beats = [fleet.processes.get(name) for name in ("beat", "second beat")]
-    if not any(beat is not None and beat.poll() is None for beat in beats):
-        fleet.start("beat", "services.schedule")
+    """The cluster with a closed breaker, an API that answers well, and a beat that leads."""
+    _make_a_beat_lead(session_cluster)
     session_cluster.rows("DELETE FROM breaker")
     return session_cluster
+
+
+def _make_a_beat_lead(cluster: Cluster) -> None:
+    """Start the beat again in its supervisor's place when it has ended.
+
+    One whose database went, as an outage test makes it, ends only when it next
+    looks: that it runs does not say that it leads. Its lock does.
+    """
+    leading = (
+        "SELECT count(*) FROM pg_locks l JOIN pg_database d ON d.oid = l.database"
+        " WHERE l.locktype = 'advisory' AND l.granted AND d.datname = current_database()"
+    )
+
+    def leads() -> bool:
+        if cluster.rows(leading)[0][0]:
+            return True
+        if cluster.fleet.processes["beat"].poll() is not None:
+            cluster.fleet.start("beat", "services.schedule")
+        return False
+
+    wait_until(leads, 30, "a beat leads")

@@ -63,24 +63,8 @@ def test_the_database_is_away_while_calls_are_under_way(
     assert levels == [("low",)] * 5
 
 
-def _lead(cluster: Cluster) -> None:
-    """A beat that leads: one that lost its database has ended, for its supervisor to start it again."""
-    leading = (
-        "SELECT count(*) FROM pg_locks l JOIN pg_database d ON d.oid = l.database"
-        " WHERE l.locktype = 'advisory' AND l.granted AND d.datname = current_database()"
-    )
-
-    def leads() -> bool:
-        if cluster.fleet.processes["beat"].poll() is not None:
-            cluster.fleet.start("beat", "services.schedule")
-        return bool(cluster.rows(leading)[0][0])
-
-    wait_until(leads, 30, "a beat leads")
-
-
 def test_a_second_beat_takes_over(cluster: Cluster) -> None:
     """Of two, one works: the second waits for the first one's session to end, then ticks."""
-    _lead(cluster)
     cluster.fleet.start("second beat", "services.schedule", user="beat")
     waiting = (
         "SELECT count(*) FROM pg_locks l JOIN pg_database d ON d.oid = l.database"
