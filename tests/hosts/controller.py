@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 import time
 from collections.abc import Mapping
@@ -13,6 +14,7 @@ from typing import Any
 
 import yaml
 
+from tests.e2e.waiting import wait_until
 from tests.hosts import inventory
 from tests.hosts.network import HOSTS
 
@@ -160,12 +162,11 @@ class Controller:
 
     def try_to_play(self, playbook: str, *options: str, **variables: object) -> Recap:
         """As `play`, for playbooks whose failure is an answer."""
-        given = [f"--extra-vars={yaml.safe_dump(variables, default_flow_style=True, width=10**6)}"]
         log = self._new_log(playbook)
         began = time.monotonic()
         with log.open("w") as output:
             ended = subprocess.run(
-                [*self.command(playbook, *options), *(given if variables else [])],
+                self.command(playbook, *options, *_extra(variables)),
                 check=False,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -184,6 +185,30 @@ class Controller:
             {host: int(away) + int(failed) for host, _, away, failed in counts},
             said,
         )
+
+    def break_off(self, playbook: str, when: str, **variables: object) -> None:
+        """Kill a playbook, and everything it started here, as soon as its output has `when`."""
+        log = self._new_log(playbook)
+        with log.open("w") as output:
+            running = subprocess.Popen(
+                self.command(playbook, *_extra(variables)),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                cwd=ROOT,
+                env=self.environment,
+                start_new_session=True,
+            )
+        try:
+            wait_until(
+                lambda: when in log.read_text() or running.poll() is not None,
+                _PLAYBOOK_SECONDS,
+                f"{playbook} says {when!r}",
+            )
+            assert running.poll() is None, log.read_text()[-_END:]
+        finally:
+            os.killpg(running.pid, signal.SIGKILL)
+            running.wait()
 
     def ssh_command(self, host: str, *options: str) -> list[str | Path]:
         """The command line that logs in at a host as the controller does."""
@@ -205,3 +230,9 @@ class Controller:
     def _new_log(self, playbook: str) -> Path:
         self.logs.mkdir(exist_ok=True)
         return self.logs / f"{len(list(self.logs.iterdir())):03}-{playbook}.log"
+
+
+def _extra(variables: Mapping[str, object]) -> list[str]:
+    if not variables:
+        return []
+    return [f"--extra-vars={yaml.safe_dump(dict(variables), default_flow_style=True, width=10**6)}"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -85,6 +86,47 @@ def test_a_broken_release_takes_itself_back(whole: Installation, releases: dict[
         pytest.raises(PlaybookError, match="was not deployed, and every host"),
     ):
         whole.controller.play("deploy", doorbell_release=releases["broken"])
+    expect_unnoticed(run)
+    assert versions(whole) == {version(releases["first"])}
+
+
+def half_a_deploy(installation: Installation, release: str, first: str) -> None:
+    """The controller is lost between the last worker and beat."""
+    installation.controller.break_off("deploy", "PLAY [Beat]", doorbell_release=release)
+    assert versions(installation) == {version(first), version(release)}
+
+
+def unlock(installation: Installation, playbook: str, **variables: object) -> None:
+    """Do what the playbook says when the lock of a lost controller is still there."""
+    refused = installation.controller.try_to_play(playbook, **variables)
+    told = re.search(r"remove (\S+) on (\S+) and run it again", refused.output)
+    assert refused.status
+    assert told, refused.output[-3000:]
+    installation.fleet.run(told[2], "rm", told[1])
+
+
+def test_a_deploy_that_was_broken_off_is_taken_back(
+    whole: Installation, releases: dict[str, str]
+) -> None:
+    """Hosts that were not reached yet keep what they run, and the others go back to it."""
+    with whole.under_load() as run:
+        half_a_deploy(whole, releases["next"], releases["first"])
+        unlock(whole, "rollback")
+        whole.controller.play("rollback")
+    expect_unnoticed(run)
+    assert versions(whole) == {version(releases["first"])}
+
+
+def test_a_deploy_that_was_broken_off_goes_on(
+    whole: Installation, releases: dict[str, str]
+) -> None:
+    """Run again it ends; the way back leads to what ran before it began, not to half of it."""
+    with whole.under_load() as run:
+        half_a_deploy(whole, releases["next"], releases["first"])
+        unlock(whole, "deploy", doorbell_release=releases["next"])
+        whole.controller.play("deploy", doorbell_release=releases["next"])
+        assert versions(whole) == {version(releases["next"])}
+        whole.controller.play("rollback")
     expect_unnoticed(run)
     assert versions(whole) == {version(releases["first"])}
 
