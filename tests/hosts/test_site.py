@@ -174,19 +174,17 @@ def test_no_process_can_read_anothers_secrets(fleet: Fleet) -> None:
     for host in PERMANENT:
         processes = {unit: main_process(fleet, host, unit) for unit in doorbell_units(fleet, host)}
         users = {
-            unit: fleet.run(host, "stat", "-c", "%u", f"/proc/{pid}").strip()
+            unit: fleet.run(host, "stat", "-c", "--reuid=%u --regid=%g", f"/proc/{pid}").split()
             for unit, pid in processes.items()
         }
-        assert len({"0", *users.values()}) == 1 + len(users), (host, users)
+        distinct = {"--reuid=0", *(user for user, _ in users.values())}
+        assert len(distinct) == 1 + len(users), (host, users)
         for other, pid in processes.items():
             secrets = f"/proc/{pid}/root/run/credentials/{other}"
             readers = {
                 unit
                 for unit, user in users.items()
-                if fleet.ask(
-                    host, "setpriv", f"--reuid={user}", "--clear-groups", "ls", secrets
-                ).status
-                == 0
+                if fleet.ask(host, "setpriv", *user, "--clear-groups", "ls", secrets).status == 0
             }
             # That its own user can shows that the others were asked for something that is there.
             has_secrets = fleet.ask(host, "test", "-d", f"/run/credentials/{other}").status == 0
