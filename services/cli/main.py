@@ -23,6 +23,7 @@ from services.cli import (
     ledger,
     migrations,
     pools,
+    tasks,
     tenants,
     topology,
     trace,
@@ -68,6 +69,7 @@ app.add_typer(dead.app, name="dead")
 app.add_typer(workflows.app, name="workflow")
 app.add_typer(ledger.app, name="ledger")
 app.add_typer(pools.app, name="pool")
+app.add_typer(tasks.app, name="task")
 
 
 @app.command("trace")

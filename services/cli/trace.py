@@ -21,6 +21,7 @@ _COLOURS = {
     "dead": "red",
     "blocked": "yellow",
     "retrying": "yellow",
+    "parked": "yellow",
     "ready": "cyan",
     "accepted": "cyan",
 }
@@ -127,6 +128,8 @@ def _times(step: Row, begun_at: datetime) -> Iterator[str]:
         yield f"took {_span(started_at, finished_at)}"
     if step["state"] in {"ready", "retrying"}:
         yield "published" if step["published_at"] else "not published yet"
+    if step["state"] == "parked":
+        yield f"its task is paused: doorbell task resume {step['task']}"
     if step["state"] == "retrying" and step["due_at"]:
         yield f"due {step['due_at']:%H:%M:%S}"
 

@@ -93,7 +93,7 @@ class Step(BaseModel):
     id: str = Field(description="Also its Celery task id.")
     task: str | None
     queue: str | None
-    state: Literal["planned", "ready", "retrying", "done", "failed", "dead", "blocked"]
+    state: Literal["planned", "ready", "retrying", "parked", "done", "failed", "dead", "blocked"]
     attempts: int = Field(description="How often a worker has begun it.")
     retries: int
     started_at: datetime | None

@@ -41,6 +41,8 @@ class GivenUpReason(StrEnum):
     unreadable = auto()
     too_large = auto()
     revoked = auto()
+    dropped = auto()
+    unparkable = auto()
     expired = auto()
     ignored = auto()
     lost = auto()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from time import monotonic
 
-from services.ledger import store
+from services.ledger import pauses, store
 from services.ledger.database import Ledger
 
 GRACE_SECONDS = 2.0
@@ -14,6 +14,9 @@ LONGEST_SECONDS = 20.0
 """Beat starts a relay every other second: one that goes on and on would only fill the pool."""
 
 _BATCH = 500
+
+UNPARKED_A_RUN = 5_000
+"""Steps of a task that was resumed; more at once would only change the place where they wait."""
 
 
 def relay_once(ledger: Ledger, longest_seconds: float = LONGEST_SECONDS) -> int:
@@ -26,6 +29,8 @@ def relay_once(ledger: Ledger, longest_seconds: float = LONGEST_SECONDS) -> int:
     Raises:
         Unavailable: the broker does not answer; nothing is lost, the next run tries again.
     """
+    with ledger.connection() as connection:
+        pauses.unpark(connection, UNPARKED_A_RUN)
     published = 0
     until = monotonic() + longest_seconds
     refusing: set[str] = set()

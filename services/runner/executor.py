@@ -31,6 +31,7 @@ from services.runner.giving_up import (
     PastHardLimit,
     Untraceable,
 )
+from services.runner.parking import park, parked_answer
 from services.runner.sorting import sort_deliveries
 from services.runner.task import BatchTask, Running, running
 from services.runner.tracing import Traced, fail, ran, trace
@@ -245,6 +246,7 @@ class Executor:
             self._limit(connection, deliveries)
             rows = self._lock(connection, deliveries)
             sorted_ = sort_deliveries(deliveries, rows)
+        park(connection, self._app, sorted_)
         traced = self._execute(connection, sorted_.run)
         notes = {t.delivery.id: ran(t, rows[t.delivery.id], self._host, started_at) for t in traced}
         settled = settle(connection, self._app, [t.unit for t in traced], notes)
@@ -259,7 +261,8 @@ class Executor:
             self._hit("before_body_publish", deliveries)
         finished = [Finished(t.delivery, t.answer, t.outcome) for t in traced]
         again = [self._answer_again(d, state, rows[d.id]) for d, state in sorted_.settled]
-        return _Committed([*settled.messages, *echoes], [*finished, *again])
+        parked = [Finished(d, parked_answer(), "parked") for d in sorted_.parked]
+        return _Committed([*settled.messages, *echoes], [*finished, *again, *parked])
 
     def _limit(self, connection: Connection[Any], deliveries: Sequence[Delivery]) -> None:
         # Whatever was redelivered may still be in the hands of a process that stands still.

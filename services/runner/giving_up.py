@@ -71,6 +71,18 @@ class Expired(Withdrawn):
     reason = "expired"
 
 
+class Dropped(Withdrawn):
+    """An operator has paused the task, and wants no steps of it kept."""
+
+    reason = "dropped"
+
+
+class Unparkable(Untraceable):
+    """The task is paused, and the ledger cannot hold this message; the dead-letter queue can."""
+
+    reason = "unparkable"
+
+
 def state_of(error: BaseException) -> str:
     """What a step becomes that ends with `error`: `failed` when the work is wrong or unwanted, else `dead`."""
     return "failed" if isinstance(error, Refused | Withdrawn) else "dead"

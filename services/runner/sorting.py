@@ -1,4 +1,4 @@
-"""Tells deliveries that are to be run from those that are only to be answered."""
+"""Tells deliveries that are to be run from those that are only to be parked or answered."""
 
 from __future__ import annotations
 
@@ -12,15 +12,16 @@ from services.domain.outcome import Failed
 from services.ledger.dead_canvas import generation_of
 from services.ledger.message import replacements_of
 from services.runner.delivery import Delivery
-from services.runner.giving_up import Withdrawn
+from services.runner.giving_up import Dropped, Withdrawn
 
 
 @dataclass(slots=True)
 class Sorted:
-    """Deliveries by what their rows say: to run, or only to answer for."""
+    """Deliveries by what their rows say: to run, to park until their task is resumed, or only to answer for."""
 
     run: list[Delivery] = field(default_factory=list)
     settled: list[tuple[Delivery, str]] = field(default_factory=list)
+    parked: list[Delivery] = field(default_factory=list)
 
 
 def sort_deliveries(deliveries: Sequence[Delivery], rows: dict[str, dict[str, Any]]) -> Sorted:
@@ -32,7 +33,11 @@ def sort_deliveries(deliveries: Sequence[Delivery], rows: dict[str, dict[str, An
         is_stale = _is_stale(delivery, row)
         if row["state"] in ("done", "failed", "dead") or is_stale:
             sorted_.settled.append((delivery, "stale" if is_stale else row["state"]))
+        elif row["pause"] == "defer" and delivery.outcome is None:
+            sorted_.parked.append(delivery)
         else:
+            if row["pause"] and delivery.outcome is None:
+                delivery.outcome = Failed(Dropped("its task is paused, and its steps are not kept"))
             sorted_.run.append(delivery)
     return sorted_
 

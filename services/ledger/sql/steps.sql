@@ -7,7 +7,9 @@ SELECT set_config('statement_timeout', %(run_milliseconds)s, true),
 -- name: lock_steps
 -- The rows of delivered steps, locked in one order so that two batches cannot deadlock.
 SELECT id, workflow_id, state, status, retries, generation, redeliveries, attempts, replacements,
-       result, published_at
+       result, published_at,
+       (SELECT CASE WHEN p.drops THEN 'drop' ELSE 'defer' END FROM pause AS p
+        WHERE p.task = step.task AND p.resumed_at IS NULL) AS pause
 FROM step WHERE id = ANY(%(ids)s) ORDER BY id FOR NO KEY UPDATE
 
 -- name: appear
@@ -33,7 +35,7 @@ RETURNING redeliveries,
 -- A wish that outlives the workers that heard it; a step sent by hand may not have come yet.
 INSERT INTO step AS s (id, state, status, result, published_at) VALUES (%(id)s, 'ready', 'REVOKED', %(result)s, now())
 ON CONFLICT (id) DO UPDATE SET status = excluded.status, result = excluded.result
-WHERE s.state IN ('planned', 'ready', 'retrying')
+WHERE s.state IN ('planned', 'ready', 'retrying', 'parked')
 
 -- name: note_hard_limit
 -- Written by the watchdog of a process that is about to end.

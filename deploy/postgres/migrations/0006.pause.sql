@@ -1,0 +1,19 @@
+-- Tasks that are paused until somebody resumes them, and the steps that wait for it here instead of in their queue.
+-- A closed row is the audit trail.
+CREATE TABLE pause (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    task text NOT NULL,
+    drops boolean NOT NULL DEFAULT false,  -- steps that come are given up, not kept
+    paused_by text NOT NULL,
+    paused_at timestamptz NOT NULL DEFAULT now(),
+    resumed_by text,
+    resumed_at timestamptz
+);
+CREATE UNIQUE INDEX pause_open ON pause (task) WHERE resumed_at IS NULL;
+
+-- NOT VALID: the rows that are there fulfil the old constraint, and with it the new one; nothing is read.
+ALTER TABLE step
+    DROP CONSTRAINT step_state_check,
+    ADD CONSTRAINT step_state_check
+        CHECK (state IN ('planned', 'ready', 'retrying', 'parked', 'done', 'failed', 'dead', 'blocked')) NOT VALID;
+CREATE INDEX step_parked ON step (task, ready_at) WHERE state = 'parked';

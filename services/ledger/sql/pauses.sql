@@ -1,0 +1,37 @@
+-- name: pause
+-- Pause a task; once more changes nothing but what becomes of its steps.
+INSERT INTO pause AS kept (task, drops, paused_by) VALUES (%(task)s, %(drops)s, %(actor)s)
+ON CONFLICT (task) WHERE resumed_at IS NULL DO UPDATE
+    SET drops = excluded.drops, paused_by = excluded.paused_by WHERE kept.drops <> excluded.drops
+
+-- name: resume
+-- End the pause of a task.
+UPDATE pause SET resumed_by = %(actor)s, resumed_at = now()
+WHERE resumed_at IS NULL AND task = %(task)s
+
+-- name: open_pauses
+-- All that is paused at this moment.
+SELECT task, drops, paused_by, paused_at FROM pause WHERE resumed_at IS NULL ORDER BY id
+
+-- name: parked
+-- How many steps of each task wait for a resume, or for the relay behind one.
+SELECT task, count(*) AS steps FROM step WHERE state = 'parked' GROUP BY task
+
+-- name: park
+-- Steps whose task is paused wait here. Whoever sent one by hand has left no message: then this is the delivered one.
+UPDATE step AS s
+SET state = 'parked', published_at = NULL, lease_until = NULL,
+    message = coalesce(s.message, u.message)
+FROM unnest(%(ids)s::text[], %(messages)s::json[]) AS u(id, message)
+WHERE s.id = u.id
+
+-- name: unpark
+-- What waits although its task is not paused any more is the relay's, the oldest first.
+UPDATE step SET state = CASE WHEN retries > 0 THEN 'retrying' ELSE 'ready' END
+WHERE id IN (
+    SELECT s.id FROM step AS s
+    WHERE s.state = 'parked'
+      AND NOT EXISTS (SELECT FROM pause AS p WHERE p.task = s.task AND p.resumed_at IS NULL)
+    ORDER BY s.ready_at LIMIT %(limit)s
+    FOR NO KEY UPDATE OF s SKIP LOCKED
+)
