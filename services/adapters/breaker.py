@@ -30,7 +30,8 @@ class PostgresBreaker:
 
     After `threshold` failures in a row it is open for `open_seconds`; then one
     caller of the fleet is let through as a probe. Its success closes the breaker,
-    its failure (or silence) keeps it open for as long again.
+    its failure (or silence) keeps it open for as long again. One that an operator
+    holds open lets nobody through: `services.ledger.breakers`.
     """
 
     def __init__(

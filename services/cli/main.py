@@ -18,6 +18,7 @@ from rich.progress import Progress
 from routing.load import load as load_topology
 from routing.management import TlsFiles
 from services.cli import (
+    breakers,
     dead,
     importing,
     ledger,
@@ -27,6 +28,7 @@ from services.cli import (
     tenants,
     topology,
     trace,
+    users,
     workflows,
 )
 from services.cli import doctor as examination
@@ -70,6 +72,8 @@ app.add_typer(workflows.app, name="workflow")
 app.add_typer(ledger.app, name="ledger")
 app.add_typer(pools.app, name="pool")
 app.add_typer(tasks.app, name="task")
+app.add_typer(breakers.app, name="breaker")
+app.add_typer(users.app, name="users")
 
 
 @app.command("trace")

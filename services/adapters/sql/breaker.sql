@@ -1,6 +1,7 @@
 -- name: look
 -- Whether the breaker is closed, and whether an open one may let a probe through.
-SELECT failures < %(threshold)s AS is_closed, open_until <= clock_timestamp() AS is_probe_due
+SELECT failures < %(threshold)s AND held_by IS NULL AS is_closed,
+    open_until <= clock_timestamp() AND held_by IS NULL AS is_probe_due
 FROM breaker
 WHERE name = %(name)s;
 
@@ -11,6 +12,7 @@ SET
     open_until = clock_timestamp() + make_interval(secs => %(open_seconds)s),
     changed_at = clock_timestamp()
 WHERE name = %(name)s AND failures >= %(threshold)s AND open_until <= clock_timestamp()
+    AND held_by IS NULL
 RETURNING name;
 
 -- name: record_success

@@ -48,7 +48,7 @@ FROM (
 
 -- name: surroundings
 -- How many circuit breakers are open, and whether commits wait for a standby that is not connected.
-SELECT (SELECT count(*) FROM breaker WHERE open_until IS NOT NULL) AS open_breakers,
+SELECT (SELECT count(*) FROM breaker WHERE open_until IS NOT NULL OR held_by IS NOT NULL) AS open_breakers,
        names <> '' AND NOT EXISTS (
            SELECT FROM pg_stat_replication
            WHERE application_name <> '' AND position(application_name IN names) > 0

@@ -1,3 +1,5 @@
+-- What operators switch by hand.
+
 -- Tasks that are paused until somebody resumes them, and the steps that wait for it here instead of in their queue.
 -- A closed row is the audit trail.
 CREATE TABLE pause (
@@ -17,3 +19,16 @@ ALTER TABLE step
     ADD CONSTRAINT step_state_check
         CHECK (state IN ('planned', 'ready', 'retrying', 'parked', 'done', 'failed', 'dead', 'blocked')) NOT VALID;
 CREATE INDEX step_parked ON step (task, ready_at) WHERE state = 'parked';
+
+-- A breaker that is held stays open, without a probe, until somebody closes it.
+ALTER TABLE breaker ADD COLUMN held_by text;
+CREATE TABLE breaker_action (      -- the audit trail: one row a command
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    name text NOT NULL,
+    action text NOT NULL CHECK (action IN ('open', 'close')),
+    actor text NOT NULL,
+    acted_at timestamptz NOT NULL DEFAULT now()
+);
+
+-- Who flipped a switch by hand.
+ALTER TABLE switch_change ADD COLUMN actor text;

@@ -1,0 +1,24 @@
+-- name: locked
+-- Users whose switch is on, the longest first.
+SELECT s.tenant_id, s.user_id, s.changed_at FROM switch AS s
+WHERE s.name = %(name)s AND s.is_on
+  AND (%(tenant)s::text IS NULL OR s.tenant_id = %(tenant)s)
+  AND (%(users)s::text[] IS NULL OR s.user_id = ANY(%(users)s))
+  AND (%(since)s::timestamptz IS NULL OR s.changed_at >= %(since)s)
+ORDER BY s.changed_at, s.tenant_id, s.user_id
+
+-- name: turn_off
+-- Turn these users' switch off where it is on, each with its row in the audit trail.
+WITH turned AS (
+    UPDATE switch AS s SET is_on = false, changed_at = now()
+    FROM (SELECT kept.tenant_id, kept.user_id, kept.name
+          FROM switch AS kept
+          JOIN unnest(%(tenants)s::text[], %(users)s::text[]) AS u(tenant_id, user_id)
+              USING (tenant_id, user_id)
+          WHERE kept.name = %(name)s AND kept.is_on
+          ORDER BY kept.tenant_id, kept.user_id, kept.name FOR NO KEY UPDATE OF kept) AS mine
+    WHERE s.tenant_id = mine.tenant_id AND s.user_id = mine.user_id AND s.name = mine.name
+    RETURNING s.tenant_id, s.user_id, s.name
+)
+INSERT INTO switch_change (tenant_id, user_id, name, is_on, reason, actor)
+SELECT tenant_id, user_id, name, false, %(reason)s, %(actor)s FROM turned

@@ -1,0 +1,132 @@
+"""`doorbell users`: turning switches of many users off again."""
+
+from __future__ import annotations
+
+import sys
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from typing import Annotated, Any
+
+import typer
+from psycopg import Connection
+from psycopg.rows import dict_row
+from rich.console import Console
+from rich.progress import Progress
+
+from services.cli.database import connected
+from services.cli.dead import DryRun, Yes
+from services.cli.desk import actor, counted, seconds_of
+from services.cli.endpoints import find
+from services.cli.exits import NotFound
+from services.cli.output import AsJson, print_json, print_table
+from services.domain.errors import ConfigurationError
+from services.queries import load_queries
+
+app = typer.Typer(help="The users whose logins are watched.", no_args_is_help=True)
+
+_SQL = {name: text.encode() for name, text in load_queries("services.cli", "users.sql").items()}
+_PORTION = 500
+_SHOWN = 20
+_REASON = "unlocked by hand"
+
+
+class SwitchName(StrEnum):
+    """The switches that a verdict can turn on."""
+
+    locked = "locked"
+    require_step_up = "require_step_up"
+
+
+@app.callback()
+def users() -> None:
+    """Keep `unlock` a command of its own, also while it is the only one."""
+
+
+@app.command("unlock")
+def unlock(
+    names: Annotated[
+        list[str] | None, typer.Argument(help="These users.", metavar="USER_ID")
+    ] = None,
+    switch: Annotated[SwitchName, typer.Option(help="Which switch.")] = SwitchName.locked,
+    tenant: Annotated[str | None, typer.Option(help="Only this application's users.")] = None,
+    younger_than: Annotated[
+        float | None,
+        typer.Option(parser=seconds_of, metavar="AGE", help="Locked since then: 90s, 10m, 1h, 2d."),
+    ] = None,
+    everyone: Annotated[bool, typer.Option("--all", help="Everybody who is locked.")] = False,
+    dry_run: DryRun = False,
+    yes: Yes = False,
+    as_json: AsJson = False,
+) -> None:
+    """Turn a switch of users off again: those named, those of a tenant, those locked since then.
+
+    In portions, each with its rows in the audit trail; safe to interrupt and
+    to repeat.
+    """
+    if not (names or tenant or younger_than is not None or everyone):
+        raise ConfigurationError(
+            "say who: USER_ID..., --tenant, --younger-than, or --all for everybody who is locked"
+        )
+    since = None if younger_than is None else datetime.now(UTC) - timedelta(seconds=younger_than)
+    wanted = {"name": switch.value, "tenant": tenant, "users": names or None, "since": since}
+    with connected(find().database_url) as connection:
+        found = _run(connection, "locked", wanted)
+        connection.rollback()
+        if not found:
+            raise NotFound(f"nobody of those is {_word(switch)}")
+        if not dry_run:
+            _ask(found, switch, yes)
+            _turn_off(connection, found, switch)
+    if as_json:
+        print_json({"switch": switch.value, "dry_run": dry_run, "users": found})
+        return
+    print_table(
+        ("TENANT", "USER", "SINCE"),
+        [
+            (row["tenant_id"], row["user_id"], f"{row['changed_at']:%F %T %Z}")
+            for row in found[:_SHOWN]
+        ],
+    )
+    more = len(found) - _SHOWN
+    typer.echo(f"and {more:,} more" if more > 0 else "", nl=more > 0)
+    done = "would be unlocked" if dry_run else "unlocked"
+    typer.echo(f"{counted(len(found), 'user')} {done} ({switch.value})")
+
+
+def _word(switch: SwitchName) -> str:
+    return "locked" if switch is SwitchName.locked else "asked for a second factor"
+
+
+def _ask(found: list[dict[str, Any]], switch: SwitchName, yes: bool) -> None:
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise ConfigurationError(
+            "nobody can be asked here (standard input is no terminal): unlock with --yes,"
+            " or look first with --dry-run"
+        )
+    question = f"turn {switch.value} off for {counted(len(found), 'user')}?"
+    typer.confirm(question, abort=True, err=True)
+
+
+def _turn_off(connection: Connection[Any], found: list[dict[str, Any]], switch: SwitchName) -> None:
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        bar = progress.add_task("unlock", total=len(found))
+        for start in range(0, len(found), _PORTION):
+            portion = found[start : start + _PORTION]
+            values = {
+                "tenants": [row["tenant_id"] for row in portion],
+                "users": [row["user_id"] for row in portion],
+                "name": switch.value,
+                "reason": _REASON,
+                "actor": actor(),
+            }
+            _run(connection, "turn_off", values)
+            connection.commit()
+            progress.advance(bar, len(portion))
+
+
+def _run(connection: Connection[Any], name: str, values: dict[str, Any]) -> list[dict[str, Any]]:
+    with connection.cursor(row_factory=dict_row) as cursor:
+        cursor.execute(_SQL[name], values)
+        return cursor.fetchall() if cursor.description else []
