@@ -1,0 +1,119 @@
+"""What operators switch by hand, without a broker: breakers, and switches of many users."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Any
+
+import psycopg
+import pytest
+
+from services.adapters.breaker import PostgresBreaker
+from services.domain.errors import Unavailable
+from tests.integration.cli.conftest import Run
+
+HOUR = timedelta(hours=1)
+
+
+def rows(url: str, statement: str, *values: object) -> list[tuple[Any, ...]]:
+    with psycopg.connect(url) as connection:
+        cursor = connection.execute(statement.encode(), values)
+        return cursor.fetchall() if cursor.description else []
+
+
+def test_a_held_breaker_lets_nobody_through_until_it_is_closed(
+    database_url: str, doorbell: Run
+) -> None:
+    """Not even a probe, nor after a success that was under way; each command has its audit row."""
+    breaker = PostgresBreaker(partial(psycopg.connect, database_url), "outlier_api")
+    breaker.check()
+    assert doorbell("breaker", "open", "outlier_api") == (
+        0,
+        {"name": "outlier_api", "state": "held"},
+    )
+    breaker.record_success()
+    for _ in range(5):
+        breaker.record_failure()
+    rows(database_url, "UPDATE breaker SET open_until = now() - interval '1 minute'")
+    with pytest.raises(Unavailable, match="outlier_api is open"):
+        breaker.check()
+    [listed] = doorbell("breaker", "list")[1]
+    assert listed["state"] == "held"
+    assert "@" in listed["held_by"]
+
+    assert doorbell("breaker", "close", "outlier_api")[1]["state"] == "closed"
+    breaker.check()
+    assert rows(database_url, "SELECT action, actor FROM breaker_action ORDER BY id") == [
+        ("open", listed["held_by"]),
+        ("close", listed["held_by"]),
+    ]
+
+
+def test_close_ends_what_failures_have_opened(database_url: str, doorbell: Run) -> None:
+    """An operator who knows that the API is back need not wait for the probe."""
+    breaker = PostgresBreaker(partial(psycopg.connect, database_url), "outlier_api")
+    for _ in range(5):
+        breaker.record_failure()
+    assert doorbell("breaker", "list")[1][0]["state"] == "open"
+    doorbell("breaker", "close", "outlier_api")
+    breaker.check()
+
+
+def test_an_unknown_breaker_is_said(database_url: str, doorbell: Run) -> None:
+    code, said = doorbell("breaker", "open", "smtp")
+    assert code == 4
+    assert "outlier_api" in said
+
+
+def lock(url: str, tenant: str, user: str, ago: timedelta, name: str = "locked") -> None:
+    rows(url, "INSERT INTO tenant VALUES (%s, 'A Shop') ON CONFLICT DO NOTHING", tenant)
+    rows(
+        url,
+        "INSERT INTO switch VALUES (%s, %s, %s, true, %s)",
+        tenant,
+        user,
+        name,
+        datetime.now(UTC) - ago,
+    )
+
+
+def locked(url: str) -> set[str]:
+    return {user for (user,) in rows(url, "SELECT user_id FROM switch WHERE is_on")}
+
+
+def test_many_users_are_unlocked_at_once(database_url: str, doorbell: Run) -> None:
+    """Those who were locked in the last hour, of one tenant; a dry run names them and changes nothing."""
+    for number in range(1_200):
+        lock(database_url, "shop", f"new-{number}", timedelta(minutes=5))
+    lock(database_url, "shop", "old", 2 * HOUR)
+    lock(database_url, "bank", "other", timedelta(minutes=5))
+    lock(database_url, "shop", "old", 2 * HOUR, "require_step_up")
+    wanted = ("users", "unlock", "--tenant", "shop", "--younger-than", "1h")
+    code, told = doorbell(*wanted, "--dry-run")
+    assert (code, len(told["users"])) == (0, 1_200)
+    assert len(locked(database_url)) == 1_202
+
+    assert doorbell(*wanted)[0] == 2
+    assert doorbell(*wanted, "--yes")[0] == 0
+    assert locked(database_url) == {"old", "other"}
+    [(flips, actors, on)] = rows(
+        database_url,
+        "SELECT count(*), count(actor), count(*) FILTER (WHERE is_on) FROM switch_change",
+    )
+    assert (flips, actors, on) == (1_200, 1_200, 0)
+    assert doorbell(*wanted, "--yes")[0] == 4
+
+
+def test_one_user_is_unlocked_by_name(database_url: str, doorbell: Run) -> None:
+    lock(database_url, "shop", "ada", HOUR)
+    lock(database_url, "shop", "bob", HOUR)
+    assert doorbell("users", "unlock", "ada", "--yes")[0] == 0
+    assert locked(database_url) == {"bob"}
+
+
+def test_nobody_is_unlocked_unasked(database_url: str, doorbell: Run) -> None:
+    """Without a word about whom, it asks for one."""
+    code, said = doorbell("users", "unlock", "--yes")
+    assert code == 2
+    assert "--all" in said
