@@ -14,6 +14,7 @@ from services.adapters.outlier_api import HttpOutlierApi
 from services.adapters.postgres import PostgresTransaction, open_pool, transactions
 from services.adapters.smtp import MailServer, SmtpMailer
 from services.adapters.webhook import HttpWebhookSender
+from services.canvas.canary import canary
 from services.celery_app import DoorbellApp
 from services.domain.errors import ConfigurationError
 from services.ledger.reconciler import Reconciler
@@ -72,6 +73,7 @@ def make_wiring(app: DoorbellApp, settings: Settings, topology: Topology) -> Wir
         breaker=PostgresBreaker(connect, "outlier_api"),
         relay=lambda: relay_once(app.ledger),
         reconcile=lambda: _reconcile(reconciler),
+        canary=lambda: canary(app, topology.queues).apply_async(),
     )
 
 

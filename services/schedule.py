@@ -23,6 +23,7 @@ from services.observability.leading import BrokerCertificate, LedgerFigures
 
 RELAY_EVERY_SECONDS = 2.0
 RECONCILE_EVERY_SECONDS = 15.0
+CANARY_EVERY_SECONDS = 15.0
 
 
 def schedule() -> dict[str, dict[str, Any]]:
@@ -38,6 +39,12 @@ def schedule() -> dict[str, dict[str, Any]]:
         "reconcile": {
             "task": "maintenance.reconcile",
             "schedule": RECONCILE_EVERY_SECONDS,
+            "args": ["beat"],
+            "options": {"ignore_result": True},
+        },
+        "canary": {
+            "task": "maintenance.canary",
+            "schedule": CANARY_EVERY_SECONDS,
             "args": ["beat"],
             "options": {"ignore_result": True},
         },

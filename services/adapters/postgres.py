@@ -147,6 +147,9 @@ class PostgresTransaction:
     def note_not_sent(self, notice_id: UUID, error: str) -> None:
         self._run("note_not_sent", notice_id=notice_id, error=error)
 
+    def note_canary(self) -> None:
+        self._run("note_canary")
+
     def give_up_notice(self, notice_id: UUID, state: Literal["failed", "superseded"]) -> bool:
         return bool(self._run("give_up_notice", notice_id=notice_id, state=state))
 

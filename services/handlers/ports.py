@@ -168,6 +168,10 @@ class Transaction(Protocol):
         """Record what is not recorded yet; the ids that were."""
         ...
 
+    def note_canary(self) -> None:
+        """A canary has returned, now."""
+        ...
+
     def notice(self, notice_id: UUID) -> Notice | None: ...
 
     def siblings(self, notice_id: UUID) -> AbstractSet[Channel]:

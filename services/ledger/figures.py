@@ -29,6 +29,7 @@ class Figures:
     oldest_waiting_seconds: for each queue, since its oldest step was published and due, the steps
         in some process's hands included.
     lost_steps: given up as lost, neither replayed nor dropped yet.
+    canary_seconds: since a canary last came back from all queues.
     is_standby_missing: commits wait for a standby, and none is connected.
     """
 
@@ -40,6 +41,7 @@ class Figures:
     lost_steps: int
     open_breakers: int
     is_standby_missing: bool
+    canary_seconds: float
 
 
 def measure(connection: Connection[Any], queues: Sequence[str], notice_task: str) -> Figures:
@@ -68,6 +70,7 @@ def measure(connection: Connection[Any], queues: Sequence[str], notice_task: str
         lost_steps=lost["steps"],
         open_breakers=surroundings["open_breakers"],
         is_standby_missing=surroundings["is_standby_missing"],
+        canary_seconds=surroundings["canary_seconds"],
     )
 
 

@@ -175,3 +175,8 @@ def _families(figures: Figures) -> Iterator[Metric]:
         "1 while commits wait for a standby and none is connected to the primary.",
         figures.is_standby_missing,
     )
+    yield GaugeMetricFamily(
+        "doorbell_canary_age_seconds",
+        "Since a canary last came back from every queue.",
+        figures.canary_seconds,
+    )

@@ -37,6 +37,18 @@ def register(steps: Steps, wiring: Wiring) -> None:
         """Repair what is stuck."""
         return Done(wiring.reconcile())
 
+    @steps.io("maintenance.canary")
+    def canary(_: object) -> Outcome:
+        """Send the canary on its way."""
+        wiring.canary()
+        return Done({})
+
+    @steps.batch("maintenance.canary_returned")
+    def canary_returned(canaries: Sequence[object], tx: Transaction) -> Sequence[Outcome]:
+        """Note that it went through every queue."""
+        tx.note_canary()
+        return [Done({}) for _ in canaries]
+
     @steps.batch("maintenance.probe")
     def probe(queues: Sequence[str], tx: Transaction) -> Sequence[Outcome]:
         """Show that a queue moves: whatever waited in it before has been delivered."""

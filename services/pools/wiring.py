@@ -15,6 +15,7 @@ class Wiring:
 
     relay: publishes what was committed without a confirm; returns how many.
     reconcile: one sweep of the reconciler; returns what it repaired.
+    canary: sends a canary through every queue.
     """
 
     begin: Begin
@@ -24,3 +25,4 @@ class Wiring:
     breaker: Breaker
     relay: Callable[[], int]
     reconcile: Callable[[], Wire]
+    canary: Callable[[], object]

@@ -32,3 +32,10 @@ CREATE TABLE breaker_action (      -- the audit trail: one row a command
 
 -- Who flipped a switch by hand.
 ALTER TABLE switch_change ADD COLUMN actor text;
+
+-- When a canary last came back from all queues. One row; the time of its making until then.
+CREATE TABLE canary (
+    is_only boolean PRIMARY KEY DEFAULT true CHECK (is_only),
+    returned_at timestamptz NOT NULL DEFAULT now()
+);
+INSERT INTO canary DEFAULT VALUES;

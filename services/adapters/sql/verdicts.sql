@@ -52,3 +52,7 @@ JOIN workflow ON workflow.id = seen.workflow_id
 ORDER BY seen.workflow_id, seen.level, seen.step_id
 ON CONFLICT DO NOTHING
 RETURNING workflow_id;
+
+-- name: note_canary
+-- Something has gone through every queue.
+UPDATE canary SET returned_at = clock_timestamp() WHERE is_only;

@@ -47,10 +47,11 @@ FROM (
 ) AS given_up
 
 -- name: surroundings
--- How many circuit breakers are open, and whether commits wait for a standby that is not connected.
+-- How many circuit breakers are open, how long ago a canary came back, and whether commits wait for a standby that is not connected.
 SELECT (SELECT count(*) FROM breaker WHERE open_until IS NOT NULL OR held_by IS NOT NULL) AS open_breakers,
        names <> '' AND NOT EXISTS (
            SELECT FROM pg_stat_replication
            WHERE application_name <> '' AND position(application_name IN names) > 0
-       ) AS is_standby_missing
+       ) AS is_standby_missing,
+       (SELECT extract(epoch FROM now() - returned_at) FROM canary)::float8 AS canary_seconds
 FROM current_setting('synchronous_standby_names') AS names

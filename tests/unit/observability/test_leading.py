@@ -17,6 +17,7 @@ FIGURES = Figures(
     lost_steps=1,
     open_breakers=1,
     is_standby_missing=True,
+    canary_seconds=16.0,
 )
 SHOWN = {
     "doorbell_open_workflows 12.0",
@@ -28,6 +29,7 @@ SHOWN = {
     "doorbell_lost_steps 1.0",
     "doorbell_open_breakers 1.0",
     "doorbell_standby_missing 1.0",
+    "doorbell_canary_age_seconds 16.0",
 }
 
 
