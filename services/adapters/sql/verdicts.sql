@@ -55,4 +55,4 @@ RETURNING workflow_id;
 
 -- name: note_canary
 -- Something has gone through every queue.
-UPDATE canary SET returned_at = clock_timestamp() WHERE is_only;
+UPDATE canary SET returned_at = clock_timestamp() WHERE is_only RETURNING returned_at;
