@@ -1,0 +1,54 @@
+"""Every alert has a page with what an operator looks for: commands a shell can read, queries Prometheus can."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+
+import pytest
+
+from tests.contract.test_alerts import NAMES
+from tests.gamedays.runbook import PLACES, RUNBOOKS, SECTIONS, Page, pages
+
+PAGES = pages()
+
+
+def test_there_is_a_page_for_each_alert_and_none_besides() -> None:
+    """A page of an alert that was renamed would be found by nobody."""
+    assert [page.name for page in PAGES] == NAMES
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_a_page_has_all_sections_in_order(page: Page) -> None:
+    """Who is woken knows where to look."""
+    assert tuple(page.sections) == SECTIONS
+    assert all(text.strip() for text in page.sections.values())
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_its_verify_can_be_asked(page: Page) -> None:
+    """At least one query with what it has to answer."""
+    assert page.conditions
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_command_is_one_that_a_shell_can_read(page: Page) -> None:
+    """`bash -n`: a quote that is missing is found here and not at night."""
+    for section in SECTIONS:
+        for place in PLACES:
+            for script in page.commands(section, place):
+                checked = subprocess.run(
+                    ["bash", "-n"], check=False, input=script, text=True, capture_output=True
+                )
+                assert checked.returncode == 0, checked.stderr
+
+
+def test_links_between_pages_lead_somewhere() -> None:
+    """A page that was renamed takes its links with it."""
+    broken = [
+        f"{path.name}: {target}"
+        for path in RUNBOOKS.glob("*.md")
+        for target in re.findall(r"\]\(([^)#:]+)", path.read_text())
+        if not (path.parent / target).exists()
+    ]
+    assert broken == []

@@ -1,0 +1,1 @@
+"""Game days: each alert is provoked for real, told by Alertmanager, mended by its runbook's own words, and resolved."""

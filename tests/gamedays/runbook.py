@@ -1,0 +1,74 @@
+"""A runbook page as a program: the commands of its Mitigation, and what its Verify wants to be true."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+RUNBOOKS = Path(__file__).resolve().parents[2] / "deploy" / "runbooks"
+SECTIONS = ("Meaning", "Impact", "Diagnosis", "Mitigation", "Verify")
+
+Place = Literal["local", "containers", "hosts"]
+PLACES: tuple[Place, ...] = ("local", "containers", "hosts")
+
+_SECTION = re.compile(r"^## (.+)\n", re.MULTILINE)
+_BLOCK = re.compile(r"^```sh (\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_CONDITION = re.compile(
+    r"`([^`\n]+)`(?:, with the alert's \w+,)?\s+(is above|is below|is|falls to)\s+([0-9.]+)"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """A query and what its only value must be."""
+
+    query: str
+    relation: str
+    bound: float
+
+    def holds(self, value: float) -> bool:
+        """Whether a value of the query is what the page wants."""
+        if self.relation == "is above":
+            return value > self.bound
+        if self.relation == "is below":
+            return value < self.bound
+        return value == self.bound
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One alert's page, its sections by name."""
+
+    name: str
+    sections: dict[str, str]
+
+    def commands(self, section: str, place: Place) -> list[str]:
+        """The shell scripts of a section for one place, in their order."""
+        blocks = _BLOCK.findall(self.sections.get(section, ""))
+        return [script for where, script in blocks if where == place]
+
+    @property
+    def conditions(self) -> list[Condition]:
+        """What is true once it is mended."""
+        text = self.sections["Verify"]
+        return [
+            Condition(query, relation, float(bound.rstrip(".")))
+            for query, relation, bound in _CONDITION.findall(text)
+        ]
+
+
+def read(alert: str) -> Page:
+    """The page of an alert.
+
+    Raises:
+        FileNotFoundError: there is none.
+    """
+    _, *parts = _SECTION.split((RUNBOOKS / f"{alert}.md").read_text())
+    return Page(alert, dict(zip(parts[::2], parts[1::2], strict=True)))
+
+
+def pages() -> list[Page]:
+    """The pages of all alerts: those whose file is named as alerts are."""
+    return [read(path.stem) for path in sorted(RUNBOOKS.glob("*.md")) if path.stem[0].isupper()]
