@@ -1,0 +1,180 @@
+"""The local cluster of this tree as the ground of a game day: its commands, its Prometheus, and logins that come in."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from time import monotonic, sleep
+from typing import Self
+from uuid import uuid4
+
+import psycopg
+import requests
+import yaml
+
+from deploy.local.rabbitmq import find_binary
+from tests.e2e.waiting import wait_until
+from tests.gamedays.inbox import Inbox
+from tests.gamedays.runbook import Condition
+
+ROOT = Path(__file__).resolve().parents[2]
+
+_UP_SECONDS = 300.0
+_COMMAND_SECONDS = 300.0
+_RATE = 2.0
+_AGENTS = (
+    "Mozilla/5.0 (Windows NT 10.0; Win64; x64; rv:143.0) Gecko/20100101 Firefox/143.0",
+    "Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/18.6 Safari/605.1.15",  # noqa: E501  # one user agent
+)
+
+
+class Grounds:
+    """What a game day does to the cluster, and asks it."""
+
+    def __init__(self, environment: dict[str, str]) -> None:
+        self._environment = environment
+
+    @property
+    def endpoints(self) -> dict[str, str]:
+        found: dict[str, str] = json.loads((ROOT / ".local" / "endpoints.json").read_text())
+        return found
+
+    def run(self, script: str) -> str:
+        """Run a runbook's commands as somebody at a terminal would, one shell for all; returns what they print.
+
+        Raises:
+            AssertionError: one of them failed; the message has what they printed.
+        """
+        ended = subprocess.run(
+            ["bash", "-e", "-o", "pipefail", "-c", script],
+            check=False,
+            cwd=ROOT,
+            env=self._environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=_COMMAND_SECONDS,
+        )
+        assert ended.returncode == 0, f"{script}\n{ended.stdout}"
+        return ended.stdout
+
+    def supervise(self, *words: str) -> str:
+        """Tell the supervisor of the cluster something, in supervisorctl's words."""
+        command = [".venv/bin/supervisorctl", "-c", ".local/supervisord.conf", *words]
+        return subprocess.run(
+            command, check=True, cwd=ROOT, stdout=subprocess.PIPE, text=True, timeout=60
+        ).stdout
+
+    def pid(self, name: str) -> int:
+        """The process id of one of the cluster's processes."""
+        return int(self.supervise("pid", name))
+
+    def rabbitmqctl(self, *words: str) -> str:
+        """Run a command of the broker's in the environment of the node."""
+        raw = Path(f"/proc/{self.pid('rabbitmq')}/environ").read_bytes().decode()
+        environment = dict(item.partition("=")[::2] for item in raw.split("\0") if item)
+        node = environment["RABBITMQ_NODENAME"]
+        return subprocess.run(
+            [str(find_binary("rabbitmqctl")), "-n", node, *words],
+            check=True,
+            env=environment,
+            stdout=subprocess.PIPE,
+            text=True,
+            timeout=60,
+        ).stdout
+
+    def value(self, query: str) -> float | None:
+        """The only value of a query; None when there is none."""
+        answer = requests.get(
+            f"{self.endpoints['prometheus']}/api/v1/query", params={"query": query}, timeout=10
+        )
+        answer.raise_for_status()
+        found = answer.json()["data"]["result"]
+        assert len(found) <= 1, f"{query} has {len(found)} values"
+        return float(found[0]["value"][1]) if found else None
+
+    def wait_for(self, conditions: list[Condition], seconds: float) -> None:
+        """Wait until all of a page's Verify holds."""
+        for condition in conditions:
+
+            def holds(wanted: Condition = condition) -> bool:
+                value = self.value(wanted.query)
+                return value is not None and wanted.holds(value)
+
+            wait_until(holds, seconds, f"{condition.query} {condition.relation} {condition.bound}")
+
+    def rows(self, statement: str) -> list[tuple[object, ...]]:
+        with psycopg.connect(self.endpoints["database_url"], autocommit=True) as connection:
+            cursor = connection.execute(statement.encode())
+            return cursor.fetchall() if cursor.description else []
+
+
+class Logins:
+    """Reports logins as an application does, each user's from two devices in turn, whatever the answer."""
+
+    def __init__(self, grounds: Grounds, rate: float = _RATE) -> None:
+        endpoints = grounds.endpoints
+        self._url = f"{endpoints['gateway']}/v1/logins"
+        self._headers = {"Authorization": f"Bearer {endpoints['api_key']}"}
+        self._pause = 1 / rate
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join(30)
+
+    def _run(self) -> None:
+        number, user = 0, ""
+        due = monotonic()
+        while not self._stop.is_set():
+            if number % 2 == 0:
+                user = f"game-{uuid4().hex[:10]}"
+            self._report(user, _AGENTS[number % 2])
+            number += 1
+            due = max(due + self._pause, monotonic() - 1)
+            sleep(max(0.0, due - monotonic()))
+
+    def _report(self, user: str, agent: str) -> None:
+        body = {
+            "event_id": str(uuid4()),
+            "user_id": user,
+            "occurred_at": datetime.now(UTC).isoformat(),
+            "ip": "203.0.113.9",
+            "user_agent": agent,
+            "email": f"{user}@example.org",
+        }
+        try:
+            requests.post(self._url, json=body, headers=self._headers, timeout=5)
+        except requests.RequestException:
+            self._stop.wait(0.5)
+
+
+@contextmanager
+def grounds(box: Inbox, directory: Path) -> Iterator[Grounds]:
+    """The cluster, up, with the inbox as the one that is told; down afterwards."""
+    receivers = directory / "receivers.yml"
+    hook = [{"url": f"http://127.0.0.1:{box.port}/", "send_resolved": True}]
+    receivers.write_text(
+        yaml.safe_dump({name: {"webhook_configs": hook} for name in ("page", "ticket")})
+    )
+    # As an operator who has set who is told would have it in his shell.
+    found = Grounds({**os.environ, "ALERT_RECEIVERS": str(receivers)})
+    subprocess.run(
+        ["make", "up"], check=True, cwd=ROOT, env=found._environment, timeout=_UP_SECONDS
+    )
+    try:
+        yield found
+    finally:
+        subprocess.run(["make", "down"], check=True, cwd=ROOT, timeout=_UP_SECONDS)

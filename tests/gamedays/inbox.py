@@ -1,0 +1,80 @@
+"""Who is woken: a web server that Alertmanager tells of alerts, as it would tell a pager."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from time import time
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """One alert of one notification: when it came, its severity's receiver, and what it says."""
+
+    at: float
+    receiver: str
+    alert: str
+    status: str
+    labels: dict[str, str]
+
+
+class Inbox:
+    """Everything that was told so far, in its order."""
+
+    def __init__(self) -> None:
+        self.told: list[Told] = []
+        self.port = 0
+
+    def find(self, alert: str, status: str, since: float) -> Told | None:
+        """The first such news since a moment (seconds since 1970)."""
+        for each in list(self.told):
+            if (each.alert, each.status) == (alert, status) and each.at >= since:
+                return each
+        return None
+
+    def pages(self, since: float) -> list[str]:
+        """The alerts that woke somebody since then, each once."""
+        return sorted(
+            {
+                each.alert
+                for each in list(self.told)
+                if each.at >= since and each.status == "firing" and each.receiver == "page"
+            }
+        )
+
+
+@contextmanager
+def inbox() -> Iterator[Inbox]:
+    """A running one on a free port of loopback."""
+    found = Inbox()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            for alert in body["alerts"]:
+                labels = alert["labels"]
+                found.told.append(
+                    Told(
+                        time(), body["receiver"], labels["alertname"], alert["status"], dict(labels)
+                    )
+                )
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    found.port = server.server_address[1]
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield found
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()

@@ -1,0 +1,87 @@
+"""Every alert: the fault, the page, the runbook's commands exactly as written, its Verify, and the all-clear."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from time import time
+
+import pytest
+
+from tests.e2e.waiting import wait_until
+from tests.gamedays.faults import GAME_DAYS
+from tests.gamedays.grounds import Grounds, Logins, grounds
+from tests.gamedays.inbox import Inbox, inbox
+from tests.gamedays.runbook import read
+
+pytestmark = pytest.mark.timeout(1800)
+
+MEND_SECONDS = 300.0
+_CALM_SECONDS = 600.0
+
+
+@pytest.fixture(scope="module")
+def box() -> Iterator[Inbox]:
+    with inbox() as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def ground(box: Inbox, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Grounds]:
+    with grounds(box, tmp_path_factory.mktemp("gamedays")) as found, Logins(found):
+        yield found
+
+
+@pytest.fixture(scope="module")
+def table() -> Iterator[list[dict[str, object]]]:
+    """The rows of the table, printed at the end for deploy/runbooks/README.md."""
+    rows: list[dict[str, object]] = []
+    yield rows
+    print(json.dumps(rows, indent=2))
+
+
+def is_calm(ground: Grounds) -> bool:
+    return ground.value("count(ALERTS) or vector(0)") == 0
+
+
+@pytest.mark.parametrize("alert", GAME_DAYS)
+def test_game_day(
+    alert: str, ground: Grounds, box: Inbox, table: list[dict[str, object]], tmp_path: Path
+) -> None:
+    """Told in time, mended by its page within five minutes, and over."""
+    day, page = GAME_DAYS[alert], read(alert)
+    wait_until(lambda: is_calm(ground), _CALM_SECONDS, "all to be calm before")
+    began = time()
+    with day.fault(ground):
+        wait_until(
+            lambda: box.find(alert, "firing", began) is not None,
+            day.page_seconds,
+            f"{alert} to be told",
+        )
+        opened = time()
+        if not day.is_mended_outside:
+            mend(ground, alert)
+    if day.is_mended_outside:
+        mend(ground, alert)
+    ground.wait_for(page.conditions, MEND_SECONDS - (time() - opened))
+    mended = time() - opened
+    wait_until(
+        lambda: box.find(alert, "resolved", opened) is not None,
+        day.resolve_seconds,
+        f"the all-clear of {alert}",
+    )
+    row = {
+        "alert": alert,
+        "told": round(opened - began),
+        "mended": round(mended),
+        "others": [name for name in box.pages(began) if name != alert],
+    }
+    table.append(row)
+    print(json.dumps(row))
+
+
+def mend(ground: Grounds, alert: str) -> None:
+    """Run the commands of the page's Mitigation."""
+    for script in read(alert).commands("Mitigation", "local"):
+        print(ground.run(script))
