@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from tests.chaos.supervisor import Disturbance
@@ -13,6 +14,7 @@ from tests.e2e.waiting import wait_until
 
 _STATEFUL = ("rabbitmq", "postgres")
 _HEALTHY_SECONDS = 120
+_PAUSE_SECONDS = 30
 
 
 class Machines:
@@ -46,12 +48,16 @@ class Machines:
         """They stand still: what is sent to them gets as far as their sockets."""
         for service in services:
             self._note("suspend", service)
-        self._do("pause", *services)
+        paused: list[str] = []
         try:
+            for service in services:
+                wait_until(partial(self._pauses, service), _PAUSE_SECONDS, f"{service} to pause")
+                paused.append(service)
             yield
         finally:
-            self._do("unpause", *services)
-            for service in services:
+            if paused:
+                self._do("unpause", *paused)
+            for service in paused:
                 self._note("back" if _part(service) in _STATEFUL else "resume", service)
 
     @contextmanager
@@ -70,6 +76,16 @@ class Machines:
                 self._connect(container)
             for service in services:
                 self._note("back" if _part(service) in _STATEFUL else "rejoin", service)
+
+    def _pauses(self, service: str) -> bool:
+        """The engine cannot freeze a container in which a health check is just being started; a moment later it can."""
+        try:
+            self._do("pause", service)
+        except AssertionError as error:
+            if "unable to freeze" not in str(error):
+                raise
+            return False
+        return True
 
     def _connect(self, container: dict[str, Any]) -> None:
         for network, joined in container["NetworkSettings"]["Networks"].items():
