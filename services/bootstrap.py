@@ -19,6 +19,7 @@ from services.celery_app import DoorbellApp
 from services.domain.errors import ConfigurationError
 from services.ledger.reconciler import Reconciler
 from services.ledger.relay import relay_once
+from services.ledger.sending import send
 from services.observability.metrics import count_repairs
 from services.pools import db_writes, device_checks, external_api, maintenance, notifications
 from services.pools.wiring import Wiring
@@ -73,7 +74,7 @@ def make_wiring(app: DoorbellApp, settings: Settings, topology: Topology) -> Wir
         breaker=PostgresBreaker(connect, "outlier_api"),
         relay=lambda: relay_once(app.ledger),
         reconcile=lambda: _reconcile(reconciler),
-        canary=lambda: canary(app, topology.queues).apply_async(),
+        canary=lambda: send(app, app.ledger, canary(app, topology.queues)),
     )
 
 
