@@ -1,6 +1,6 @@
 # What people do with Doorbell on one machine. Each target calls one script; the work is done there.
 .DEFAULT_GOAL := help
-.PHONY: help demo up down status test test-chaos chaos test-rabbitmq4 test-slow test-compose test-hosts bench lint lock
+.PHONY: help demo up down status test test-chaos chaos game-days test-rabbitmq4 test-slow test-compose test-hosts bench lint lock
 
 # Processes of a pool, where not one: make up PROCESSES="device_checks=2 db_writes=2"
 PROCESSES ?=
@@ -46,6 +46,10 @@ test-chaos: ## every part killed, stopped, cut off and filled up under load; not
 chaos: ## the long run: every scenario with LOGINS logins for each of SEEDS; writes its table (two hours)
 	@deploy/local/setup --dev
 	@.venv/bin/python -m tests.chaos --logins "$(LOGINS)" --seed $(SEEDS) --rate "$(RATE)" --table deploy/chaos.md
+
+game-days: ## every alert provoked, told, mended by its runbook's own words, and over (an hour; ALERTS="GatewayDown or BrokerDown")
+	@deploy/local/setup --dev
+	@.venv/bin/python -m pytest -p no:randomly -s -k "$(or $(ALERTS),test_game_day)" tests/gamedays
 
 test-rabbitmq4: ## messaging, routing and kill points on Debian 13's RabbitMQ 4 (as root)
 	@deploy/local/setup --dev --redis
