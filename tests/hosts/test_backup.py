@@ -42,7 +42,9 @@ def test_a_backup_is_restored_onto_fresh_hosts(installation: Installation) -> No
     installation.judge(run)
     run.expect_well()
 
-    controller.play("site", "--limit=databases,backups", "--extra-vars=postgresql_rebuild_standby=true")
+    controller.play(
+        "site", "--limit=databases,backups", "--extra-vars=postgresql_rebuild_standby=true"
+    )
     installation.calm()
     with installation.under_load() as after:
         time.sleep(20.0)

@@ -74,7 +74,8 @@ def _make_a_beat_lead(cluster: Cluster) -> None:
     def leads() -> bool:
         if cluster.rows(leading)[0][0]:
             return True
-        if cluster.fleet.processes["beat"].poll() is not None:
+        beat = cluster.fleet.processes.get("beat")
+        if beat is None or beat.poll() is not None:
             cluster.fleet.start("beat", "services.schedule")
         return False
 
