@@ -154,7 +154,8 @@ def test_no_secret_is_seen_from_outside(stack: Stack) -> None:
     secrets = {
         re.sub(r"^\w+:(?=[\w-]{32}$)", "", path.read_text().strip())
         for path in stack.secrets.rglob("*")
-        if path.is_file()
+        # As it is made, the mail server's address is the catcher's, without a password.
+        if path.is_file() and path.name != "smtp_url"
     }
     seen = str(stack.containers()) + stack.compose("logs", "--no-color")
 
