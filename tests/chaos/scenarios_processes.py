@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from services.celery_app import HEARTBEAT_SECONDS
 from tests.chaos import faults
 from tests.chaos.rig import POOLS
@@ -9,6 +11,11 @@ from tests.chaos.scenario import Run, scenario
 
 SUSPENDED_SECONDS = 4.0 * HEARTBEAT_SECONDS
 """After three heartbeats the broker has given the process up."""
+
+_STATISTICS_SECONDS = 15.0
+"""The broker takes its statistics every five seconds."""
+
+_POLL_SECONDS = 0.5
 
 
 @scenario("kill-pool-processes")
@@ -61,14 +68,22 @@ def kill_at_failpoints(run: Run) -> None:
 
 
 def _nothing_done_came_again(run: Run) -> list[str]:
-    now = run.rig.redelivered_when_done()
-    again = {name: count - run.kept.get(name, 0) for name, count in now.items()}
+    """Once the broker's statistics have caught up with the ledger, or should have."""
+    deadline = time.monotonic() + _STATISTICS_SECONDS
+    while (again := _came_again(run)) and time.monotonic() < deadline:
+        time.sleep(_POLL_SECONDS)
     return [
         f"{count} messages of done steps were delivered again in queue {name}"
         for name, count in again.items()
-        # Below 0 the broker's statistics lack what a channel got that has ended since: that is no delivery too many.
+        # What stays below 0 the statistics have lost, with a channel that ended before they were taken.
         if count > 0
     ]
+
+
+def _came_again(run: Run) -> dict[str, int]:
+    now = run.rig.redelivered_when_done()
+    counts = {name: count - run.kept.get(name, 0) for name, count in now.items()}
+    return {name: count for name, count in counts.items() if count}
 
 
 @scenario("deploy", rate=12, check=_nothing_done_came_again)
