@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from time import monotonic, sleep
 from types import TracebackType
 from typing import Any, Self
 
@@ -25,6 +27,7 @@ from services.ledger.message import Message, is_name
 _ANSWER_SECONDS = 10
 _SILENCE_SECONDS = 1.0
 _SILENCES, _PAUSES = 10, 60
+_RETURN_SECONDS, _RETURN_POLL_SECONDS = 1.0, 0.01
 
 _HANDFUL = 5_000
 """Letters that one channel holds: a quorum queue reads them from its log at once, and stops at 2,000 if not told."""
@@ -67,6 +70,7 @@ class DeadLetters:
             broker_url, connect_timeout=_ANSWER_SECONDS, ssl=tls.options() if tls else False
         )
         self._channels: list[Any] = []
+        self._held: Counter[str] = Counter()
 
     def __enter__(self) -> Self:
         return self
@@ -80,11 +84,19 @@ class DeadLetters:
         self.close()
 
     def close(self) -> None:
-        """Give back what was not acknowledged. The queue keeps its order."""
+        """Give back what was not acknowledged. The queue keeps its order.
+
+        The next reader finds all of it: the broker returns a closed channel's
+        messages a moment later, and we wait for that, a second at most (another
+        reader may have taken them).
+        """
         channels, self._channels = self._channels, []
+        held, self._held = self._held, Counter()
         try:
             for channel in channels:
                 channel.close()
+            if held.total():
+                self._wait_until_back(held)
             self._connection.release()
         except _broken():
             self._connection.collect()
@@ -122,6 +134,7 @@ class DeadLetters:
             for letter in letters:
                 channel, tag = letter.received
                 channel.basic_ack(tag)
+                self._held[dead_queue_name(letter.queue)] -= 1
         except _broken() as error:
             raise Unavailable(f"the broker does not answer: {explain(error)}") from error
 
@@ -148,6 +161,7 @@ class DeadLetters:
             taken = 0
             for message in self._consume(channel, name, min(waiting, _HANDFUL)):
                 taken += 1
+                self._held[name] += 1
                 yield _letter(message, queue, channel)
             if taken < _HANDFUL:
                 return
@@ -175,6 +189,15 @@ class DeadLetters:
             count -= len(messages)
             yield from messages
         channel.basic_cancel(tag)
+
+    def _wait_until_back(self, held: Mapping[str, int]) -> None:
+        with self._connection.channel() as channel:
+            deadline = monotonic() + _RETURN_SECONDS
+            for name, count in held.items():
+                while channel.queue_declare(name, passive=True).message_count < count:
+                    if monotonic() > deadline:
+                        return
+                    sleep(_RETURN_POLL_SECONDS)
 
     def _new_channel(self) -> Any:
         self._connection.ensure_connection(max_retries=1, interval_start=1, timeout=_ANSWER_SECONDS)

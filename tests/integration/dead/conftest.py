@@ -144,6 +144,7 @@ class Bench:
         return self.node.peek(f"{queue}.dead", VHOST)[0]
 
     def wait_for_letters(self, count: int) -> None:
+        """Until so many wait: what a command only looked at is given back behind its end."""
         wait_until(lambda: self.letters() == count, SECONDS, f"{self.letters()} not {count}")
 
     def is_quiet(self) -> bool:

@@ -124,7 +124,7 @@ def test_a_dry_run_changes_nothing(bench: Bench, operate: Operate) -> None:
         assert (code, told["dry_run"], [d["id"] for d in told["done"]]) == (0, True, [step_id])
     after = bench.rows("SELECT * FROM step WHERE workflow_id = %s ORDER BY id", workflow)
     assert after == before
-    assert bench.letters() == 1
+    bench.wait_for_letters(1)
     assert bench.value("SELECT count(*) FROM dead_letter_action WHERE step_id = %s", step_id) == 0
 
 
@@ -219,11 +219,11 @@ def test_an_unreadable_message_is_named_and_kept_until_it_is_dropped(
     code, told = operate("dead", "replay", "--all")
     assert (code, told["done"], len(told["problems"])) == (1, [], 2)
     assert all("nobody can read its message" in each["problem"] for each in told["problems"])
-    assert idle.letters() == 2
+    idle.wait_for_letters(2)
 
     code, told = operate("dead", "drop", nameless["id"])
     assert (code, [d["id"] for d in told["done"]]) == (0, [nameless["id"]])
-    assert idle.letters() == 1
+    idle.wait_for_letters(1)
     assert idle.rows("SELECT action, step_id FROM dead_letter_action") == [("drop", nameless["id"])]
 
 
@@ -413,6 +413,6 @@ def test_two_operators_at_once_do_no_harm(idle: Bench, operate: Operate) -> None
         assert code == 4
         assert "nor a dead letter" in told
         first.acknowledge(held[1:2])
-    wait_until(lambda: idle.letters() == 2, SECONDS)
+    idle.wait_for_letters(2)
     with DeadLetters(address) as third:
         assert [letter.id for letter in third.read(POOL)] == [names[0], names[2]]
