@@ -22,6 +22,7 @@ _ORDER = (
     "test_rights",
     "test_losses",
     "test_deploy",
+    "test_brokers",
     "test_rotation",
     "test_coming_and_going",
     "test_backup",

@@ -12,7 +12,6 @@ import pytest
 from tests.hosts.conftest import PERMANENT
 from tests.hosts.controller import PlaybookError
 from tests.hosts.installation import Installation, Run
-from tests.hosts.test_losses import running_nodes
 from tests.hosts.test_site import groups_of
 
 pytestmark = pytest.mark.timeout(1800)
@@ -129,12 +128,3 @@ def test_a_deploy_that_was_broken_off_goes_on(
         whole.controller.play("rollback")
     expect_unnoticed(run)
     assert versions(whole) == {version(releases["first"])}
-
-
-def test_the_brokers_are_restarted_one_by_one(whole: Installation) -> None:
-    """upgrade_rabbitmq.yml stops one node at a time; the queues go on with the others."""
-    with whole.under_load() as run:
-        whole.controller.play("upgrade_rabbitmq", upgrade_restart=True)
-    run.expect_well()
-    assert run.found.held_off == 0
-    assert len(running_nodes(whole)) == 3
