@@ -191,8 +191,9 @@ class DeadLetters:
         channel.basic_cancel(tag)
 
     def _wait_until_back(self, held: Mapping[str, int]) -> None:
+        deadline = monotonic() + _RETURN_SECONDS
+        channel: Any
         with self._connection.channel() as channel:
-            deadline = monotonic() + _RETURN_SECONDS
             for name, count in held.items():
                 while channel.queue_declare(name, passive=True).message_count < count:
                     if monotonic() > deadline:

@@ -25,7 +25,7 @@ from services.queries import load_queries
 from tests.bench.cpu import Meter
 from tests.bench.own import own_pids
 from tests.bench.result import Throughput
-from tests.support.fleet import free_port
+from tests.support.ports import free_port
 
 _VHOST = "plain"
 _POLL_SECONDS = 0.25

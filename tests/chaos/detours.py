@@ -13,7 +13,7 @@ from tests.support.faults.clock import WallClock
 from tests.support.faults.commits import CommitCutter
 from tests.support.faults.confirms import ConfirmSwallower
 from tests.support.faults.network import Place, dropped, place
-from tests.support.fleet import free_port
+from tests.support.ports import free_port
 
 
 @contextmanager

@@ -19,7 +19,8 @@ from tests.chaos.mail_front import MailFront
 from tests.chaos.receivers import Receiver, outlier_api, webhook_receiver
 from tests.chaos.supervisor import Disturbance, End, Program, Supervisor
 from tests.support.cluster import KEY, Cluster
-from tests.support.fleet import ROOT, Fleet, doorbell_node, free_port, wait_until
+from tests.support.fleet import ROOT, Fleet, doorbell_node, wait_until
+from tests.support.ports import free_port
 from tests.support.postgres import PrivatePostgres
 from tests.support.rabbitmq import PrivateRabbitMQ
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from tests.support.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 IMAGE = "doorbell-test/fleet"
@@ -123,9 +124,4 @@ def service_of(container: Mapping[str, Any]) -> str:
 
 def free_ports(names: tuple[str, ...]) -> dict[str, int]:
     """Ports of loopback that nobody uses at this moment."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in names]
-    try:
-        return {name: s.getsockname()[1] for name, s in zip(names, sockets, strict=True)}
-    finally:
-        for each in sockets:
-            each.close()
+    return {name: free_port() for name in names}

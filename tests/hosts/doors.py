@@ -18,7 +18,8 @@ from tests.chaos.broker_state import Broker
 from tests.chaos.evidence import Places
 from tests.hosts.controller import Controller
 from tests.hosts.fleet import Fleet
-from tests.support.fleet import free_port, wait_until
+from tests.support.fleet import wait_until
+from tests.support.ports import free_port
 
 KEY = "key-of-the-test-tenant"
 ADMINISTRATOR = "administrator"

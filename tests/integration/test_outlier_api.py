@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -17,6 +16,7 @@ import pytest
 import requests
 
 from services.outlier.contract import BATCH_LIMIT, ScoreAnswer, ScoreBatchAnswer
+from tests.support.ports import free_port
 
 _DEADLINE_SECONDS = 20.0
 
@@ -41,8 +41,7 @@ class Api:
 @contextmanager
 def serving(database: Path, *options: str) -> Iterator[Api]:
     """The API in a process of its own, ended at the end."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     command = [sys.executable, "-m", "services.outlier", "--port", str(port)]
     process = subprocess.Popen([*command, "--database", str(database), *options])
     api = Api(f"http://127.0.0.1:{port}", process)
@@ -237,8 +236,7 @@ def test_wrong_options_are_told_without_a_stack_trace(
 
 def test_metrics_have_a_port_of_their_own_when_wanted(tmp_path: Path) -> None:
     """A firewall can then let Prometheus in without letting it ask for scores."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     with serving(tmp_path / "outlier.sqlite", "--metrics-port", str(port)):
         text = requests.get(f"http://127.0.0.1:{port}/metrics", timeout=10).text
 

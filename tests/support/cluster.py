@@ -17,7 +17,8 @@ import httpx
 import psycopg
 
 from routing.load import load
-from tests.support.fleet import Fleet, free_port, wait_until
+from tests.support.fleet import Fleet, wait_until
+from tests.support.ports import free_port
 from tests.support.rabbitmq import PrivateRabbitMQ
 
 KEY = "key-of-the-test-tenant"
@@ -85,9 +86,12 @@ class Cluster:
             return "\n".join(str(self.workflow(w)) for w in workflow_ids)
 
         try:
-            return wait_until(states, seconds) or []
+            ended = wait_until(states, seconds) or []
         except AssertionError as error:
             raise AssertionError(report()) from error
+        if set(ended) != {"done"}:
+            print(report())
+        return ended
 
     def rows(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
         with psycopg.connect(self.database_url) as connection:

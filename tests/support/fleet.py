@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -141,13 +140,6 @@ class Fleet:
         return {
             path.stem: path.read_text(errors="replace") for path in self._directory.glob("*.log")
         }
-
-
-def free_port() -> int:
-    """A port that nobody listens on at this moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def wait_until(condition: Callable[[], T], seconds: float = 30.0, what: str = "") -> T:

@@ -7,7 +7,6 @@ import os
 import pwd
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -23,6 +22,7 @@ from psycopg import sql
 from yoyo import get_backend, read_migrations
 
 from tests.support.certificates import Certificate
+from tests.support.ports import free_port
 
 MIGRATIONS = Path(__file__).resolve().parents[2] / "deploy" / "postgres" / "migrations"
 
@@ -70,7 +70,7 @@ class PrivatePostgres:
         self._directory = Path(tempfile.mkdtemp(prefix="doorbell-postgres-"))
         self._data = self._directory / "data"
         self._process: subprocess.Popen[bytes] | None = None
-        self.port = _free_port()
+        self.port = free_port()
 
     def __enter__(self) -> Self:
         try:
@@ -246,13 +246,6 @@ def find_binaries() -> Path:
     if os.environ.get("CI"):
         pytest.fail(reason)
     pytest.skip(reason)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def _children(parent: int) -> list[int]:

@@ -23,6 +23,7 @@ from kombu import Connection
 from routing.definitions import password_hash
 from tests.support.certificates import Authority
 from tests.support.debian13 import entered, root_in_use
+from tests.support.ports import free_port
 
 ADMINISTRATOR = "test_administrator"
 SERVER_NAME = "broker"
@@ -63,7 +64,7 @@ class PrivateRabbitMQ:
         self._mapper: subprocess.Popen[bytes] | None = None
         self._guard: subprocess.Popen[bytes] | None = None
         self.password = secrets.token_hex(16)
-        ports = _free_ports(7)
+        ports = [free_port() for _ in range(7)]
         self.amqp_port, self.management_port, self.prometheus_port = ports[:3]
         self._distribution_port, self._mapper_port = ports[3:5]
         self.tls_port, self.tls_management_port = ports[5:]
@@ -352,17 +353,6 @@ def find_binaries() -> Path:
     if os.environ.get("CI"):
         pytest.fail(reason)
     pytest.skip(reason)
-
-
-def _free_ports(count: int) -> list[int]:
-    probes = [socket.socket() for _ in range(count)]
-    try:
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [int(probe.getsockname()[1]) for probe in probes]
-    finally:
-        for probe in probes:
-            probe.close()
 
 
 def _wait_until_gone(group: int) -> None:

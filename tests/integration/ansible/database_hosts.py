@@ -19,7 +19,7 @@ import psycopg
 import pytest
 
 from tests.support.certificates import Authority
-from tests.support.fleet import free_port
+from tests.support.ports import free_port
 from tests.support.postgres import find_binaries
 
 REPOSITORY = Path(__file__).resolve().parents[3]

@@ -17,7 +17,8 @@ from routing.load import load
 from services import settings
 from services.celery_app import make_app
 from tests.support.canvas_tasks import register, stock_app
-from tests.support.fleet import Fleet, doorbell_node, free_port, wait_until
+from tests.support.fleet import Fleet, doorbell_node, wait_until
+from tests.support.ports import free_port
 from tests.support.postgres import PrivatePostgres
 from tests.support.rabbitmq import ADMINISTRATOR, PrivateRabbitMQ
 

@@ -12,7 +12,8 @@ from pathlib import Path
 import httpx
 
 from tests.integration.ledger.conftest import Database
-from tests.support.fleet import free_port, wait_until
+from tests.support.fleet import wait_until
+from tests.support.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[3]
 FIGURE = "doorbell_open_workflows "

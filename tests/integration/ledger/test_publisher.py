@@ -17,7 +17,8 @@ from services.domain.errors import Unavailable
 from services.ledger.publisher import Publisher
 from tests.integration.ledger.conftest import VHOST
 from tests.integration.ledger.steps import message
-from tests.support.fleet import free_port, wait_until
+from tests.support.fleet import wait_until
+from tests.support.ports import free_port
 from tests.support.rabbitmq import ADMINISTRATOR, PrivateRabbitMQ
 
 

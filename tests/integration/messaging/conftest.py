@@ -15,7 +15,8 @@ import pytest
 
 from tests.integration.messaging.bench import MODULE, Bench
 from tests.integration.messaging.worker_of_messages import stock_app
-from tests.support.fleet import Fleet, doorbell_node, free_port, wait_until
+from tests.support.fleet import Fleet, doorbell_node, wait_until
+from tests.support.ports import free_port
 from tests.support.postgres import PrivatePostgres
 from tests.support.rabbitmq import ADMINISTRATOR, PrivateRabbitMQ
 

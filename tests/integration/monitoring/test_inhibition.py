@@ -13,7 +13,8 @@ import httpx
 import pytest
 import yaml
 
-from tests.support.fleet import free_port, wait_until
+from tests.support.fleet import wait_until
+from tests.support.ports import free_port
 
 DEPLOY = Path(__file__).resolve().parents[3] / "deploy"
 RULES: dict[str, dict[str, str]] = {

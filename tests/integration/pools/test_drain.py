@@ -13,7 +13,8 @@ from services.cli.main import run
 from tests.integration.pools.conftest import POOL, Operate, process_ids
 from tests.integration.runner.conftest import MODULE, SECONDS, VHOST, Bench
 from tests.integration.runner.test_lists import names
-from tests.support.fleet import free_port, wait_until
+from tests.support.fleet import wait_until
+from tests.support.ports import free_port
 
 
 def _states(operate: Operate, pool: str = POOL) -> dict[int | None, str]:

@@ -18,7 +18,8 @@ from kombu import Connection
 from services import healthcheck
 from tests.integration.pools.conftest import POOL, Operate, process_ids
 from tests.integration.runner.conftest import MODULE, SECONDS, VHOST, Bench
-from tests.support.fleet import ROOT, free_port, wait_until
+from tests.support.fleet import ROOT, wait_until
+from tests.support.ports import free_port
 from tests.support.rabbitmq import ADMINISTRATOR
 
 Check = Callable[..., tuple[int, str]]

@@ -24,7 +24,8 @@ from services.cli.tenants import create_key, create_tenant
 from tests.integration.adapters.mail_server import MailServer, mail_server
 from tests.integration.adapters.servers import HttpServer, Received, http_server
 from tests.support.cluster import IPHONE, Cluster
-from tests.support.fleet import Fleet, free_port, wait_until
+from tests.support.fleet import Fleet, wait_until
+from tests.support.ports import free_port
 from tests.support.rabbitmq import ADMINISTRATOR, PrivateRabbitMQ
 
 KEY = "zebra-key-of-the-shop-0001"

@@ -22,7 +22,8 @@ from services.ledger.publisher import Publisher
 from services.schedule import broker_certificate_end
 from tests.support.certificates import Authority
 from tests.support.cluster import IPHONE, KEY, Cluster
-from tests.support.fleet import ROOT, free_port, passwords, wait_until
+from tests.support.fleet import ROOT, passwords, wait_until
+from tests.support.ports import free_port
 from tests.support.rabbitmq import PrivateRabbitMQ
 
 CA, CERTIFICATE, PRIVATE, NAME = (

@@ -21,7 +21,8 @@ from services.sessions import SESSION
 from services.settings import Settings
 from tests.support.certificates import Authority
 from tests.support.cluster import running_cluster
-from tests.support.fleet import free_port, wait_until
+from tests.support.fleet import wait_until
+from tests.support.ports import free_port
 from tests.support.postgres import PrivatePostgres
 from tests.support.rabbitmq import PrivateRabbitMQ
 
