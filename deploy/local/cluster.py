@@ -231,6 +231,8 @@ def targets(ports: Mapping[str, int], counts: Mapping[str, int]) -> dict[str, di
         **{name: {name: ports[name]} for name in single},
         "rabbitmq": {"rabbitmq": ports["rabbitmq_prometheus"]},
         "workers": {name: ports[name] for name in _metrics_ports(counts)},
+        # This machine is its owner's, and watched by whoever watches it.
+        "hosts": {},
     }
 
 

@@ -23,6 +23,19 @@ _SQL = load_queries("services.ledger", "figures.sql")
 
 
 @dataclass(frozen=True, slots=True)
+class Slot:
+    """A replication slot of the primary: of a standby, or of the host that keeps backups.
+
+    is_fetched: somebody is connected and fetches WAL through it.
+    kept_bytes: WAL that is kept because it was not fetched through this slot yet.
+    """
+
+    name: str
+    is_fetched: bool
+    kept_bytes: float
+
+
+@dataclass(frozen=True, slots=True)
 class Figures:
     """One look at the ledger; counts end at a limit.
 
@@ -42,6 +55,7 @@ class Figures:
     open_breakers: int
     is_standby_missing: bool
     canary_seconds: float
+    slots: Sequence[Slot]
 
 
 def measure(connection: Connection[Any], queues: Sequence[str], notice_task: str) -> Figures:
@@ -61,6 +75,7 @@ def measure(connection: Connection[Any], queues: Sequence[str], notice_task: str
     waiting = _rows(connection, "waiting_steps", values)
     (lost,) = _rows(connection, "lost_steps", values)
     (surroundings,) = _rows(connection, "surroundings", values)
+    slots = _rows(connection, "slots", values)
     return Figures(
         open_workflows=workflows["workflows"],
         oldest_workflow_seconds=workflows["oldest_seconds"],
@@ -71,6 +86,7 @@ def measure(connection: Connection[Any], queues: Sequence[str], notice_task: str
         open_breakers=surroundings["open_breakers"],
         is_standby_missing=surroundings["is_standby_missing"],
         canary_seconds=surroundings["canary_seconds"],
+        slots=[Slot(row["slot"], row["is_fetched"], row["kept_bytes"]) for row in slots],
     )
 
 

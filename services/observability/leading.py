@@ -180,3 +180,18 @@ def _families(figures: Figures) -> Iterator[Metric]:
         "Since a canary last came back from every queue.",
         figures.canary_seconds,
     )
+    fetched = GaugeMetricFamily(
+        "doorbell_replication_slot_fetched",
+        "1 while somebody fetches WAL through a replication slot: a standby, or the host of the backups.",
+        labels=["slot"],
+    )
+    kept = GaugeMetricFamily(
+        "doorbell_replication_slot_kept_bytes",
+        "WAL that the primary keeps because it was not fetched through a slot yet.",
+        labels=["slot"],
+    )
+    for slot in figures.slots:
+        fetched.add_metric([slot.name], slot.is_fetched)
+        kept.add_metric([slot.name], slot.kept_bytes)
+    yield fetched
+    yield kept

@@ -55,3 +55,9 @@ SELECT (SELECT count(*) FROM breaker WHERE open_until IS NOT NULL OR held_by IS 
        ) AS is_standby_missing,
        (SELECT extract(epoch FROM now() - returned_at) FROM canary)::float8 AS canary_seconds
 FROM current_setting('synchronous_standby_names') AS names
+
+-- name: slots
+-- For each lasting replication slot: whether somebody fetches WAL through it, and how much is kept for it.
+SELECT slot_name AS slot, active AS is_fetched,
+       coalesce(pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn), 0)::float8 AS kept_bytes
+FROM pg_replication_slots WHERE NOT temporary

@@ -46,7 +46,7 @@ def test_an_empty_ledger_has_figures_too(database: Database) -> None:
     found = figures_of(database)
     assert 0 <= found.canary_seconds < 60
     assert replace(found, canary_seconds=0.0) == Figures(
-        0, 0.0, 0, 0, dict.fromkeys(QUEUES, 0.0), 0, 0, False, 0.0
+        0, 0.0, 0, 0, dict.fromkeys(QUEUES, 0.0), 0, 0, False, 0.0, []
     )
 
 
@@ -123,6 +123,19 @@ def test_a_missing_standby_is_seen(database: Database) -> None:
         with psycopg.connect(database.url, autocommit=True) as connection:
             connection.execute("ALTER SYSTEM RESET synchronous_standby_names")
             connection.execute("SELECT pg_reload_conf()")
+
+
+def test_a_slot_that_nobody_uses_is_seen_with_what_it_costs(database: Database) -> None:
+    """The standby's, or the backups': the primary keeps WAL for it until its disk is full."""
+    assert figures_of(database).slots == []
+    database.rows("SELECT pg_create_physical_replication_slot('backup', true)")
+    try:
+        database.rows("SELECT pg_logical_emit_message(false, 'test', repeat('x', 100000))")
+        [slot] = figures_of(database).slots
+        assert (slot.name, slot.is_fetched) == ("backup", False)
+        assert slot.kept_bytes > 100_000
+    finally:
+        database.rows("SELECT pg_drop_replication_slot('backup')")
 
 
 def test_looking_changes_nothing_and_may_not_take_long(database: Database) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.registry import Collector
 
-from services.ledger.figures import Figures
+from services.ledger.figures import Figures, Slot
 from services.observability.leading import STALE_SECONDS, BrokerCertificate, LedgerFigures
 
 FIGURES = Figures(
@@ -18,6 +18,7 @@ FIGURES = Figures(
     open_breakers=1,
     is_standby_missing=True,
     canary_seconds=16.0,
+    slots=[Slot("backup", is_fetched=False, kept_bytes=4096.0)],
 )
 SHOWN = {
     "doorbell_open_workflows 12.0",
@@ -30,6 +31,8 @@ SHOWN = {
     "doorbell_open_breakers 1.0",
     "doorbell_standby_missing 1.0",
     "doorbell_canary_age_seconds 16.0",
+    'doorbell_replication_slot_fetched{slot="backup"} 0.0',
+    'doorbell_replication_slot_kept_bytes{slot="backup"} 4096.0',
 }
 
 
