@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import psycopg
 
-from tests.gamedays.grounds import Grounds
+from tests.e2e.waiting import wait_until
+from tests.gamedays.grounds import Grounds, Logins
+from tests.gamedays.intruders import eater, refusing_api, stopped_dead_lettering
 
 Fault = Callable[[Grounds], AbstractContextManager[None]]
 """Provoked on entry; on exit whatever the runbook's commands cannot end is ended."""
@@ -104,6 +108,60 @@ def lost_standby(grounds: Grounds) -> Iterator[None]:
         grounds.rows("SELECT pg_reload_conf()")
 
 
+@contextmanager
+def slowed(grounds: Grounds) -> Iterator[None]:
+    """A pool's only process runs a fiftieth of the time, and more comes in than usual."""
+    pid = grounds.pid("db_writes.1")
+    stop = threading.Event()
+
+    def hold() -> None:
+        while not stop.is_set():
+            os.kill(pid, signal.SIGSTOP)
+            stop.wait(4.9)
+            os.kill(pid, signal.SIGCONT)
+            stop.wait(0.1)
+
+    thread = threading.Thread(target=hold, daemon=True)
+    thread.start()
+    try:
+        with Logins(grounds, rate=20.0):
+            yield
+    finally:
+        stop.set()
+        thread.join()
+
+
+@contextmanager
+def purged(grounds: Grounds) -> Iterator[None]:
+    """Somebody empties a queue in which some fifty messages wait."""
+    queue = "device_checks"
+    grounds.supervise("stop", f"{queue}.1")
+    wait_until(lambda: _waiting(grounds, queue) > 50, 120, "messages to wait")
+    grounds.rabbitmqctl("purge_queue", "-p", "doorbell", queue)
+    grounds.supervise("start", f"{queue}.1")
+    yield
+
+
+@contextmanager
+def unbound(grounds: Grounds) -> Iterator[None]:
+    """Somebody takes Flower's queue off the exchange of events."""
+    listed = grounds.rabbitmqctl(
+        *("-q", "-p", "doorbell", "list_bindings", "source_name", "destination_name", "routing_key")
+    )
+    bound = [line.split("\t") for line in listed.splitlines()]
+    [(exchange, queue, key)] = [row for row in bound if row[0] == "celeryev"]
+    resource = '{{resource,<<"doorbell">>,{},<<"{}">>}}'.format
+    ends = f'{resource("exchange", exchange)},<<"{key}">>,{resource("queue", queue)}'
+    grounds.rabbitmqctl("eval", f'rabbit_binding:remove({{binding,{ends},[]}},<<"game day">>).')
+    yield
+
+
+def _waiting(grounds: Grounds, queue: str) -> int:
+    listed = grounds.rabbitmqctl("-q", "-p", "doorbell", "list_queues", "name", "messages_ready")
+    rows = dict(line.split("\t") for line in listed.splitlines() if "\t" in line)
+    return int(rows[queue])
+
+
 GAME_DAYS: dict[str, GameDay] = {
     "BeatSilent": GameDay(frozen("schedule")),
     "BreakerOpen": GameDay(stopped("outlier_api")),
@@ -119,12 +177,19 @@ GAME_DAYS: dict[str, GameDay] = {
     "BrokerDown": GameDay(stopped("rabbitmq")),
     "CanarySilent": GameDay(stopped("maintenance.1")),
     "DatabaseDown": GameDay(stopped("postgresql")),
+    "DeadLetteringStopped": GameDay(stopped_dead_lettering, page_seconds=300),
+    "DeadLettersArriving": GameDay(refusing_api, is_mended_outside=True, page_seconds=180),
+    "FlowerBlind": GameDay(unbound, page_seconds=420),
     "GatewayDown": GameDay(stopped("gateway")),
     "LedgerNotMeasured": GameDay(locked("breaker"), is_mended_outside=True),
     "LoginsNotAccepted": GameDay(locked("idempotency_key"), is_mended_outside=True),
     "NoticesNotGoingOut": GameDay(stopped("mail")),
     "QueueStandsStill": GameDay(locked("device"), is_mended_outside=True),
     "QueueWithoutConsumer": GameDay(stopped("db_writes.1")),
+    "QueueWillNotClear": GameDay(slowed, page_seconds=600),
+    "ReconcilerRepairing": GameDay(
+        purged, is_mended_outside=True, page_seconds=600, resolve_seconds=1200
+    ),
     "StandbyMissing": GameDay(lost_standby, is_mended_outside=True),
     "TargetDown": GameDay(stopped("flower"), page_seconds=240),
     "VerdictsLate": GameDay(
@@ -133,6 +198,20 @@ GAME_DAYS: dict[str, GameDay] = {
             ".venv/bin/doorbell task resume external_api.score_login",
         ),
         is_mended_outside=True,
+    ),
+    "WorkGivenUp": GameDay(refusing_api, is_mended_outside=True),
+    "WorkLost": GameDay(
+        partial(eater, queue="external_api", task="external_api.score_login"),
+        is_mended_outside=True,
+        page_seconds=1200,
+    ),
+    "WorkStuck": GameDay(
+        commanded(
+            ".venv/bin/doorbell task pause db_writes.save_event",
+            ".venv/bin/doorbell task resume db_writes.save_event",
+        ),
+        is_mended_outside=True,
+        page_seconds=720,
     ),
 }
 """Those that the local cluster can have."""
