@@ -8,6 +8,7 @@ import subprocess
 import pytest
 
 from tests.contract.test_alerts import NAMES
+from tests.gamedays import table
 from tests.gamedays.runbook import PLACES, RUNBOOKS, SECTIONS, Page, pages
 
 PAGES = pages()
@@ -41,6 +42,14 @@ def test_every_command_is_one_that_a_shell_can_read(page: Page) -> None:
                     ["bash", "-n"], check=False, input=script, text=True, capture_output=True
                 )
                 assert checked.returncode == 0, checked.stderr
+
+
+def test_the_readme_has_a_row_for_every_page() -> None:
+    """What is done by operators in the first table, game days in the second."""
+    assert sorted(table.rows()) == NAMES
+    doings = [path.name for path in RUNBOOKS.glob("*.md") if path.stem[0].islower()]
+    linked = set(re.findall(r"\]\(([^)#:]+)", table.README.read_text()))
+    assert linked >= set(doings)
 
 
 def test_links_between_pages_lead_somewhere() -> None:

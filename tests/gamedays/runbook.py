@@ -71,4 +71,5 @@ def read(alert: str) -> Page:
 
 def pages() -> list[Page]:
     """The pages of all alerts: those whose file is named as alerts are."""
-    return [read(path.stem) for path in sorted(RUNBOOKS.glob("*.md")) if path.stem[0].isupper()]
+    names = [path.stem for path in sorted(RUNBOOKS.glob("[A-Z]*.md"))]
+    return [read(name) for name in names if name != "README"]

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
-from pathlib import Path
 from time import time
 
 import pytest
 
 from tests.e2e.waiting import wait_until
+from tests.gamedays import table
 from tests.gamedays.faults import GAME_DAYS
 from tests.gamedays.grounds import Grounds, Logins, grounds
 from tests.gamedays.inbox import Inbox, inbox
@@ -33,22 +32,12 @@ def ground(box: Inbox, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gro
         yield found
 
 
-@pytest.fixture(scope="module")
-def table() -> Iterator[list[dict[str, object]]]:
-    """The rows of the table, printed at the end for deploy/runbooks/README.md."""
-    rows: list[dict[str, object]] = []
-    yield rows
-    print(json.dumps(rows, indent=2))
-
-
 def is_calm(ground: Grounds) -> bool:
     return ground.value("count(ALERTS) or vector(0)") == 0
 
 
 @pytest.mark.parametrize("alert", GAME_DAYS)
-def test_game_day(
-    alert: str, ground: Grounds, box: Inbox, table: list[dict[str, object]], tmp_path: Path
-) -> None:
+def test_game_day(alert: str, ground: Grounds, box: Inbox) -> None:
     """Told in time, mended by its page within five minutes, and over."""
     day, page = GAME_DAYS[alert], read(alert)
     wait_until(lambda: is_calm(ground), _CALM_SECONDS, "all to be calm before")
@@ -71,14 +60,10 @@ def test_game_day(
         day.resolve_seconds,
         f"the all-clear of {alert}",
     )
-    row = {
-        "alert": alert,
-        "told": round(opened - began),
-        "mended": round(mended),
-        "others": [name for name in box.pages(began) if name != alert],
-    }
-    table.append(row)
-    print(json.dumps(row))
+    others = [name for name in box.pages(began) if name != alert]
+    row = table.seen(alert, opened - began, mended, others)
+    print(row.line())
+    table.write([row])
 
 
 def mend(ground: Grounds, alert: str) -> None:
