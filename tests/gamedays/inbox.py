@@ -48,8 +48,8 @@ class Inbox:
 
 
 @contextmanager
-def inbox() -> Iterator[Inbox]:
-    """A running one on a free port of loopback."""
+def inbox(address: str = "127.0.0.1", port: int = 0) -> Iterator[Inbox]:
+    """A running one, on a free port unless one is named."""
     found = Inbox()
 
     class Handler(BaseHTTPRequestHandler):
@@ -68,7 +68,7 @@ def inbox() -> Iterator[Inbox]:
         def log_message(self, *_: object) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server = ThreadingHTTPServer((address, port), Handler)
     found.port = server.server_address[1]
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()

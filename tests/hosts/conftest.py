@@ -25,6 +25,7 @@ _ORDER = (
     "test_brokers",
     "test_rotation",
     "test_coming_and_going",
+    "test_alerts",
     "test_backup",
 )
 """Modules in the order of a fleet's life; the later ones rely on what the earlier ones have built."""

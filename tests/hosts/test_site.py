@@ -55,6 +55,7 @@ _PORTS: tuple[tuple[int, str, tuple[str, ...]], ...] = (
     (9181, "gateways", ("monitoring",)),
     (9182, "schedulers", ("monitoring",)),
     (9183, "outlier_apis", ("monitoring",)),
+    *((9200, group, ("monitoring",)) for group in ("brokers", "databases", "gateways", "pools")),
 )
 
 

@@ -1,0 +1,129 @@
+"""Alerts that only hosts can have: somebody is told, the page's commands mend it, and it is over."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import time
+from collections.abc import Iterator
+from urllib.parse import quote
+
+import pytest
+
+from tests.e2e.waiting import wait_until
+from tests.gamedays.inbox import Inbox, inbox
+from tests.gamedays.runbook import Condition, read
+from tests.hosts.installation import Installation
+from tests.hosts.network import OUTSIDE
+
+pytestmark = pytest.mark.timeout(1800)
+
+_PORT = 8013
+_BACKUP = "monitoring1"
+_STATUS = "/var/lib/doorbell-backup/status/doorbell_backup.prom"
+_PAGE_SECONDS = 90.0
+_TICKET_SECONDS = 480.0
+_MEND_SECONDS = 300.0
+_PLAYBOOK = re.compile(r"^\.venv-ansible/bin/ansible-playbook -i ansible/inventories/production ")
+
+
+@pytest.fixture(scope="module")
+def box(installation: Installation) -> Iterator[Inbox]:
+    """Whom the fleet's Alertmanager tells."""
+    with inbox(str(OUTSIDE), _PORT) as found:
+        hook = {"url": f"http://{OUTSIDE}:{_PORT}/", "send_resolved": True}
+        installation.controller.set({"monitoring_alert_receiver": {"webhook_configs": [hook]}})
+        installation.controller.play("site", "--tags=monitoring")
+        yield found
+
+
+def value(installation: Installation, query: str) -> float | None:
+    """The only value of a query to the fleet's Prometheus; None when there is none."""
+    url = f"http://127.0.0.1:9090/api/v1/query?query={quote(query)}"
+    script = (
+        f"import urllib.request; print(urllib.request.urlopen({url!r}, timeout=10).read().decode())"
+    )
+    found = json.loads(installation.fleet.run("monitoring1", "python3", "-c", script))
+    rows = found["data"]["result"]
+    assert len(rows) <= 1, f"{query} has {len(rows)} values"
+    return float(rows[0]["value"][1]) if rows else None
+
+
+def mend(installation: Installation, alert: str, host: str) -> None:
+    """What the page says for hosts: playbooks from the controller, all else on the host it is about."""
+    for script in read(alert).commands("Mitigation", "hosts"):
+        for line in script.splitlines():
+            if _PLAYBOOK.match(line):
+                words = shlex.split(_PLAYBOOK.sub("", line))
+                playbook = words[0].removeprefix("ansible/").removesuffix(".yml")
+                installation.controller.play(playbook, *words[1:])
+            else:
+                installation.fleet.run(host, "sh", "-c", line)
+
+
+def expect_over(installation: Installation, box: Inbox, alert: str, opened: float) -> None:
+    """The page's Verify holds within five minutes of its being opened, and whoever was told hears the all-clear."""
+    for condition in read(alert).conditions:
+
+        def holds(wanted: Condition = condition) -> bool:
+            found = value(installation, wanted.query)
+            return found is not None and wanted.holds(found)
+
+        wait_until(holds, _MEND_SECONDS - (time.time() - opened), condition.query)
+    print(f"{alert}: mended {time.time() - opened:.0f} s after it was told")
+    wait_until(
+        lambda: box.find(alert, "resolved", opened) is not None, 900, f"the all-clear of {alert}"
+    )
+
+
+def expect_told(box: Inbox, alert: str, began: float, seconds: float) -> float:
+    """Wait for the news of an alert; returns when it came, in seconds since 1970."""
+    wait_until(lambda: box.find(alert, "firing", began) is not None, seconds, f"{alert} to be told")
+    told = box.find(alert, "firing", began)
+    assert told is not None
+    print(f"{alert}: told {told.at - began:.0f} s after the fault")
+    return told.at
+
+
+def test_two_brokers_of_three_are_lost(whole: Installation, box: Inbox) -> None:
+    """The third pauses, so to whoever is told there is no broker; logins are accepted meanwhile, and none is lost."""
+    with whole.under_load() as run:
+        whole.world.note("kill", "rabbitmq")
+        began = time.time()
+        for broker in ("broker2", "broker3"):
+            whole.fleet.run(broker, "systemctl", "stop", "rabbitmq-server")
+        opened = expect_told(box, "BrokerDown", began, _PAGE_SECONDS)
+        for broker in ("broker2", "broker3"):
+            mend(whole, "BrokerQuorumLost", broker)
+        whole.world.note("back", "rabbitmq")
+        expect_over(whole, box, "BrokerDown", opened)
+    run.expect_well()
+    assert run.found.held_off == 0
+
+
+def test_nobody_fetches_wal_for_the_backups(whole: Installation, box: Inbox) -> None:
+    """The receiver has stopped; the primary keeps what it would have fetched."""
+    began = time.time()
+    whole.fleet.run(_BACKUP, "systemctl", "stop", "doorbell-receive-wal")
+    opened = expect_told(box, "WalNotFetched", began, _TICKET_SECONDS)
+    whole.fleet.run(_BACKUP, "systemctl", "restart", "doorbell-receive-wal")
+    expect_over(whole, box, "WalNotFetched", opened)
+
+
+def test_no_backup_was_taken(whole: Installation, box: Inbox) -> None:
+    """The newest was taken two days ago, as its file says."""
+    finished = "doorbell_backup_finished_timestamp_seconds"
+    began = time.time()
+    script = f"sed -i 's/^{finished} .*/{finished} {began - 2 * 86_400:.0f}/' {_STATUS}"
+    whole.fleet.run(_BACKUP, "sh", "-c", script)
+    opened = expect_told(box, "BackupTooOld", began, _TICKET_SECONDS)
+    mend(whole, "BackupTooOld", _BACKUP)
+    expect_over(whole, box, "BackupTooOld", opened)
+
+
+def test_every_host_tells_of_itself(whole: Installation) -> None:
+    """Its file systems, to the monitoring alone; each exporter is reached."""
+    assert value(whole, 'min(up{job="hosts"})') == 1
+    hosts = value(whole, 'count(count by (instance) (node_filesystem_avail_bytes{job="hosts"}))')
+    assert hosts == value(whole, 'count(up{job="hosts"})')
