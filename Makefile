@@ -47,7 +47,7 @@ chaos: ## the long run: every scenario with LOGINS logins for each of SEEDS; wri
 	@deploy/local/setup --dev
 	@.venv/bin/python -m tests.chaos --logins "$(LOGINS)" --seed $(SEEDS) --rate "$(RATE)" --table deploy/chaos.md
 
-game-days: ## alerts provoked for real, told, mended by the runbook, and over (a harness that has not been run yet; ALERTS="GatewayDown or BrokerDown")
+game-days: ## alerts provoked for real, told, mended by the runbook, and over, two minutes and more each (ALERTS="GatewayDown or BrokerDown")
 	@deploy/local/setup --dev
 	@.venv/bin/python -m pytest -p no:randomly -s -k "$(or $(ALERTS),test_game_day)" tests/gamedays
 
