@@ -47,9 +47,9 @@ chaos: ## the long run: every scenario with LOGINS logins for each of SEEDS; wri
 	@deploy/local/setup --dev
 	@.venv/bin/python -m tests.chaos --logins "$(LOGINS)" --seed $(SEEDS) --rate "$(RATE)" --table deploy/chaos.md
 
-game-days: ## alerts provoked for real, told, mended by the runbook, and over, two minutes and more each (ALERTS="GatewayDown or BrokerDown")
+game-days: ## alerts provoked for real, told, mended by the runbook, and over, on the local cluster, two minutes and more each (ALERTS="GatewayDown or BrokerDown"; TABLE=1 writes their table)
 	@deploy/local/setup --dev
-	@.venv/bin/python -m pytest -p no:randomly -s -k "$(or $(ALERTS),test_game_day)" tests/gamedays
+	@.venv/bin/python -m pytest -p no:randomly -s -k "$(or $(ALERTS),test_game_day)" $(if $(TABLE),--table) tests/gamedays
 
 test-rabbitmq4: ## messaging, routing and kill points on Debian 13's RabbitMQ 4 (as root)
 	@deploy/local/setup --dev --redis

@@ -189,6 +189,8 @@ def _inventory(options: argparse.Namespace) -> Inventory:
     directory = options.inventory.resolve()
     if not directory.is_dir():
         raise Problem(f"{options.inventory}: is no directory: name an inventory's")
+    if not (directory / "hosts.yml").is_file():
+        raise Problem(f"{options.inventory}: has no hosts.yml: name an inventory's own directory")
     default = Path.home() / ".config" / "doorbell" / f"vault-{directory.name}"
     named = options.vault_password_file or os.environ.get(_VARIABLE) or default
     return Inventory(directory, Path(named).expanduser().resolve())

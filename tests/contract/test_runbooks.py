@@ -52,6 +52,13 @@ def test_the_readme_has_a_row_for_every_page() -> None:
     assert linked >= set(doings)
 
 
+def test_a_page_that_calls_playbooks_says_what_they_want() -> None:
+    """Without its two variables Ansible complains about certificates in the inventory, and of no vault."""
+    calling = [path for path in RUNBOOKS.glob("*.md") if "ansible-playbook -i" in path.read_text()]
+    assert calling
+    assert all("(README.md#on-the-controller)" in path.read_text() for path in calling)
+
+
 def test_links_between_pages_lead_somewhere() -> None:
     """A page that was renamed takes its links with it."""
     broken = [

@@ -107,7 +107,7 @@ def test_nobody_fetches_wal_for_the_backups(whole: Installation, box: Inbox) -> 
     began = time.time()
     whole.fleet.run(_BACKUP, "systemctl", "stop", "doorbell-receive-wal")
     opened = expect_told(box, "WalNotFetched", began, _TICKET_SECONDS)
-    whole.fleet.run(_BACKUP, "systemctl", "restart", "doorbell-receive-wal")
+    mend(whole, "WalNotFetched", _BACKUP)
     expect_over(whole, box, "WalNotFetched", opened)
 
 

@@ -70,6 +70,8 @@ def test_they_get_a_newer_package(whole: Installation) -> None:
     assert all(package(whole, host).endswith(_NEWER) for host in BROKERS)
     assert len(running_nodes(whole)) == 3
 
+    for host in BROKERS:
+        whole.fleet.run(host, "rm", "-r", "/etc/apt/sources.list.d/newer.list", "/opt/newer")
     again = whole.controller.play("upgrade_rabbitmq")
     assert not [change for change in again.changes if "leaders" not in change]
 
