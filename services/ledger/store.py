@@ -93,6 +93,8 @@ def lease(
     """Reserve a step's call for this process, until when; None while another one is at it.
 
     ours: the end of the reservation that this process made before, which it may renew.
+    connection: a session that lives as long as the process: while it does, no redelivery takes the
+        reservation over before its end.
     """
     values = {"id": step_id, "seconds": seconds, "is_redelivered": is_redelivered, "ours": ours}
     rows = _run(connection, "lease_step", **values)

@@ -42,11 +42,15 @@ WHERE s.state IN ('planned', 'ready', 'retrying', 'parked')
 INSERT INTO hard_limit_passed (step_id, host) VALUES (%(id)s, %(host)s) ON CONFLICT DO NOTHING
 
 -- name: lease_step
--- One call at a time: a second copy of the message waits. A redelivery takes the lease over, for
--- the connection of whoever had it is gone.
-UPDATE step SET lease_until = clock_timestamp() + make_interval(secs => %(seconds)s)
+-- One call at a time: a second copy of the message waits. A redelivery takes the lease over as soon as
+-- the session of whoever had it is gone: the broker may have closed the connection of a process that
+-- lives and goes on calling. A backend that is younger than the lease is another one with its number.
+UPDATE step SET lease_until = clock_timestamp() + make_interval(secs => %(seconds)s), lease_pid = pg_backend_pid()
 WHERE id = %(id)s AND (lease_until IS NULL OR lease_until < clock_timestamp() OR lease_until = %(ours)s
-                       OR (%(ours)s::timestamptz IS NULL AND %(is_redelivered)s))
+                       OR (%(ours)s::timestamptz IS NULL AND %(is_redelivered)s AND NOT EXISTS (
+                           SELECT FROM pg_stat_activity AS holder
+                           WHERE holder.pid = lease_pid
+                             AND holder.backend_start < lease_until - make_interval(secs => %(seconds)s))))
 RETURNING lease_until
 
 -- name: store_results

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from routing.load import load
-from tests.integration.runner.conftest import SECONDS, Bench
+from tests.integration.runner.conftest import SECONDS, VHOST, Bench
 from tests.integration.runner.test_lists import names
 from tests.support.fleet import wait_until
 
@@ -25,6 +25,19 @@ def test_a_call_is_made_once(io: Bench) -> None:
     wait_until(io.is_idle, SECONDS)
     (later,) = io.send("try.call", *names("ok"))
     assert io.ended([later]) == ["done"]
+    assert io.ran(item) == 1
+
+
+def test_a_call_outlives_its_connection(io: Bench) -> None:
+    """The broker closes it and gives the message out again; whoever calls lives, so nobody else calls."""
+    (item,) = names("hold")
+    (step_id,) = io.send("try.call", item)
+    wait_until(lambda: io.ran(item), SECONDS)
+    io.node.control("close_all_connections", "--vhost", VHOST, "closed by a test")
+
+    assert io.ended([step_id]) == ["done"]
+    wait_until(io.is_idle, SECONDS)
+    assert io.rows("SELECT redeliveries FROM step WHERE id = %s", step_id) == [(1,)]
     assert io.ran(item) == 1
 
 
@@ -80,8 +93,9 @@ def test_a_call_that_lost_the_database_waits_for_who_took_it_over(io: Bench) -> 
 def test_a_call_that_waited_for_longer_than_its_reservation_is_admitted_again(io: Bench) -> None:
     """All slots are taken for longer than the step is reserved; meanwhile another process has run it."""
     slots = load().pool(io.pool).concurrency
+    before = len(io.lines("ran hold"))
     io.send("try.call", *names("hold", slots))
-    wait_until(lambda: len(io.lines("ran hold")) == slots, SECONDS)
+    wait_until(lambda: len(io.lines("ran hold")) == before + slots, SECONDS)
     (item,) = names("ok")
     (step_id,) = io.send("try.call", item, soft_time_limit=1)
     reserved = "SELECT 1 FROM step WHERE id = %s AND lease_until IS NOT NULL"
