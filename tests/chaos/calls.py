@@ -65,7 +65,7 @@ def check_api_calls(evidence: Evidence, ledger: Ledger, found: Findings) -> None
     times: defaultdict[str, list[float]] = defaultdict(list)
     for call in _answered(evidence.api_calls()):
         times[call.key].append(call.at)
-    spans = hits(evidence.disturbances, "external_api", (*_DATABASE, "rabbitmq"))
+    spans = hits(evidence.disturbances, "external_api", _DATABASE)
     for workflow in evidence.accepted:
         scored = [s for s in ledger.steps[workflow] if s["task"] == "external_api.score_login"]
         if not scored or scored[0]["state"] not in ("done", "failed"):
