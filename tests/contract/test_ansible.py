@@ -220,6 +220,7 @@ def inventory(tmp_path_factory: pytest.TempPathFactory) -> Path:
         pytest.skip("there is no .venv-ansible: deploy/local/setup --ansible")
     directory = tmp_path_factory.mktemp("inventories") / "test"
     directory.mkdir()
+    (directory / "hosts.yml").touch()
     make_secrets(directory).check_returncode()
     return directory
 
@@ -232,6 +233,14 @@ def make_secrets(directory: Path, *options: str) -> subprocess.CompletedProcess[
         text=True,
         env=os.environ | {"ANSIBLE_VAULT_PASSWORD_FILE": str(directory.parent / "password")},
     )
+
+
+def test_secrets_are_made_for_inventories_alone(tmp_path: Path) -> None:
+    """Not for the directory that they lie in, or a new one with a typing error."""
+    refused = make_secrets(tmp_path)
+    assert refused.returncode != 0
+    assert "has no hosts.yml" in refused.stderr
+    assert list(tmp_path.iterdir()) == []
 
 
 def opened(directory: Path) -> dict[str, Any]:
