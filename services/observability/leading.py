@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from time import monotonic
 
 from prometheus_client import Counter
@@ -12,7 +12,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import REGISTRY, Collector, CollectorRegistry
 
-from services.ledger.figures import LATE_SECONDS, MOST, Figures
+from services.ledger.figures import LATE_SECONDS, MOST, Figures, Slot
 
 logger = logging.getLogger(__name__)
 
@@ -180,6 +180,10 @@ def _families(figures: Figures) -> Iterator[Metric]:
         "Since a canary last came back from every queue.",
         figures.canary_seconds,
     )
+    yield from _slots(figures.slots)
+
+
+def _slots(slots: Sequence[Slot]) -> Iterator[Metric]:
     fetched = GaugeMetricFamily(
         "doorbell_replication_slot_fetched",
         "1 while somebody fetches WAL through a replication slot: a standby, or the host of the backups.",
@@ -190,7 +194,7 @@ def _families(figures: Figures) -> Iterator[Metric]:
         "WAL that the primary keeps because it was not fetched through a slot yet.",
         labels=["slot"],
     )
-    for slot in figures.slots:
+    for slot in slots:
         fetched.add_metric([slot.name], slot.is_fetched)
         kept.add_metric([slot.name], slot.kept_bytes)
     yield fetched
