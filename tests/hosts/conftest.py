@@ -17,6 +17,7 @@ from tests.hosts.network import HOSTS
 from tests.hosts.world import OUTLIER_API_PORT, SMTP_PORT, World, running_world
 
 _ORDER = (
+    "test_doors",
     "test_harness",
     "test_site",
     "test_rights",

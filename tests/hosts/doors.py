@@ -40,6 +40,7 @@ class Gateways(httpx.BaseTransport):
     def __init__(self, names: Sequence[str], ca: Path) -> None:
         self._tls = ssl.create_default_context(cafile=ca)
         self._ways = {name: self._new_way() for name in names}
+        self._given_up: list[httpx.HTTPTransport] = []
         self._turns = itertools.count()
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
@@ -58,6 +59,7 @@ class Gateways(httpx.BaseTransport):
                 # Others may be at it with requests that are under way: it is left to them.
                 if self._ways[name] is way:
                     self._ways[name] = self._new_way()
+                    self._given_up.append(way)
                 raise
         raise failure
 
@@ -65,7 +67,7 @@ class Gateways(httpx.BaseTransport):
         return httpx.HTTPTransport(verify=self._tls, limits=httpx.Limits(max_connections=64))
 
     def close(self) -> None:
-        for way in self._ways.values():
+        for way in (*self._ways.values(), *self._given_up):
             way.close()
 
 
