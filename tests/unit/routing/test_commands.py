@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from routing.commands import celery_arguments, node_name, worker_command
 from routing.load import load
 from services.domain.errors import ConfigurationError
+from tests.unit.routing.small import GOOD, load_text
 
 TOPOLOGY = load()
 
@@ -32,15 +35,18 @@ def test_processes_of_one_host_have_different_names() -> None:
     assert node_name(TOPOLOGY, "db_writes", 2) == "db_writes.2@%h"
 
 
-def test_celery_gets_the_pools_limits() -> None:
-    """Queue, concurrency and both limits are those of the file."""
-    assert celery_arguments(TOPOLOGY, "external_api") == (
+def test_celery_gets_the_pools_limits(tmp_path: Path) -> None:
+    """Every queue of the pool, concurrency and both limits are those of the file."""
+    more = GOOD.replace(
+        "retries:", "  gongs: {pool: bells, delivery_limit: 20, max_length: 10}\nretries:"
+    )
+    assert celery_arguments(load_text(tmp_path, more), "bells") == (
         "worker",
-        "--hostname=external_api@%h",
-        "--queues=external_api",
-        "--concurrency=32",
-        "--soft-time-limit=20",
-        "--time-limit=30",
+        "--hostname=bells@%h",
+        "--queues=bells,gongs",
+        "--concurrency=10",
+        "--soft-time-limit=2",
+        "--time-limit=3",
         "--without-mingle",
         "--without-gossip",
     )

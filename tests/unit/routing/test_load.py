@@ -10,28 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from routing.load import DEFAULT_FILE, load
-from routing.topology import TaskRoute, Topology
+from routing.topology import TaskRoute
 from services.domain.errors import ConfigurationError
-
-GOOD = """\
-version: 1
-vhost: house
-exchanges: {work: house, dead: house.dead}
-delays: {levels: 28, prefix: celery_delayed}
-pools:
-  bells: {style: batch, concurrency: 10, soft_limit_seconds: 2, hard_limit_seconds: 3, grace_seconds: 4}
-  doors: {style: io, concurrency: 1, soft_limit_seconds: 2, hard_limit_seconds: 3, grace_seconds: 4}
-queues:
-  bells: {pool: bells, delivery_limit: 20, max_length: 1000}
-  doors: {pool: doors, delivery_limit: 20, max_length: 1000}
-retries:
-  soon: {limit: 0, base_seconds: 0.5, cap_seconds: 60}
-tasks:
-  bells.ring: {queue: bells, retry: soon, sends: [doors]}
-  celery.*: {queue: doors, retry: soon, sends: []}
-users:
-  gateway: {sends: [bells], observes: false, replays: false, tag: none}
-"""
+from tests.unit.routing.small import GOOD, load_text
 
 # What is replaced, by what, and the problems (line and sentence) that must be named.
 REFUSALS: dict[str, tuple[str, str, list[str]]] = {
@@ -289,15 +270,9 @@ REFUSALS: dict[str, tuple[str, str, list[str]]] = {
 }
 
 
-def _load_text(folder: Path, text: str) -> Topology:
-    path = folder / "topology.yml"
-    path.write_text(text, encoding="utf-8")
-    return load(path)
-
-
 def test_a_good_file_is_read_whole(tmp_path: Path) -> None:
     """Every fact of the file stands in the topology."""
-    topology = _load_text(tmp_path, GOOD)
+    topology = load_text(tmp_path, GOOD)
     assert (topology.vhost, topology.work_exchange, topology.dead_exchange) == (
         "house",
         "house",
@@ -323,7 +298,7 @@ def test_refusals_name_file_line_and_remedy(tmp_path: Path, case: str) -> None:
     before, after, expected = REFUSALS[case]
     assert GOOD.count(before) == 1
     with pytest.raises(ConfigurationError) as caught:
-        _load_text(tmp_path, GOOD.replace(before, after))
+        load_text(tmp_path, GOOD.replace(before, after))
     assert str(caught.value).splitlines() == [
         f"{tmp_path}/topology.yml:{line}" for line in expected
     ]

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from routing.load import load
 from routing.rules import check_tasks
 from routing.topology import dead_queue_name
 from services.domain.errors import ConfigurationError
+from tests.unit.routing.small import GOOD, load_text
 
 TOPOLOGY = load()
 
@@ -26,10 +29,11 @@ def test_a_task_without_route_is_refused(name: str) -> None:
         TOPOLOGY.route(name)
 
 
-def test_a_pool_sends_what_its_tasks_send_and_retries_into_its_own_queue() -> None:
+def test_a_pool_sends_what_its_tasks_send_and_retries_into_its_own_queue(tmp_path: Path) -> None:
     """The sum of `sends` of a pool's tasks, and its own queues, in the order of the file."""
-    assert TOPOLOGY.sends_of("external_api") == ("db_writes", "external_api", "maintenance")
-    assert TOPOLOGY.queues_of("db_writes") == ("db_writes",)
+    small = load_text(tmp_path, GOOD)
+    assert small.sends_of("bells") == ("bells", "doors")
+    assert small.queues_of("doors") == ("doors",)
 
 
 def test_an_unknown_pool_is_named_with_the_known_ones() -> None:
