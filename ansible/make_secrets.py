@@ -46,6 +46,7 @@ _SECRETS: dict[str, Callable[[], Any]] = {
     "vault_replication_password": _password,
     "vault_outlier_api_key": _password,
     "vault_flower_password": _password,
+    "vault_flower_viewers_password": _password,
     "vault_haproxy_stats_password": _password,
 }
 

@@ -17,5 +17,12 @@ try:
 except ConfigurationError as error:
     sys.exit(str(error))
 
+EVENTS_KEPT_SECONDS = 120.0
+"""How long events wait for a Flower that stands still; Celery's 5 s are less than its collector may take."""
+
 app = Celery("flower", broker=_url, set_as_current=False)
-app.conf.update(broker_use_ssl=_tls.options() if _tls else False, accept_content=["json"])
+app.conf.update(
+    broker_use_ssl=_tls.options() if _tls else False,
+    accept_content=["json"],
+    event_queue_ttl=EVENTS_KEPT_SECONDS,
+)

@@ -28,6 +28,7 @@ _USUAL_PORTS: Mapping[str, int | None] = {
     "gateway": 8000,
     "outlier_api": 8010,
     "flower": 5555,
+    "flower_viewers": 5556,
     "prometheus": 9090,
     "alertmanager": 9093,
     "rabbitmq": 5672,
@@ -188,7 +189,7 @@ def describe(
             *product.workers(layout, ports, topology, counts),
             product.gateway(layout, ports, topology),
             product.schedule(layout, ports, topology),
-            monitoring.flower(layout, ports, topology),
+            *(monitoring.flower(layout, ports, topology, name) for name in monitoring.FLOWERS),
         ),
     )
 
@@ -239,11 +240,14 @@ def targets(ports: Mapping[str, int], counts: Mapping[str, int]) -> dict[str, di
 def _write_endpoints(cluster: Cluster) -> None:
     layout, ports = cluster.layout, cluster.ports
     database_url = postgres.url(layout, ports["postgres"])
-    flower = f"{monitoring.FLOWER_USER}:{monitoring.flower_password(layout)}"
+    flowers = {
+        name: f"http://{':'.join(monitoring.flower_auth(layout, name))}@{HOST}:{ports[name]}"
+        for name in monitoring.FLOWERS
+    }
     operator = f"{rabbitmq.OPERATOR}:{rabbitmq.password(layout, rabbitmq.OPERATOR)}"
     endpoints = {
         "gateway": f"http://{HOST}:{ports['gateway']}",
-        "flower": f"http://{flower}@{HOST}:{ports['flower']}",
+        **flowers,
         "prometheus": f"http://{HOST}:{ports['prometheus']}",
         "alertmanager": f"http://{HOST}:{ports['alertmanager']}",
         "rabbitmq_management": f"http://{operator}@{HOST}:{ports['rabbitmq_management']}",

@@ -21,7 +21,8 @@ from deploy.local.ports import HOST
 from deploy.local.process import ClusterError, Probe, Process
 from routing.topology import Topology
 
-FLOWER_USER = "flower"
+FLOWERS: Mapping[str, str] = {"flower": "flower", "flower_viewers": "viewer"}
+"""Flower's instances, for operators and for those who only look, each with the one user that it lets in."""
 
 _PROMETHEUS_CONFIGURATION = REPOSITORY / "deploy" / "prometheus" / "prometheus.yml"
 _RULES = REPOSITORY / "deploy" / "prometheus" / "rules"
@@ -38,9 +39,9 @@ def answers(url: str, auth: tuple[str, str] | None = None) -> Probe:
     return probe
 
 
-def flower_password(layout: Layout) -> str:
-    """The password of Flower's only user."""
-    return read_or_make(layout.secrets / "flower_password")
+def flower_auth(layout: Layout, name: str) -> tuple[str, str]:
+    """Who is let in by an instance of Flower: name and password."""
+    return FLOWERS[name], read_or_make(layout.secrets / f"{name}_password")
 
 
 def configure(
@@ -132,23 +133,23 @@ def processes(layout: Layout, ports: Mapping[str, int]) -> list[Process]:
     ]
 
 
-def flower(layout: Layout, ports: Mapping[str, int], topology: Topology) -> Process:
-    """Flower. It reads secrets from its environment, which only the cluster's owner sees."""
-    address = f"http://{HOST}:{ports['flower']}"
-    password = flower_password(layout)
+def flower(layout: Layout, ports: Mapping[str, int], topology: Topology, name: str) -> Process:
+    """One of `FLOWERS`. It reads secrets from its environment, which only the cluster's owner sees."""
+    address = f"http://{HOST}:{ports[name]}"
+    auth = flower_auth(layout, name)
     broker = rabbitmq.write_url(layout, "flower", ports["rabbitmq"], topology.vhost)
     environment = {
         "PATH": os.environ["PATH"],
         "PYTHONPATH": str(REPOSITORY),
         "DOORBELL_BROKER_URL_FILE": str(broker),
-        "FLOWER_BASIC_AUTH": f"{FLOWER_USER}:{password}",
+        "FLOWER_BASIC_AUTH": ":".join(auth),
     }
     if topology.users["flower"].tag != "none":
         management = f"{HOST}:{ports['rabbitmq_management']}"
         broker_password = rabbitmq.password(layout, "flower")
         environment["FLOWER_BROKER_API"] = f"http://flower:{broker_password}@{management}/api/"
     return Process(
-        name="flower",
+        name=name,
         command=(
             sys.executable,
             "-m",
@@ -157,11 +158,12 @@ def flower(layout: Layout, ports: Mapping[str, int], topology: Topology) -> Proc
             "flower",
             f"--conf={_FLOWER_CONFIGURATION}",
             f"--address={HOST}",
-            f"--port={ports['flower']}",
+            f"--port={ports[name]}",
+            *(() if name == "flower" else ("--read-only",)),
         ),
         directory=layout.state,
         environment=environment,
-        probe=answers(address, (FLOWER_USER, password)),
+        probe=answers(address, auth),
         address=address,
     )
 

@@ -87,6 +87,7 @@ def where_to_look(
     rows = (
         ("API, with its docs", f"{endpoints['gateway']}/docs"),
         ("Flower", endpoints["flower"]),
+        ("Flower, to look", endpoints["flower_viewers"]),
         ("RabbitMQ", endpoints["rabbitmq_management"]),
         ("Prometheus", endpoints["prometheus"]),
         ("Alertmanager", endpoints["alertmanager"]),

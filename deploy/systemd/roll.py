@@ -30,6 +30,7 @@ _PAGES = {
     "gateway": (GATEWAY_PORT, "/readyz"),
     "outlier-api": (8010, "/healthz"),
     "flower": (5555, "/healthcheck"),
+    "flower-viewers": (5556, "/healthcheck"),
 }
 
 # What a heartbeat calls work; an operator's drain outlives a restart, and is not ours to judge.

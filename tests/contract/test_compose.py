@@ -35,8 +35,13 @@ WORKERS = {name: service for name, service in SERVICES.items() if name.startswit
 ONE_SHOTS = {"definitions", "migrate", "doorbell", "cluster"}
 DOCKERFILE = (DOCKER / "Dockerfile").read_text()
 BUILD_ARGUMENTS: dict[str, str] = SERVICES["definitions"]["build"]["args"]
-PUBLISHED = {"gateway", "flower", "prometheus", "grafana"}
-BROKER_USERS = {"flower": "flower", "gateway": "gateway", "beat": "beat"} | {
+PUBLISHED = {"gateway", "flower", "flower-viewers", "prometheus", "grafana"}
+BROKER_USERS = {
+    "flower": "flower",
+    "flower-viewers": "flower",
+    "gateway": "gateway",
+    "beat": "beat",
+} | {
     "migrate": "operator",
     "doorbell": "operator",
 }
@@ -355,8 +360,7 @@ def make_secrets(*arguments: str) -> subprocess.CompletedProcess[str]:
 def broker_secrets(service: dict[str, Any]) -> list[str]:
     """The names of a service's broker addresses; each is seen by it as broker_url."""
     found = [s for s in service.get("secrets", []) if isinstance(s, dict)]
-    assert all(secret["target"] == "broker_url" for secret in found)
-    return [secret["source"] for secret in found]
+    return [secret["source"] for secret in found if secret["target"] == "broker_url"]
 
 
 def path_of(file: str) -> str:

@@ -58,7 +58,7 @@ def test_no_password_is_on_a_command_line(cluster: Cluster) -> None:
 def test_a_worker_is_told_its_own_secrets_and_no_others(cluster: Cluster) -> None:
     """Each process gets the broker URL of its own user, as a file."""
     for process in cluster.product:
-        if process.name == "flower":
+        if process.name in monitoring.FLOWERS:
             continue
         user = {"schedule": "beat"}.get(process.name, process.name.partition(".")[0])
         expected = str(cluster.layout.secrets / "broker_url" / user)
