@@ -153,6 +153,23 @@ def test_only_modules_of_ansible_core_are_used(path: Path) -> None:
     assert {module for module in modules if not module.startswith("ansible.builtin.")} == set()
 
 
+def test_rabbitmqs_commands_are_called_again() -> None:
+    """Each starts a node of its own, whose way into the broker's may fail for once on a busy host."""
+    once = [
+        f"{path.relative_to(ANSIBLE)}: {task['name']}"
+        for path in task_files()
+        for task in tasks_of(read(path))
+        if re.match(r"\['?rabbitmq(ctl|-)", str(argv_of(task))) and "until" not in task
+    ]
+
+    assert once == []
+
+
+def argv_of(task: dict[str, Any]) -> Any:
+    command = task.get("ansible.builtin.command")
+    return command.get("argv") if isinstance(command, dict) else None
+
+
 def test_nothing_secret_stands_in_the_open() -> None:
     """What is called a password is an expression: its value comes from the vault, which is encrypted."""
     secret = re.compile(r"(^|_)(password|passwords|cookie|api_key)$")
