@@ -129,7 +129,7 @@ def _times(step: Row, begun_at: datetime) -> Iterator[str]:
     if step["state"] in {"ready", "retrying"}:
         yield "published" if step["published_at"] else "not published yet"
     if step["state"] == "parked":
-        yield f"its task is paused: doorbell task resume {step['task']}"
+        yield "its task is paused or limited: doorbell task list"
     if step["state"] == "retrying" and step["due_at"]:
         yield f"due {step['due_at']:%H:%M:%S}"
 

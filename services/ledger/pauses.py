@@ -57,5 +57,5 @@ def park(connection: Connection[Any], steps: Sequence[tuple[str, Message]]) -> N
 
 
 def unpark(connection: Connection[Any], limit: int) -> int:
-    """Give up to `limit` parked steps whose task is paused no more to the relay; returns how many."""
+    """Give up to `limit` parked steps whose task is held back no more to the relay; returns how many."""
     return connection.execute(_SQL["unpark"], {"limit": limit}).rowcount

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from time import monotonic
 
-from services.ledger import pauses, store
+from services.ledger import limits, pauses, store
 from services.ledger.database import Ledger
 
 GRACE_SECONDS = 2.0
@@ -31,6 +31,7 @@ def relay_once(ledger: Ledger, longest_seconds: float = LONGEST_SECONDS) -> int:
     """
     with ledger.connection() as connection:
         pauses.unpark(connection, UNPARKED_A_RUN)
+        limits.release(connection)
     published = 0
     until = monotonic() + longest_seconds
     refusing: set[str] = set()

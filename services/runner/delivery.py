@@ -25,8 +25,9 @@ class Delivery:
     tells our reservation of an I/O step from another process's, `lease_ends` when
     it ends by this process's own clock; `is_alone` is set when those whom its message
     names cannot be told of its end, `is_put_off` once somebody else held rows that it,
-    or a neighbour in its list, needs; `on_answered` is called when the message
-    has been acked or rejected.
+    or a neighbour in its list, needs; `is_permitted` tells whether a step of a limited task may
+    begin, None before anybody has asked; `on_answered` is called when the message has
+    been acked or rejected.
     """
 
     id: str
@@ -45,6 +46,7 @@ class Delivery:
     is_committing: bool = False
     is_alone: bool = False
     is_put_off: bool = False
+    is_permitted: bool | None = None
     leased_until: datetime | None = None
     lease_ends: float = 0.0
     on_answered: Callable[[], object] | None = None

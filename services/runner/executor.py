@@ -32,7 +32,8 @@ from services.runner.giving_up import (
     Untraceable,
 )
 from services.runner.parking import park, parked_answer
-from services.runner.sorting import sort_deliveries
+from services.runner.permits import take_permits
+from services.runner.sorting import Sorted, sort_deliveries
 from services.runner.task import BatchTask, Running, running
 from services.runner.tracing import Traced, fail, ran, trace
 
@@ -144,8 +145,7 @@ class Executor:
         while not self._stop.is_set():
             try:
                 connection = self._open()
-                self._limit(connection, [delivery])
-                run = sort_deliveries([delivery], self._lock(connection, [delivery])).run
+                run = self._look(connection, [delivery])[1].run
                 self._count_starts(connection, run)
                 if not run or delivery.outcome is not None:
                     connection.commit()
@@ -239,13 +239,9 @@ class Executor:
     def _commit(self, deliveries: Sequence[Delivery]) -> _Committed:
         connection = self._open()
         started_at = datetime.now(UTC)
-        self._limit(connection, deliveries)
-        rows = self._lock(connection, deliveries)
-        sorted_ = sort_deliveries(deliveries, rows)
+        rows, sorted_ = self._look(connection, deliveries)
         if self._count_starts(connection, sorted_.run):
-            self._limit(connection, deliveries)
-            rows = self._lock(connection, deliveries)
-            sorted_ = sort_deliveries(deliveries, rows)
+            rows, sorted_ = self._look(connection, deliveries)
         park(connection, self._app, sorted_)
         traced = self._execute(connection, sorted_.run)
         notes = {t.delivery.id: ran(t, rows[t.delivery.id], self._host, started_at) for t in traced}
@@ -263,6 +259,16 @@ class Executor:
         again = [self._answer_again(d, state, rows[d.id]) for d, state in sorted_.settled]
         parked = [Finished(d, parked_answer(), "parked") for d in sorted_.parked]
         return _Committed([*settled.messages, *echoes], [*finished, *again, *parked])
+
+    def _look(
+        self, connection: Connection[Any], deliveries: Sequence[Delivery]
+    ) -> tuple[dict[str, dict[str, Any]], Sorted]:
+        """The deliveries' rows, locked, and what is to be done with each."""
+        while True:
+            self._limit(connection, deliveries)
+            rows = self._lock(connection, deliveries)
+            if not take_permits(connection, deliveries, rows):
+                return rows, sort_deliveries(deliveries, rows)
 
     def _limit(self, connection: Connection[Any], deliveries: Sequence[Delivery]) -> None:
         # Whatever was redelivered may still be in the hands of a process that stands still.

@@ -1,4 +1,4 @@
-"""Moves steps of a paused task out of the worker's hands into the ledger."""
+"""Moves steps of a task that is held back out of the worker's hands into the ledger."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def park(connection: Connection[Any], app: Celery, sorted_: Sorted) -> None:
             message.to_json()
         except (TypeError, ValueError, LookupError) as error:
             delivery.outcome = Failed(
-                Unparkable(f"its task is paused, its message no JSON: {error}")
+                Unparkable(f"its task is held back, its message no JSON: {error}")
             )
             sorted_.run.append(delivery)
         else:
@@ -46,7 +46,7 @@ def park(connection: Connection[Any], app: Celery, sorted_: Sorted) -> None:
 def parked_answer() -> tuple[int, Any, float]:
     """What Celery's request is told: it acks, and no event says that the step has ended."""
     try:
-        raise Ignore("its task is paused")
+        raise Ignore("its task is held back")
     except Ignore:
         return 1, ExceptionInfo(), 0.0
 

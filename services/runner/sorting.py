@@ -17,7 +17,7 @@ from services.runner.giving_up import Dropped, Withdrawn
 
 @dataclass(slots=True)
 class Sorted:
-    """Deliveries by what their rows say: to run, to park until their task is resumed, or only to answer for."""
+    """Deliveries by what their rows say: to run, to park until their task may go on, or only to answer for."""
 
     run: list[Delivery] = field(default_factory=list)
     settled: list[tuple[Delivery, str]] = field(default_factory=list)
@@ -33,7 +33,9 @@ def sort_deliveries(deliveries: Sequence[Delivery], rows: dict[str, dict[str, An
         is_stale = _is_stale(delivery, row)
         if row["state"] in ("done", "failed", "dead") or is_stale:
             sorted_.settled.append((delivery, "stale" if is_stale else row["state"]))
-        elif row["pause"] == "defer" and delivery.outcome is None:
+        elif delivery.outcome is None and (
+            row["pause"] == "defer" or (delivery.is_permitted is False and not row["pause"])
+        ):
             sorted_.parked.append(delivery)
         else:
             if row["pause"] and delivery.outcome is None:

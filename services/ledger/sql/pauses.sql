@@ -14,11 +14,11 @@ WHERE resumed_at IS NULL AND task = %(task)s
 SELECT task, drops, paused_by, paused_at FROM pause WHERE resumed_at IS NULL ORDER BY id
 
 -- name: parked
--- How many steps of each task wait for a resume, or for the relay behind one.
+-- How many steps of each task wait for a resume, for a permit, or for the relay behind one.
 SELECT task, count(*) AS steps FROM step WHERE state = 'parked' GROUP BY task
 
 -- name: park
--- Steps whose task is paused wait here. Whoever sent one by hand has left no message: then this is the delivered one.
+-- Steps whose task is paused, or limited, wait here. Whoever sent one by hand has left no message: then this is the delivered one.
 UPDATE step AS s
 SET state = 'parked', published_at = NULL, lease_until = NULL,
     message = coalesce(s.message, u.message)
@@ -26,12 +26,13 @@ FROM unnest(%(ids)s::text[], %(messages)s::json[]) AS u(id, message)
 WHERE s.id = u.id
 
 -- name: unpark
--- What waits although its task is not paused any more is the relay's, the oldest first.
+-- What waits although its task is neither paused nor limited any more is the relay's, the oldest first.
 UPDATE step SET state = CASE WHEN retries > 0 THEN 'retrying' ELSE 'ready' END
 WHERE id IN (
     SELECT s.id FROM step AS s
     WHERE s.state = 'parked'
       AND NOT EXISTS (SELECT FROM pause AS p WHERE p.task = s.task AND p.resumed_at IS NULL)
+      AND NOT EXISTS (SELECT FROM rate_limit AS l WHERE l.task = s.task AND l.lifted_at IS NULL)
     ORDER BY s.ready_at LIMIT %(limit)s
     FOR NO KEY UPDATE OF s SKIP LOCKED
 )

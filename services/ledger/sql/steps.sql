@@ -9,7 +9,8 @@ SELECT set_config('statement_timeout', %(run_milliseconds)s, true),
 SELECT id, workflow_id, state, status, retries, generation, redeliveries, attempts, replacements,
        result, published_at,
        (SELECT CASE WHEN p.drops THEN 'drop' ELSE 'defer' END FROM pause AS p
-        WHERE p.task = step.task AND p.resumed_at IS NULL) AS pause
+        WHERE p.task = step.task AND p.resumed_at IS NULL) AS pause,
+       EXISTS (SELECT FROM rate_limit AS l WHERE l.task = step.task AND l.lifted_at IS NULL) AS is_limited
 FROM step WHERE id = ANY(%(ids)s) ORDER BY id FOR NO KEY UPDATE
 
 -- name: appear

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
+from services.cli.main import run
 from tests.support.cluster import Cluster, running_cluster
 from tests.support.fleet import doorbell_node, wait_until
 from tests.support.outlier_api import AdjustableOutlierApi
 from tests.support.postgres import PrivatePostgres
 from tests.support.rabbitmq import PrivateRabbitMQ
+
+Operate = Callable[..., tuple[int, Any]]
 
 
 @pytest.fixture(scope="session")
@@ -80,3 +85,23 @@ def _make_a_beat_lead(cluster: Cluster) -> None:
         return False
 
     wait_until(leads, 30, "a beat leads")
+
+
+@pytest.fixture
+def operate(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> Iterator[Operate]:
+    """Run the command with --json as an operator; gives its exit code and what it printed. Nothing stays held back."""
+    for name, value in cluster.fleet.environment("operator").items():
+        if name.startswith("DOORBELL_"):
+            monkeypatch.setenv(name, value)
+
+    def command(*arguments: str) -> tuple[int, Any]:
+        capfd.readouterr()
+        code = run([*arguments, "--json"])
+        output = capfd.readouterr()
+        return code, json.loads(output.out) if output.out else output.err
+
+    yield command
+    cluster.rows("UPDATE pause SET resumed_at = now() WHERE resumed_at IS NULL")
+    cluster.rows("UPDATE rate_limit SET lifted_at = now() WHERE lifted_at IS NULL")

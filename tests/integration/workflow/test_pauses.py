@@ -2,42 +2,18 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator
 from typing import Any
 from uuid import uuid4
-
-import pytest
 
 from routing.load import load
 from services import settings
 from services.celery_app import make_app
-from services.cli.main import run
+from tests.integration.workflow.conftest import Operate
 from tests.support.cluster import IPHONE, WINDOWS, Cluster
 from tests.support.fleet import wait_until
 
 NOTIFY = "notifications.notify_user"
 CHECK = "device_checks.check_device"
-Operate = Callable[..., tuple[int, Any]]
-
-
-@pytest.fixture
-def operate(
-    cluster: Cluster, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> Iterator[Operate]:
-    """Run the command with --json as an operator; gives its exit code and what it printed. Nothing stays paused."""
-    for name, value in cluster.fleet.environment("operator").items():
-        if name.startswith("DOORBELL_"):
-            monkeypatch.setenv(name, value)
-
-    def command(*arguments: str) -> tuple[int, Any]:
-        capfd.readouterr()
-        code = run([*arguments, "--json"])
-        output = capfd.readouterr()
-        return code, json.loads(output.out) if output.out else output.err
-
-    yield command
-    cluster.rows("UPDATE pause SET resumed_at = now() WHERE resumed_at IS NULL")
 
 
 def states(cluster: Cluster, workflow: str) -> dict[str, str]:
