@@ -229,12 +229,17 @@ def test_the_environment_of_ansible_is_locked_for_its_python() -> None:
 
 
 @pytest.fixture(scope="module")
-def inventory(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory as ansible/make_secrets leaves it; skipped where .venv-ansible is missing."""
+def vault() -> None:
+    """Ansible's programs; skipped where .venv-ansible is missing."""
     if not (ROOT / ".venv-ansible/bin/ansible-vault").exists():
         if os.environ.get("CI"):
             pytest.fail("there is no .venv-ansible: deploy/local/setup --ansible")
         pytest.skip("there is no .venv-ansible: deploy/local/setup --ansible")
+
+
+@pytest.fixture(scope="module")
+def inventory(vault: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory as ansible/make_secrets leaves it."""
     directory = tmp_path_factory.mktemp("inventories") / "test"
     directory.mkdir()
     (directory / "hosts.yml").touch()
@@ -252,7 +257,7 @@ def make_secrets(directory: Path, *options: str) -> subprocess.CompletedProcess[
     )
 
 
-def test_secrets_are_made_for_inventories_alone(tmp_path: Path) -> None:
+def test_secrets_are_made_for_inventories_alone(vault: None, tmp_path: Path) -> None:
     """Not for the directory that they lie in, or a new one with a typing error."""
     refused = make_secrets(tmp_path)
     assert refused.returncode != 0
