@@ -21,6 +21,7 @@ from services.cli import (
     breakers,
     dead,
     importing,
+    keys,
     ledger,
     migrations,
     pools,
@@ -43,6 +44,7 @@ from services.cli.exits import (
     UNAVAILABLE,
     NotFound,
 )
+from services.cli.keys import text_of
 from services.cli.output import AsJson, console, print_json, print_table
 from services.domain.errors import ConfigurationError, DoorbellError, Unavailable
 
@@ -61,11 +63,10 @@ app = typer.Typer(
 )
 topology_app = typer.Typer(help="The shape of the system.", no_args_is_help=True)
 tenant_app = typer.Typer(help="The applications that report logins.", no_args_is_help=True)
-key_app = typer.Typer(help="The API keys of tenants.", no_args_is_help=True)
 logins_app = typer.Typer(help="Logins.", no_args_is_help=True)
 app.add_typer(topology_app, name="topology")
 app.add_typer(tenant_app, name="tenant")
-app.add_typer(key_app, name="key")
+app.add_typer(keys.app, name="key")
 app.add_typer(logins_app, name="logins")
 app.add_typer(dead.app, name="dead")
 app.add_typer(workflows.app, name="workflow")
@@ -151,7 +152,7 @@ def verify_topology(
 ) -> None:
     """Compare the live broker with the topology, and name every difference."""
     url = management_url or find().rabbitmq_management
-    password = _text_of(password_file) if password_file else None
+    password = text_of(password_file) if password_file else None
     tls = TlsFiles(ca_file, certificate_file, key_file)
     api = topology.management(url, user, password, tls)
     found = topology.verify(load_topology(), api, users=with_users)
@@ -212,24 +213,6 @@ def create_tenant(
         typer.echo(f"created {tenant}; give it a key: doorbell key create {tenant}")
 
 
-@key_app.command("create")
-def create_key(
-    tenant: Annotated[str, typer.Argument(help="The tenant's id.")],
-    key_file: Annotated[
-        Path | None, typer.Option(help="Take the key from this file, and print nothing secret.")
-    ] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Give a tenant an API key. It is printed this once: only its digest is kept."""
-    given = _text_of(key_file) if key_file else None
-    with connected(find().database_url) as connection:
-        key = tenants.create_key(connection, tenant, given)
-    if as_json:
-        print_json({"tenant": tenant} | ({} if key_file else {"api_key": key}))
-    else:
-        typer.echo(f"{tenant} has the key in {key_file}" if key_file else key)
-
-
 @logins_app.command("import")
 def import_logins(
     file: Annotated[Path, typer.Argument(help="One login a line, as JSON; - is standard input.")],
@@ -240,7 +223,7 @@ def import_logins(
     """Report the logins of a file. A bad line stops no other; importing twice is harmless."""
     local = None if gateway and key_file else find()
     gateway = gateway or (local.gateway if local else None)
-    api_key = _text_of(key_file) if key_file else (local.api_key if local else None)
+    api_key = text_of(key_file) if key_file else (local.api_key if local else None)
     if not gateway or not api_key:
         raise ConfigurationError("say where to: --gateway URL and --key-file FILE")
     with Progress(
@@ -301,19 +284,13 @@ def _sentence(error: Exception) -> str:
 def _exit_code(error: Exception) -> int:
     codes: dict[type[Exception], int] = {
         NotFound: NOT_FOUND,
+        tenants.UnknownKey: NOT_FOUND,
         tenants.UnknownTenant: NOT_FOUND,
         ConfigurationError: MISUSED,
         Unavailable: UNAVAILABLE,
         psycopg.OperationalError: UNAVAILABLE,
     }
     return next((code for kind, code in codes.items() if isinstance(error, kind)), REFUSED)
-
-
-def _text_of(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"{path} cannot be read: {error}") from error
 
 
 def _lines_of(path: Path) -> Iterator[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import secrets
+from typing import Any
 
 from services.cli.database import Connection, fetch
 from services.domain.errors import Refused
@@ -13,6 +14,10 @@ _TENANT = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 _KEY = re.compile(r"[\x21-\x7e]{16,200}")
 # Line breaks and what turns text around: the name stands in the subject of mails.
 _UNFIT = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+class UnknownKey(Refused):
+    """There is no key of this name."""
 
 
 class UnknownTenant(Refused):
@@ -57,3 +62,40 @@ def create_key(connection: Connection, tenant: str, key: str | None = None) -> s
         if holder["tenant_id"] != tenant or holder["revoked_at"] is not None:
             raise Refused("this key is another tenant's or was revoked: choose another")
     return key
+
+
+def keys(connection: Connection, tenant: str | None = None) -> list[dict[str, Any]]:
+    """The keys of a tenant, or of all: `key` (the beginning of its digest), `tenant`, `created_at`, `revoked_at`.
+
+    Raises:
+        UnknownTenant: there is no such tenant.
+    """
+    if tenant is not None and not fetch(connection, "find_tenant", tenant=tenant):
+        raise UnknownTenant(f"there is no tenant {tenant}")
+    return fetch(connection, "keys", tenant=tenant)
+
+
+def revoke_key(connection: Connection, key: str, is_last_meant: bool = False) -> str:
+    """Take a key away by the name that `keys` gives it, and return its tenant. Idempotent.
+
+    Raises:
+        UnknownKey: there is no such key, or more than one.
+        Refused: the tenant would have none left, and that is not meant.
+    """
+    all_keys = fetch(connection, "keys", tenant=None)
+    found = [row for row in all_keys if row["key"] == key]
+    if len(found) != 1:
+        raise UnknownKey(f"there are {len(found)} keys {key}: doorbell key list names them")
+    tenant = str(found[0]["tenant"])
+    others = [
+        row
+        for row in all_keys
+        if row["tenant"] == tenant and row["key"] != key and row["revoked_at"] is None
+    ]
+    if found[0]["revoked_at"] is None and not others and not is_last_meant:
+        raise Refused(
+            f"{key} is the only key of {tenant}, whose logins would be refused: give it another first"
+            f" (doorbell key create {tenant}), or say --last"
+        )
+    fetch(connection, "revoke_key", key=key)
+    return tenant

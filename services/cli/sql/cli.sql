@@ -32,6 +32,17 @@ ON CONFLICT DO NOTHING RETURNING tenant_id
 -- Who has a key, and whether it still works.
 SELECT tenant_id, revoked_at FROM api_key WHERE key_sha256 = %(digest)s
 
+-- name: keys
+-- The keys of a tenant, or of all, by the beginning of their digests.
+SELECT left(encode(key_sha256, 'hex'), 12) AS key, tenant_id AS tenant, created_at, revoked_at
+FROM api_key
+WHERE %(tenant)s::text IS NULL OR tenant_id = %(tenant)s
+ORDER BY tenant_id, created_at
+
+-- name: revoke_key
+-- Take a key away; the time of the first revocation stays.
+UPDATE api_key SET revoked_at = coalesce(revoked_at, now()) WHERE left(encode(key_sha256, 'hex'), 12) = %(key)s
+
 -- name: server
 -- The server's version and the time it takes it to be.
 SELECT current_setting('server_version') AS version, clock_timestamp() AS now
