@@ -26,6 +26,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="DIR",
         help="use the running cluster in DIR (such as .local) in place of a new one",
     )
+    parser.addoption(
+        "--pictures",
+        type=Path,
+        metavar="DIR",
+        help="keep the pictures that the browser takes of Flower in DIR",
+    )
 
 
 @pytest.fixture(scope="session")

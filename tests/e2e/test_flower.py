@@ -1,0 +1,129 @@
+"""Flower in a browser: it asks for a password, finds a workflow's tasks, and lets viewers change nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from selenium import webdriver
+from selenium.webdriver.common.by import By
+from selenium.webdriver.remote.webelement import WebElement
+
+from routing.load import load
+from tests.e2e.application import Application
+from tests.e2e.test_smoke import FIREFOX, new_user
+from tests.e2e.waiting import wait_until
+
+pytestmark = pytest.mark.timeout(180)
+
+SHOWN_SECONDS = 30.0
+SHUT_DOWN = "shutdown"
+# Those whose arguments or results name the workflow.
+TASKS = {
+    "device_checks.check_device",
+    "notifications.notify_user",
+    "db_writes.save_event",
+    "external_api.score_login",
+    "db_writes.apply_verdict",
+}
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[webdriver.Chrome]:
+    """Debian's Chromium, without a window."""
+    options = webdriver.ChromeOptions()
+    options.binary_location = "/usr/bin/chromium"
+    for argument in ("--headless=new", "--no-sandbox", "--window-size=1400,900", "--disable-gpu"):
+        options.add_argument(argument)
+    service = webdriver.ChromeService("/usr/bin/chromedriver")
+    running = webdriver.Chrome(options, service)
+    try:
+        yield running
+    finally:
+        running.quit()
+
+
+@pytest.fixture
+def pictures(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """Where pictures of the pages go: --pictures DIR keeps them."""
+    given: Path | None = request.config.getoption("--pictures")
+    return given.resolve() if given else tmp_path
+
+
+def open_flower(browser: webdriver.Chrome, address: str) -> str:
+    """Log in; returns the address without user and password, which pages' own calls must not have."""
+    browser.get(address)
+    scheme, _, rest = address.partition("://")
+    bare = f"{scheme}://{rest.partition('@')[2]}"
+    browser.get(bare)
+    return bare
+
+
+def rows(browser: webdriver.Chrome, table: str) -> list[list[str]]:
+    """What stands in the lines of a table."""
+    script = (
+        "return [...document.querySelectorAll(arguments[0] + ' tbody tr')]"
+        ".map(row => [...row.cells].map(cell => cell.textContent.trim()))"
+    )
+    found: list[list[str]] = browser.execute_script(script, table)
+    return found
+
+
+def test_every_pool_is_there(
+    browser: webdriver.Chrome, endpoints: dict[str, str], pictures: Path
+) -> None:
+    """Each of the topology's pools has a worker that is online."""
+    open_flower(browser, endpoints["flower_viewers"])
+
+    def online() -> set[str]:
+        return {
+            cells[0].partition("@")[0]
+            for cells in rows(browser, "#workers-table")
+            if "Online" in cells
+        }
+
+    wait_until(lambda: online() >= set(load().pools), SHOWN_SECONDS, "every pool to be online")
+    assert browser.save_screenshot(str(pictures / "workers.png"))
+
+
+def test_a_workflows_tasks_are_found_by_its_id(
+    browser: webdriver.Chrome,
+    endpoints: dict[str, str],
+    application: Application,
+    pictures: Path,
+) -> None:
+    """Those of batch pools and of I/O pools, each succeeded; others are not among them."""
+    workflow = application.report(user_id=new_user(), user_agent=FIREFOX)
+    application.wait_for_end(workflow)
+    bare = open_flower(browser, endpoints["flower_viewers"])
+    browser.get(f"{bare}/tasks")
+
+    def shown() -> dict[str, str]:
+        field = browser.find_element(By.CSS_SELECTOR, "input[type=search]")
+        _type(field, workflow)
+        return {cells[0]: cells[2] for cells in rows(browser, "#tasks-table") if len(cells) > 2}
+
+    wait_until(lambda: shown() == dict.fromkeys(TASKS, "SUCCESS"), SHOWN_SECONDS, "the tasks")
+    assert browser.save_screenshot(str(pictures / "tasks.png"))
+
+
+def test_viewers_have_no_button_that_ends_a_worker(
+    browser: webdriver.Chrome, endpoints: dict[str, str]
+) -> None:
+    """Operators do."""
+    texts = {}
+    for name in ("flower", "flower_viewers"):
+        bare = open_flower(browser, endpoints[name])
+        wait_until(lambda: bool(rows(browser, "#workers-table")), SHOWN_SECONDS, "the workers")  # noqa: B023
+        worker = rows(browser, "#workers-table")[0][0]
+        browser.get(f"{bare}/worker/{worker}")
+        texts[name] = browser.page_source.lower()
+    assert SHUT_DOWN in texts["flower"]
+    assert SHUT_DOWN not in texts["flower_viewers"]
+
+
+def _type(field: WebElement, text: str) -> None:
+    if field.get_attribute("value") != text:
+        field.clear()
+        field.send_keys(text)
