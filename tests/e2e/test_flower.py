@@ -115,7 +115,7 @@ def test_viewers_have_no_button_that_ends_a_worker(
     texts = {}
     for name in ("flower", "flower_viewers"):
         bare = open_flower(browser, endpoints[name])
-        wait_until(lambda: bool(rows(browser, "#workers-table")), SHOWN_SECONDS, "the workers")  # noqa: B023
+        wait_until(lambda: bool(rows(browser, "#workers-table")), SHOWN_SECONDS, "the workers")
         worker = rows(browser, "#workers-table")[0][0]
         browser.get(f"{bare}/worker/{worker}")
         texts[name] = browser.page_source.lower()
