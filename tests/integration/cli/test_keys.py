@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from services.cli import keys
+from services.gateway import authentication
 from tests.integration.cli.conftest import Run
 
 
@@ -69,3 +71,8 @@ def test_what_is_not_there_is_said(shop: str, doorbell: Run, arguments: tuple[st
     code, said = doorbell("key", *arguments)
     assert code == 4
     assert "there" in said
+
+
+def test_it_says_how_long_gateways_take() -> None:
+    """The command cannot import the gateway."""
+    assert keys.CACHED_SECONDS == authentication.CACHE_SECONDS
