@@ -34,7 +34,13 @@ def browser() -> Iterator[webdriver.Chrome]:
     """Debian's Chromium, without a window."""
     options = webdriver.ChromeOptions()
     options.binary_location = "/usr/bin/chromium"
-    for argument in ("--headless=new", "--no-sandbox", "--window-size=1400,900", "--disable-gpu"):
+    # Root's browser has no sandbox, and a container's /dev/shm is too small for it.
+    for argument in (
+        "--headless=new",
+        "--window-size=1400,900",
+        "--no-sandbox",
+        "--disable-dev-shm-usage",
+    ):
         options.add_argument(argument)
     service = webdriver.ChromeService("/usr/bin/chromedriver")
     running = webdriver.Chrome(options, service)
