@@ -144,16 +144,21 @@ def purged(grounds: Grounds) -> Iterator[None]:
 
 @contextmanager
 def unbound(grounds: Grounds) -> Iterator[None]:
-    """Somebody takes Flower's queue off the exchange of events."""
+    """Somebody takes the queues of both Flowers off the exchange of events."""
     listed = grounds.rabbitmqctl(
         *("-q", "-p", "doorbell", "list_bindings", "source_name", "destination_name", "routing_key")
     )
-    bound = [line.split("\t") for line in listed.splitlines()]
-    [(exchange, queue, key)] = [row for row in bound if row[0] == "celeryev"]
+    bound = [row for row in map(_columns, listed.splitlines()) if row[0] == "celeryev"]
+    assert bound, listed
     resource = '{{resource,<<"doorbell">>,{},<<"{}">>}}'.format
-    ends = f'{resource("exchange", exchange)},<<"{key}">>,{resource("queue", queue)}'
-    grounds.rabbitmqctl("eval", f'rabbit_binding:remove({{binding,{ends},[]}},<<"game day">>).')
+    for exchange, queue, key in bound:
+        ends = f'{resource("exchange", exchange)},<<"{key}">>,{resource("queue", queue)}'
+        grounds.rabbitmqctl("eval", f'rabbit_binding:remove({{binding,{ends},[]}},<<"game day">>).')
     yield
+
+
+def _columns(line: str) -> list[str]:
+    return line.split("\t")
 
 
 def _waiting(grounds: Grounds, queue: str) -> int:
