@@ -9,7 +9,7 @@ from uuid import uuid4
 import pytest
 
 from services.cli.main import run
-from tests.integration.dead.conftest import Bench, Operate
+from tests.integration.dead.conftest import POOL, VHOST, Bench, Operate
 from tests.support.raw_message import (
     BEYOND_ALL_YEARS,
     BYTES,
@@ -69,6 +69,24 @@ def test_an_odd_letter_between_good_ones(
     if odd["id"] not in replayed:
         assert operate("dead", "drop", odd["id"])[0] == 0
     assert idle.letters() == 0
+
+
+def test_copies_of_a_letter_are_one_letter(idle: Bench, operate: Operate) -> None:
+    """A broker that changes its leader may dead-letter a message again: it is listed, and replayed, once."""
+    replayed, dropped = uuid4().hex, uuid4().hex
+    for _ in range(3):
+        _put(idle, replayed)
+        _put(idle, dropped)
+    code, told = operate("dead", "list")
+    assert (code, told["total"]) == (0, 2)
+    assert {row["id"] for row in told["dead"]} == {replayed, dropped}
+
+    code, told = operate("dead", "replay", replayed)
+    assert (code, [each["id"] for each in told["done"]]) == (0, [replayed])
+    code, told = operate("dead", "drop", dropped)
+    assert (code, [each["id"] for each in told["done"]]) == (0, [dropped])
+    assert idle.letters() == 0
+    assert idle.node.peek(POOL, VHOST)[0] == 1
 
 
 def test_a_step_id_behind_a_letter_that_postgresql_cannot_hold(
