@@ -43,13 +43,13 @@ def package(installation: Installation, host: str) -> str:
 
 
 def members(installation: Installation) -> dict[str, set[str]]:
-    """The nodes that each queue of several members has them on."""
+    """The nodes that each quorum queue has a member on; the others belong to one client, and go where it goes."""
     told = installation.fleet.run(
         *("broker1", "rabbitmqctl", "-q", "-p", "doorbell", "list_queues"),
         *("name", "type", "members", "--formatter", "json"),
     )
     queues = json.loads(told[told.index("[") :])
-    return {queue["name"]: set(queue["members"]) for queue in queues if queue["members"]}
+    return {q["name"]: set(q["members"]) for q in queues if q["type"] == "quorum"}
 
 
 @contextmanager
