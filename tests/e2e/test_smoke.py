@@ -25,6 +25,7 @@ pytestmark = pytest.mark.timeout(240)
 ENDPOINTS = {
     "gateway",
     "flower",
+    "flower_viewers",
     "prometheus",
     "alertmanager",
     "rabbitmq_management",
