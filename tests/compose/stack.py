@@ -14,7 +14,7 @@ from tests.support.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 IMAGE = "doorbell-test/fleet"
-PUBLISHED = ("GATEWAY_PORT", "FLOWER_PORT", "PROMETHEUS_PORT")
+PUBLISHED = ("GATEWAY_PORT", "FLOWER_PORT", "FLOWER_VIEWERS_PORT", "PROMETHEUS_PORT")
 
 _UP_SECONDS = 480
 _COMMAND_SECONDS = 180

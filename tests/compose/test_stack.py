@@ -193,6 +193,18 @@ def test_flower_wants_its_password(stack: Stack, flower_auth: tuple[str, str]) -
     assert requests.get(tasks, auth=flower_auth, timeout=10).status_code == 200
 
 
+def test_viewers_change_nothing_in_flower(stack: Stack) -> None:
+    """Their Flower shows the same to a user of its own, and refuses to shut a worker down."""
+    address = stack.url("FLOWER_VIEWERS_PORT")
+    user, _, password = (stack.secrets / "flower_viewers_auth").read_text().strip().partition(":")
+    auth = (user, password)
+
+    assert requests.get(f"{address}/api/tasks", timeout=10).status_code == 401
+    assert requests.get(f"{address}/api/tasks", auth=auth, timeout=10).status_code == 200
+    shutdown = requests.post(f"{address}/api/worker/shutdown/any", auth=auth, timeout=10)
+    assert shutdown.status_code == 403
+
+
 def test_an_unknown_role_ends_the_container(stack: Stack) -> None:
     """The image says which roles there are, and does not stay up."""
     with pytest.raises(AssertionError, match="'watcher' is no role"):
