@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import pytest
 
@@ -52,22 +50,9 @@ def members(installation: Installation) -> dict[str, set[str]]:
     return {q["name"]: set(q["members"]) for q in queues if q["type"] == "quorum"}
 
 
-@contextmanager
-def each_restarted(installation: Installation) -> Iterator[None]:
-    """While each of the brokers is away for once.
-
-    One that hands over its queues may dead-letter a message again: RabbitMQ promises each at least once. Copies of a
-    letter are one letter to whoever lists and replays them (tests/integration/dead/test_odd_letters.py).
-    """
-    for _ in BROKERS:
-        installation.world.note("kill", "rabbitmq")
-    yield
-    installation.world.note("back", "rabbitmq")
-
-
 def test_they_are_restarted_one_by_one(whole: Installation) -> None:
     """upgrade_rabbitmq.yml stops one node at a time; the queues go on with the others."""
-    with whole.under_load() as run, each_restarted(whole):
+    with whole.under_load() as run:
         whole.controller.play("upgrade_rabbitmq", upgrade_restart=True)
     run.expect_well()
     assert run.found.held_off == 0
@@ -78,7 +63,7 @@ def test_they_get_a_newer_package(whole: Installation) -> None:
     """One node after the other has it; a second run finds nothing to do."""
     for host in BROKERS:
         whole.fleet.run(host, "sh", "-c", _OFFER_NEWER)
-    with whole.under_load() as run, each_restarted(whole):
+    with whole.under_load() as run:
         whole.controller.play("upgrade_rabbitmq")
     run.expect_well()
     assert run.found.held_off == 0

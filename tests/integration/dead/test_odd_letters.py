@@ -72,7 +72,7 @@ def test_an_odd_letter_between_good_ones(
 
 
 def test_copies_of_a_letter_are_one_letter(idle: Bench, operate: Operate) -> None:
-    """A broker that changes its leader may dead-letter a message again: it is listed, and replayed, once."""
+    """A message that was dead-lettered more than once is listed, replayed and dropped once."""
     replayed, dropped = uuid4().hex, uuid4().hex
     for _ in range(3):
         _put(idle, replayed)
