@@ -100,6 +100,10 @@ class Grounds:
         assert len(found) <= 1, f"{query} has {len(found)} values"
         return float(found[0]["value"][1]) if found else None
 
+    def is_calm(self) -> bool:
+        """Whether no alert is pending or fires."""
+        return self.value("count(ALERTS) or vector(0)") == 0
+
     def wait_for(self, conditions: list[Condition], seconds: float) -> None:
         """Wait until all of a page's Verify holds."""
         for condition in conditions:

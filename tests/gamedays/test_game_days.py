@@ -10,8 +10,8 @@ import pytest
 from tests.e2e.waiting import wait_until
 from tests.gamedays import table
 from tests.gamedays.faults import GAME_DAYS
-from tests.gamedays.grounds import Grounds, Logins, grounds
-from tests.gamedays.inbox import Inbox, inbox
+from tests.gamedays.grounds import Grounds, Logins
+from tests.gamedays.inbox import Inbox
 from tests.gamedays.runbook import read
 
 pytestmark = pytest.mark.timeout(1800)
@@ -20,27 +20,18 @@ MEND_SECONDS = 300.0
 _CALM_SECONDS = 600.0
 
 
-@pytest.fixture(scope="module")
-def box() -> Iterator[Inbox]:
-    with inbox() as found:
-        yield found
-
-
-@pytest.fixture(scope="module")
-def ground(box: Inbox, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Grounds]:
-    with grounds(box, tmp_path_factory.mktemp("gamedays")) as found, Logins(found):
-        yield found
-
-
-def is_calm(ground: Grounds) -> bool:
-    return ground.value("count(ALERTS) or vector(0)") == 0
+@pytest.fixture(scope="module", autouse=True)
+def logins(ground: Grounds) -> Iterator[None]:
+    """A game day is not a quiet one: logins come in."""
+    with Logins(ground):
+        yield
 
 
 @pytest.mark.parametrize("alert", GAME_DAYS)
 def test_game_day(alert: str, ground: Grounds, box: Inbox, writes_table: bool) -> None:
     """Told in time, mended by its page within five minutes, and over."""
     day, page = GAME_DAYS[alert], read(alert)
-    wait_until(lambda: is_calm(ground), _CALM_SECONDS, "all to be calm before")
+    wait_until(ground.is_calm, _CALM_SECONDS, "all to be calm before")
     began = time()
     with day.fault(ground):
         wait_until(

@@ -1,0 +1,89 @@
+"""What wakes nobody: pools that are restarted one after the other, a night without logins, and a busy day."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from tests.chaos.load import Load, Mixture, Report, make_reports
+from tests.e2e.waiting import wait_until
+from tests.gamedays.grounds import Grounds, Logins
+from tests.gamedays.inbox import Inbox
+
+pytestmark = pytest.mark.timeout(1800)
+
+_CALM_SECONDS = 600.0
+_AFTERMATH_SECONDS = 120.0
+"""Pages come within 90 s of their cause."""
+_IDLE_SECONDS = 600.0
+_BUSY_SECONDS = 300.0
+_BURST_LOGINS = 3000
+_SHARE_OF_PEAK = 0.8
+_END_SECONDS = 300.0
+_WELL = Mixture(marked=0.0)
+"""Nobody whom the outlier API refuses: a dead letter is told of on any day."""
+
+
+@pytest.fixture(autouse=True)
+def calm(ground: Grounds) -> None:
+    """Each day begins well."""
+    wait_until(ground.is_calm, _CALM_SECONDS, "all to be calm before")
+
+
+def watch(box: Inbox, began: float, seconds: float) -> None:
+    """Fail as soon as somebody is woken."""
+    until = time.time() + seconds
+    wait_until(lambda: time.time() > until or bool(box.pages(began)), seconds + 60, "the day's end")
+    assert box.pages(began) == []
+
+
+def report(ground: Grounds, number: int, rate: float) -> list[Report]:
+    """Report logins at a rate; returns once each was answered."""
+    endpoints = ground.endpoints
+    reports = make_reports(number, seed=0, mixture=_WELL)
+    load = Load(endpoints["gateway"], endpoints["api_key"], reports, rate)
+    load.start()
+    load.wait()
+    assert [each.refusal for each in reports if each.workflow_id is None] == []
+    return reports
+
+
+def wait_for_the_end(ground: Grounds) -> None:
+    """Wait until no login's workflow is open."""
+    open_logins = "SELECT count(*) FROM workflow WHERE state = 'accepted' AND name <> 'canary'"
+    wait_until(lambda: ground.rows(open_logins) == [(0,)], _END_SECONDS, "the logins to end")
+
+
+def test_pools_are_restarted(ground: Grounds, box: Inbox) -> None:
+    """Each process of a pool in turn, while logins come in."""
+    began = time.time()
+    pools = [line.split()[0] for line in ground.supervise("status").splitlines() if ".1" in line]
+    assert "db_writes.1" in pools, pools
+    with Logins(ground):
+        for name in pools:
+            ground.supervise("restart", name)
+            watch(box, began, 5)
+        watch(box, began, _AFTERMATH_SECONDS)
+
+
+def test_a_night_without_logins(ground: Grounds, box: Inbox) -> None:
+    """Ten minutes in which nothing but the canary comes."""
+    watch(box, time.time(), _IDLE_SECONDS)
+
+
+def test_a_busy_day(ground: Grounds, box: Inbox) -> None:
+    """Five minutes of four fifths of what the cluster has just been seen to work off; no login waits at the end."""
+    burst = time.time()
+    report(ground, _BURST_LOGINS, rate=10_000)
+    wait_for_the_end(ground)
+    peak = _BURST_LOGINS / (time.time() - burst)
+    wait_until(ground.is_calm, _CALM_SECONDS, "all to be calm after the burst")
+    rate = _SHARE_OF_PEAK * peak
+    print(f"peak {peak:.0f} logins a second; now {rate:.0f} for {_BUSY_SECONDS:.0f} s")
+    began = time.time()
+    report(ground, int(rate * _BUSY_SECONDS), rate)
+    seconds = time.time() - began
+    print(f"reported in {seconds:.0f} s")
+    watch(box, began, _AFTERMATH_SECONDS)
+    wait_for_the_end(ground)
