@@ -21,12 +21,13 @@ from services.ledger.reconciler import Reconciler
 from services.ledger.relay import relay_once
 from services.ledger.sending import send
 from services.observability.metrics import count_repairs
+from services.observability.spans import make_spans
 from services.pools import db_writes, device_checks, external_api, maintenance, notifications
 from services.pools.wiring import Wiring
 from services.runner.config import RunnerConfig
 from services.runner.failpoints import Failpoints
 from services.runner.task import Steps
-from services.settings import Settings
+from services.settings import Settings, environment
 
 _POOLS = (device_checks, notifications, db_writes, external_api, maintenance)
 
@@ -100,6 +101,7 @@ def configure_runner(
         transaction=PostgresTransaction,
         failpoints=settings.failpoints,
         process=process,
+        spans=make_spans(pool, settings.host_name, environment()),
     )
     app.runner = config
     return config

@@ -17,7 +17,8 @@ from services.gateway.parts import Parts
 from services.ledger.planning import Plan, plan
 from services.ledger.publisher import Publisher
 from services.observability import logs
-from services.settings import Settings, load
+from services.observability.spans import make_spans
+from services.settings import Settings, environment, load
 
 CONFIRM_SECONDS = 5.0
 _SHUTDOWN_SECONDS = 20
@@ -31,7 +32,10 @@ def serve(settings: Settings) -> None:
         return plan(celery_app, login_workflow(celery_app, workflow_id))
 
     app = make_app(
-        settings.database_url, plan_login, lambda: Publisher(celery_app, CONFIRM_SECONDS)
+        settings.database_url,
+        plan_login,
+        lambda: Publisher(celery_app, CONFIRM_SECONDS),
+        make_spans("gateway", settings.host_name, environment()),
     )
     if settings.metrics_port is not None:
         parts: Parts = app.state.parts

@@ -16,19 +16,22 @@ from services.gateway.metrics import Metrics
 from services.gateway.outbox import PublishesMessages
 from services.gateway.parts import Parts
 from services.ledger.planning import Plan
+from services.observability.spans import Spans
 
 
 def make_app(
     database_url: str,
     plan_login: Callable[[UUID], Plan],
     new_publisher: Callable[[], PublishesMessages],
+    spans: Spans | None = None,
 ) -> FastAPI:
     """The application; it connects to nothing before it is started.
 
     plan_login: the planned steps of a login's workflow.
     new_publisher: makes a publisher for one thread.
+    spans: who is told of accepted logins.
     """
-    parts = Parts(database_url, plan_login, new_publisher)
+    parts = Parts(database_url, plan_login, new_publisher, spans)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from time import time_ns
 from typing import Any, TypeVar, cast
 from uuid import UUID
 
@@ -21,6 +22,7 @@ from services.gateway.outbox import Backlog, Outbox, PublishesMessages
 from services.gateway.problems import unavailable
 from services.ledger.planning import Plan
 from services.ledger.store import mark_published
+from services.observability.spans import Spans
 from services.queries import load_queries
 from services.sessions import Session
 
@@ -50,6 +52,7 @@ class Parts:
         database_url: str,
         plan_login: Callable[[UUID], Plan],
         new_publisher: Callable[[], PublishesMessages],
+        spans: Spans | None = None,
     ) -> None:
         self.metrics = Metrics()
         self.pool: ConnectionPool[Connection] = ConnectionPool(
@@ -71,6 +74,7 @@ class Parts:
         self.backlog = Backlog(self._measure_outbox, self.metrics)
         self.intake = Intake(self._accept)
         self._plan_login = plan_login
+        self._spans = spans
 
     def start(self) -> None:
         self.pool.open()
@@ -104,9 +108,15 @@ class Parts:
         return bool(row and row[0])
 
     def _accept(self, submissions: Sequence[Submission]) -> Sequence[Answer]:
+        began = time_ns()
         with self.pool.connection() as connection:
             answers, messages = accept(connection, submissions, self._plan_login)
         self.outbox.offer(messages)
+        if self._spans is not None:
+            ended = time_ns()
+            for answer in answers:
+                if answer.outcome == "accepted":
+                    self._spans.accepted(answer.workflow_id, began, ended)
         return answers
 
     def _mark_published(self, step_ids: Sequence[str]) -> None:

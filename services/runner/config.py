@@ -9,6 +9,7 @@ from typing import Any, Literal
 from psycopg import Connection
 
 from services.ledger.database import Ledger
+from services.observability.spans import Spans
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,3 +29,4 @@ class RunnerConfig:
     transaction: Callable[[Connection[Any]], Any]
     failpoints: str = ""
     process: int = 1
+    spans: Spans | None = None

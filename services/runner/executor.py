@@ -23,6 +23,7 @@ from services.ledger import store
 from services.ledger.database import Ledger, is_away
 from services.ledger.message import Message
 from services.ledger.settle import settle
+from services.observability.spans import Spans
 from services.runner.delivery import Delivery
 from services.runner.failpoints import Failpoints
 from services.runner.giving_up import (
@@ -35,7 +36,7 @@ from services.runner.parking import park, parked_answer
 from services.runner.permits import take_permits
 from services.runner.sorting import Sorted, sort_deliveries
 from services.runner.task import BatchTask, Running, running
-from services.runner.tracing import Traced, fail, ran, trace
+from services.runner.tracing import Traced, fail, ran, tell_spans, trace
 
 logger = logging.getLogger(__name__)
 
@@ -93,6 +94,7 @@ class Executor:
         failpoints: Failpoints,
         finish: Callable[[Finished], None],
         stop: threading.Event,
+        spans: Spans | None = None,
     ) -> None:
         self._app = app
         self._ledger = ledger
@@ -101,6 +103,7 @@ class Executor:
         self._failpoints = failpoints
         self._finish = finish
         self._stop = stop
+        self._spans = spans
         self._connection: Connection[Any] | None = None
         self.busy_since: float | None = None
         self.limits: tuple[float | None, float | None] = (None, None)
@@ -253,6 +256,8 @@ class Executor:
             each.delivery.is_committing = True
         connection.commit()
         self._hit("after_commit", deliveries)
+        if self._spans is not None:
+            tell_spans(self._spans, traced, notes)
         if settled.fired:
             self._hit("before_body_publish", deliveries)
         finished = [Finished(t.delivery, t.answer, t.outcome) for t in traced]

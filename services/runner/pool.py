@@ -66,6 +66,7 @@ class StepPool(BasePool):
                 self._failpoints,
                 self._hand_back,
                 self._stop,
+                config.spans,
             )
 
         if config.style == "batch":

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from time import time_ns
 from typing import Any
 
 from billiard.einfo import ExceptionInfo
@@ -15,6 +17,7 @@ from celery.exceptions import Ignore, Reject, Retry
 from services.ledger.settle import Ran
 from services.ledger.store import Execution
 from services.ledger.unit import StoredResult, Unit
+from services.observability.spans import Spans
 from services.runner.delivery import Delivery
 from services.runner.giving_up import Untraceable, Withdrawn, reason_of, state_of
 
@@ -67,6 +70,26 @@ def ran(traced: Traced, row: dict[str, Any], host: str, started_at: datetime) ->
     """What the ledger notes of this execution."""
     began_at = traced.delivery.began_at or started_at
     return Ran(Execution(traced.state, host, began_at, traced.reason), row["workflow_id"])
+
+
+def tell_spans(spans: Spans, traced: Sequence[Traced], notes: Mapping[str, Ran]) -> None:
+    """Send a span for each attempt of a workflow's step; a lone step, as of the schedule, has none."""
+    now = time_ns()
+    for each in traced:
+        delivery, note = each.delivery, notes[each.delivery.id]
+        began_at = note.execution.started_at
+        if note.workflow_id is not None and began_at is not None:
+            spans.ended(
+                note.workflow_id,
+                delivery.id,
+                delivery.request.get("parent_id"),
+                delivery.task,
+                delivery.queue,
+                each.outcome,
+                began_at,
+                now,
+                each.reason,
+            )
 
 
 def _classified(delivery: Delivery, unit: Unit, answer: tuple[int, Any, float]) -> Traced:

@@ -131,8 +131,12 @@ def running_cluster(
     directory: Path,
     outlier_api_url: str | None = None,
     with_beat: bool = True,
+    **environment: str,
 ) -> Iterator[Cluster]:
-    """All processes of the main workflow; `outlier_api_url` replaces the reference API."""
+    """All processes of the main workflow; `outlier_api_url` replaces the reference API.
+
+    environment: variables that every process has.
+    """
     with psycopg.connect(database_url) as connection:
         connection.execute("INSERT INTO tenant (id, name) VALUES ('shop', 'The Shop')")
         connection.execute(
@@ -141,7 +145,7 @@ def running_cluster(
         )
     smtp, api, door = free_port(), free_port(), free_port()
     url = outlier_api_url or f"http://127.0.0.1:{api}"
-    with Fleet(node, database_url, directory, smtp, url) as fleet:
+    with Fleet(node, database_url, directory, smtp, url, **environment) as fleet:
         mails = ("--host", "127.0.0.1", "--port", str(smtp), "--maildir", str(directory / "mail"))
         fleet.start("mail", "deploy.local.mail_sink", mails, user="gateway")
         if outlier_api_url is None:

@@ -48,6 +48,7 @@ class Fleet:
         directory: Path,
         smtp_port: int = 1,
         outlier_api_url: str = "http://127.0.0.1:1",
+        **more: str,
     ) -> None:
         self._node = node
         self._database_url = database_url
@@ -55,6 +56,7 @@ class Fleet:
         self._more = {
             "DOORBELL_SMTP_URL": f"smtp://127.0.0.1:{smtp_port}",
             "OUTLIER_API_URL": outlier_api_url,
+            **more,
         }
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
 
