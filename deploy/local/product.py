@@ -154,6 +154,8 @@ def _python(
             "PATH": os.environ["PATH"],
             "PYTHONUNBUFFERED": "1",
             "SOURCE_DIGEST": source_digest(),
+            # A collector of traces is named by OpenTelemetry's own variables.
+            **{name: value for name, value in os.environ.items() if name.startswith("OTEL_")},
             **(environment or {}),
         },
         stop_seconds=stop_seconds,
