@@ -1,6 +1,6 @@
 # What people do with Doorbell on one machine. Each target calls one script; the work is done there.
 .DEFAULT_GOAL := help
-.PHONY: help demo up down status test test-chaos chaos game-days quiet-days test-rabbitmq4 test-slow test-compose test-hosts bench lint lock
+.PHONY: help demo up down status test test-chaos chaos game-days quiet-days test-rabbitmq4 test-slow test-compose test-hosts bench lint lock bench-monitoring
 
 # Processes of a pool, where not one: make up PROCESSES="device_checks=2 db_writes=2"
 PROCESSES ?=
@@ -78,6 +78,10 @@ lint: ## linters and types alone
 bench: ## measure throughput and latency, beside the same workflow as in Celery's documentation
 	@deploy/local/setup --dev --redis
 	@.venv/bin/python -m tests.bench
+
+bench-monitoring: ## measure what Prometheus, Alertmanager, Flower and workers' events cost, by turns with and without
+	@deploy/local/setup --dev
+	@.venv/bin/python -m tests.bench.monitoring
 
 lock: ## renew the locked requirements from pyproject.toml (needs uv)
 	@deploy/local/lock

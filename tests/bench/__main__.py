@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from types import FrameType
@@ -23,6 +23,9 @@ from tests.bench.load import logins
 from tests.bench.plain import Plain
 from tests.bench.result import Result
 
+ROOT = REPOSITORY / ".local" / "bench"
+"""Where the private cluster lives, unless told otherwise."""
+
 _WARM_UP = 60
 _WARM_UP_SECONDS = 30.0
 _LATENCY_SECONDS = 40.0
@@ -36,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if text := report.warning(load, os.cpu_count() or 1):
         _say(text)
     try:
-        with _cluster(options) as cluster:
+        with private_cluster(options.processes, options.root) as cluster:
             result = _measure(cluster, options, load)
     except (ClusterError, DoorbellError) as error:
         print(error, file=sys.stderr)
@@ -80,16 +83,18 @@ def _measure(cluster: local_cluster.Cluster, options: argparse.Namespace, load: 
 
 
 @contextmanager
-def _cluster(options: argparse.Namespace) -> Iterator[local_cluster.Cluster]:
+def private_cluster(
+    processes: Mapping[str, int], root: Path = ROOT
+) -> Iterator[local_cluster.Cluster]:
     """A cluster of our own; removed at the end, or stopped with its logs kept after a failure."""
-    layout = Layout(options.root.resolve())
+    layout = Layout(root.resolve())
     if layout.root.exists() and not layout.ports.exists():
         raise ClusterError(f"{layout.root} is not a cluster's directory: nothing was touched")
     local_cluster.remove(layout)
     is_well = False
     try:
         _say("starting a private cluster")
-        yield local_cluster.up(layout, options.processes, lambda _: None, usual_ports=False)
+        yield local_cluster.up(layout, processes, lambda _: None, usual_ports=False)
         is_well = True
     finally:
         _say("ending what was started")
@@ -112,7 +117,7 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "--root",
         type=Path,
-        default=REPOSITORY / ".local" / "bench",
+        default=ROOT,
         metavar="DIR",
         help="the private cluster's directory; deleted at the end",
     )

@@ -37,6 +37,7 @@ class Doorbell:
         self._cluster = cluster
         self._supervisor = Supervisor(cluster.layout)
         endpoints: dict[str, str] = json.loads(cluster.layout.endpoints.read_text())
+        self.endpoints = endpoints
         self._door = f"{endpoints['gateway']}/v1/logins"
         self._session = requests.Session()
         self._session.trust_env = False
