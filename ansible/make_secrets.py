@@ -69,11 +69,26 @@ class Inventory:
         if not self.vault.exists():
             return {}
         text = self._ansible_vault("view", str(self.vault))
-        content = yaml.safe_load(text) or {}
+        try:
+            content = yaml.safe_load(text) or {}
+        except yaml.YAMLError as error:
+            # Its message quotes the line, and with it a secret.
+            mark = getattr(error, "problem_mark", None)
+            place = f"line {mark.line + 1}, column {mark.column + 1}" if mark else "somewhere"
+            raise Problem(
+                f"{self.vault}: is no YAML at {place}: mend it with ansible-vault edit"
+            ) from None
         if not isinstance(content, dict):
             raise Problem(
                 f"{self.vault}: holds no names with values: mend it with ansible-vault edit"
             )
+        for name, make in _SECRETS.items():
+            kind = type(make())
+            if content.get(name) is not None and not isinstance(content[name], kind):
+                wanted = "names with values" if kind is dict else "text in quotes"
+                raise Problem(
+                    f"{self.vault}: {name} is not {wanted}: mend it with ansible-vault edit"
+                )
         return content
 
     def write(self, content: dict[str, Any]) -> None:

@@ -82,14 +82,21 @@ def test_what_a_role_takes_is_what_it_says(role: str) -> None:
     specification = read(ANSIBLE / "roles" / role / "meta" / "argument_specs.yml")
     options = specification["argument_specs"]["main"]["options"]
 
-    assert {name: option.get("default") for name, option in options.items()} == defaults
+    # A failed validation prints the specification, with what stands in it filled in.
+    secret = {name for name, value in defaults.items() if "vault_" in str(value)}
+    assert [
+        name for name in secret if "default" in options[name] or not options[name].get("no_log")
+    ] == []
+    told = {name: option.get("default") for name, option in options.items()}
+    assert told | {name: defaults[name] for name in secret} == defaults
     assert [name for name in options if not name.startswith(f"{role}_")] == []
     assert [name for name, option in options.items() if not option.get("description")] == []
 
 
 def test_site_runs_all_roles_in_their_order() -> None:
     """What others need comes before them: the broker's way before the processes that take it."""
-    named = [entry["role"] for play in read(ANSIBLE / "site.yml") for entry in play["roles"]]
+    plays = read(ANSIBLE / "site.yml")
+    named = [entry["role"] for play in plays for entry in play.get("roles", [])]
 
     assert [role for role in named if role in SITE] == SITE
     assert set(ROLES) == set(named)
@@ -325,6 +332,36 @@ def test_a_wrong_vault_password_is_said(inventory: Path) -> None:
     assert refused.returncode == 1
     assert str(elsewhere) in refused.stderr
     assert not elsewhere.exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ('vault_erlang_cookie: "hunter2\nvault_other: hunter2\n', "line 3, column 1"),
+        ("vault_broker_passwords: hunter2\n", "vault_broker_passwords is not names with values"),
+        ("vault_database_password: [hunter2]\n", "vault_database_password is not text in quotes"),
+    ],
+)
+def test_a_damaged_vault_is_told_without_what_is_in_it(
+    inventory: Path, tmp_path: Path, text: str, told: str
+) -> None:
+    directory = tmp_path / "damaged"
+    (directory / "group_vars" / "all").mkdir(parents=True)
+    (directory / "hosts.yml").touch()
+    vault = directory / "group_vars" / "all" / "vault.yml"
+    vault.write_text(text)
+    password = inventory.parent / "password"
+    subprocess.run(
+        [ROOT / ".venv-ansible/bin/ansible-vault", "encrypt", vault],
+        check=True,
+        env=os.environ | {"ANSIBLE_VAULT_PASSWORD_FILE": str(password)},
+        capture_output=True,
+    )
+    refused = make_secrets(directory, "--missing", "--vault-password-file", str(password))
+    assert refused.returncode == 1
+    assert told in refused.stderr
+    assert "hunter2" not in refused.stdout + refused.stderr
+    assert "Traceback" not in refused.stderr
 
 
 def test_the_controller_can_render_definitions() -> None:
