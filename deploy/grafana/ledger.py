@@ -47,6 +47,12 @@ def _now() -> list[Panel]:
             bad_from=1,
         ),
         number(
+            "Commits unprotected",
+            "1 while commits wait for no standby although one has a slot (CommitsUnprotected).",
+            "max(doorbell_commits_unprotected)",
+            bad_from=1,
+        ),
+        number(
             "Lost steps",
             "Whose messages were lost again and again (WorkLost).",
             "max(doorbell_lost_steps)",

@@ -44,6 +44,7 @@ class Figures:
     lost_steps: given up as lost, neither replayed nor dropped yet.
     canary_seconds: since a canary last came back from all queues.
     is_standby_missing: commits wait for a standby, and none is connected.
+    is_unprotected: commits wait for no standby, although one has a slot.
     """
 
     open_workflows: int
@@ -54,6 +55,7 @@ class Figures:
     lost_steps: int
     open_breakers: int
     is_standby_missing: bool
+    is_unprotected: bool
     canary_seconds: float
     slots: Sequence[Slot]
 
@@ -85,6 +87,7 @@ def measure(connection: Connection[Any], queues: Sequence[str], notice_task: str
         lost_steps=lost["steps"],
         open_breakers=surroundings["open_breakers"],
         is_standby_missing=surroundings["is_standby_missing"],
+        is_unprotected=surroundings["is_unprotected"],
         canary_seconds=surroundings["canary_seconds"],
         slots=[Slot(row["slot"], row["is_fetched"], row["kept_bytes"]) for row in slots],
     )

@@ -176,6 +176,11 @@ def _families(figures: Figures) -> Iterator[Metric]:
         figures.is_standby_missing,
     )
     yield GaugeMetricFamily(
+        "doorbell_commits_unprotected",
+        "1 while commits wait for no standby although one has a replication slot.",
+        figures.is_unprotected,
+    )
+    yield GaugeMetricFamily(
         "doorbell_canary_age_seconds",
         "Since a canary last came back from every queue.",
         figures.canary_seconds,

@@ -167,6 +167,16 @@ def _waiting(grounds: Grounds, queue: str) -> int:
     return int(rows[queue])
 
 
+@contextmanager
+def unprotected(grounds: Grounds) -> Iterator[None]:
+    """A standby was to be there, has its slot, and commits wait for none."""
+    grounds.rows("SELECT pg_create_physical_replication_slot('standby')")
+    try:
+        yield
+    finally:
+        grounds.rows("SELECT pg_drop_replication_slot('standby')")
+
+
 GAME_DAYS: dict[str, GameDay] = {
     "BeatSilent": GameDay(frozen("schedule")),
     "BreakerOpen": GameDay(stopped("outlier_api")),
@@ -181,6 +191,7 @@ GAME_DAYS: dict[str, GameDay] = {
     ),
     "BrokerDown": GameDay(stopped("rabbitmq")),
     "CanarySilent": GameDay(stopped("maintenance.1")),
+    "CommitsUnprotected": GameDay(unprotected, is_mended_outside=True, page_seconds=480),
     "DatabaseDown": GameDay(stopped("postgres")),
     "DeadLetteringStopped": GameDay(stopped_dead_lettering, page_seconds=300),
     "DeadLettersArriving": GameDay(refusing_api, is_mended_outside=True, page_seconds=180),

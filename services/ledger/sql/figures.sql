@@ -47,12 +47,16 @@ FROM (
 ) AS given_up
 
 -- name: surroundings
--- How many circuit breakers are open, how long ago a canary came back, and whether commits wait for a standby that is not connected.
+-- How many circuit breakers are open, how long ago a canary came back, whether commits wait for a standby that is not connected,
+-- and whether they wait for none although there is to be one, as behind a promotion.
 SELECT (SELECT count(*) FROM breaker WHERE open_until IS NOT NULL OR held_by IS NOT NULL) AS open_breakers,
        names <> '' AND NOT EXISTS (
            SELECT FROM pg_stat_replication
            WHERE application_name <> '' AND position(application_name IN names) > 0
        ) AS is_standby_missing,
+       names = '' AND coalesce(current_setting('doorbell.without_standby', true), '') <> 'on' AND EXISTS (
+           SELECT FROM pg_replication_slots WHERE slot_type = 'physical' AND NOT temporary AND slot_name <> 'backup'
+       ) AS is_unprotected,
        (SELECT extract(epoch FROM now() - returned_at) FROM canary)::float8 AS canary_seconds
 FROM current_setting('synchronous_standby_names') AS names
 

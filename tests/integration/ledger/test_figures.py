@@ -46,7 +46,7 @@ def test_an_empty_ledger_has_figures_too(database: Database) -> None:
     found = figures_of(database)
     assert 0 <= found.canary_seconds < 60
     assert replace(found, canary_seconds=0.0) == Figures(
-        0, 0.0, 0, 0, dict.fromkeys(QUEUES, 0.0), 0, 0, False, 0.0, []
+        0, 0.0, 0, 0, dict.fromkeys(QUEUES, 0.0), 0, 0, False, False, 0.0, []
     )
 
 
@@ -123,6 +123,23 @@ def test_a_missing_standby_is_seen(database: Database) -> None:
         with psycopg.connect(database.url, autocommit=True) as connection:
             connection.execute("ALTER SYSTEM RESET synchronous_standby_names")
             connection.execute("SELECT pg_reload_conf()")
+
+
+def test_commits_that_should_wait_and_do_not_are_seen(database: Database) -> None:
+    """A standby has its slot, and commits wait for none; the backups' slot asks for nothing."""
+    database.rows("SELECT pg_create_physical_replication_slot('backup')")
+    try:
+        assert not figures_of(database).is_unprotected
+        database.rows("SELECT pg_create_physical_replication_slot('database2')")
+        try:
+            assert figures_of(database).is_unprotected
+            with database.connect() as connection:
+                connection.execute("SET doorbell.without_standby = 'on'")
+                assert not measure(connection, QUEUES, NOTICE_TASK).is_unprotected
+        finally:
+            database.rows("SELECT pg_drop_replication_slot('database2')")
+    finally:
+        database.rows("SELECT pg_drop_replication_slot('backup')")
 
 
 def test_a_slot_that_nobody_uses_is_seen_with_what_it_costs(database: Database) -> None:

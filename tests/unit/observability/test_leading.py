@@ -17,6 +17,7 @@ FIGURES = Figures(
     lost_steps=1,
     open_breakers=1,
     is_standby_missing=True,
+    is_unprotected=True,
     canary_seconds=16.0,
     slots=[Slot("backup", is_fetched=False, kept_bytes=4096.0)],
 )
@@ -30,6 +31,7 @@ SHOWN = {
     "doorbell_lost_steps 1.0",
     "doorbell_open_breakers 1.0",
     "doorbell_standby_missing 1.0",
+    "doorbell_commits_unprotected 1.0",
     "doorbell_canary_age_seconds 16.0",
     'doorbell_replication_slot_fetched{slot="backup"} 0.0',
     'doorbell_replication_slot_kept_bytes{slot="backup"} 4096.0',
