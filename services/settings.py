@@ -23,6 +23,8 @@ class Settings:
     from the file named by `DOORBELL_<FIELD>_FILE`; the outlier API's address is
     `OUTLIER_API_URL`, and TLS with the broker is described by `DOORBELL_BROKER_...`,
     one variable for each field of `BrokerTls`. Nothing secret has a default.
+    `management_url` (the broker's, whose user and password are those of `broker_url`)
+    and `gateway_url` are for operators' commands alone.
     """
 
     broker_url: str
@@ -39,6 +41,8 @@ class Settings:
     host_name: str = socket.gethostname()
     log_level: str = "INFO"
     heartbeat_file: str | None = None
+    management_url: str | None = None
+    gateway_url: str | None = None
     failpoints: str = ""
     broker_tls: BrokerTls | None = None
 
@@ -139,6 +143,8 @@ def _convert(name: str, text: str) -> object:
         if not (text.isascii() and text.isdigit()) or not 0 < int(text) < 65536:
             raise ValueError(f"{text!r} is not a port")
         return int(text)
+    if name in ("management_url", "gateway_url") and not text.startswith(("http://", "https://")):
+        raise ValueError("must start with http:// or https://")
     if name == "heartbeat_file" and not os.access(Path(text).parent, os.W_OK):
         raise ValueError(f"{Path(text).parent} is no directory that this process can write to")
     if name == "allowed_private_hosts":

@@ -48,6 +48,8 @@ def find(directory: Path | None = None) -> Endpoints:
             found.broker_url,
             found.outlier_api_url,
             found.smtp_url,
+            found.gateway_url.rstrip("/") if found.gateway_url else None,
+            rabbitmq_management=_as_the_brokers_user(found.management_url, found.broker_url),
             broker_tls=found.broker_tls,
         )
     start = (directory or Path.cwd()).resolve()
@@ -92,6 +94,13 @@ def without_credentials(url: str) -> tuple[str, str | None, str | None]:
     user = unquote(parts.username) if parts.username else None
     password = unquote(parts.password) if parts.password else None
     return parts._replace(netloc=host).geturl(), user, password
+
+
+def _as_the_brokers_user(management_url: str | None, broker_url: str) -> str | None:
+    if management_url is None:
+        return None
+    parts, user = urlsplit(management_url), urlsplit(broker_url).netloc.rpartition("@")[0]
+    return parts._replace(netloc=f"{user}@{parts.netloc}").geturl()
 
 
 def _complaint_about_nothing() -> str:

@@ -51,6 +51,22 @@ def test_the_environment_goes_first(cluster: Path, monkeypatch: pytest.MonkeyPat
     assert found.gateway is None
 
 
+def test_the_environment_may_name_what_only_operators_ask(
+    cluster: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the broker's management it gives the address alone: who asks is who calls the broker."""
+    monkeypatch.setenv("DOORBELL_DATABASE_URL", "postgresql://elsewhere/doorbell")
+    monkeypatch.setenv("DOORBELL_BROKER_URL", "pyamqp://operator:p%40ss@elsewhere:5672/doorbell")
+    monkeypatch.setenv("DOORBELL_MANAGEMENT_URL", "http://elsewhere:15672")
+    monkeypatch.setenv("DOORBELL_GATEWAY_URL", "http://door:8000/")
+    found = find(cluster)
+    assert found.rabbitmq_management == "http://operator:p%40ss@elsewhere:15672"
+    assert found.gateway == "http://door:8000"
+    monkeypatch.setenv("DOORBELL_MANAGEMENT_URL", "elsewhere:15672")
+    with pytest.raises(ConfigurationError, match="DOORBELL_MANAGEMENT_URL"):
+        find(cluster)
+
+
 def test_half_an_environment_is_a_mistake(cluster: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It does not silently fall back to another cluster."""
     monkeypatch.setenv("DOORBELL_DATABASE_URL", "postgresql://elsewhere/doorbell")
