@@ -130,7 +130,7 @@ def _collect(environ: Mapping[str, str], problems: list[str]) -> dict[str, str]:
     return raw
 
 
-def _convert(name: str, text: str) -> object:
+def _check_address(name: str, text: str) -> None:
     if not text and name in ("broker_url", "database_url"):
         # Celery would fall back to a guest on the local host.
         raise ValueError("is empty")
@@ -139,12 +139,16 @@ def _convert(name: str, text: str) -> object:
         raise ValueError("must start with pyamqp://")
     if name == "database_url" and text and not urlsplit(text).scheme.startswith("postgres"):
         raise ValueError("must start with postgresql://")
+    if name in ("management_url", "gateway_url") and not text.startswith(("http://", "https://")):
+        raise ValueError("must start with http:// or https://")
+
+
+def _convert(name: str, text: str) -> object:
+    _check_address(name, text)
     if name in ("metrics_port", "listen_port"):
         if not (text.isascii() and text.isdigit()) or not 0 < int(text) < 65536:
             raise ValueError(f"{text!r} is not a port")
         return int(text)
-    if name in ("management_url", "gateway_url") and not text.startswith(("http://", "https://")):
-        raise ValueError("must start with http:// or https://")
     if name == "heartbeat_file" and not os.access(Path(text).parent, os.W_OK):
         raise ValueError(f"{Path(text).parent} is no directory that this process can write to")
     if name == "allowed_private_hosts":
