@@ -12,7 +12,7 @@ from tests.chaos.repeats import QUEUES
 from tests.hosts.installation import Installation
 from tests.hosts.test_losses import running_nodes
 
-pytestmark = pytest.mark.timeout(1800)
+pytestmark = pytest.mark.timeout(2700)
 
 BROKERS = ("broker1", "broker2", "broker3")
 
