@@ -17,13 +17,6 @@ _MARKING_SECONDS = 5.0
 SWALLOW = "swallow confirms"
 """What is noted of a process whose messages reach the broker, and none of the answers the process."""
 
-QUEUES = "queues"
-"""Of whom it is noted that a broker hands its queues and clients over to the others: no excuse for a second call.
-
-A message whose confirm is late is published again; what was prefetched of it comes again as
-redelivered, and nobody can know whether a copy was dead-lettered before.
-"""
-
 _HARMLESS = frozenset({"back", "resume"})
 
 
@@ -62,8 +55,7 @@ def copies(disturbances: Sequence[Disturbance], step: Mapping[str, Any]) -> int:
         d.at <= step["finished_at"]
         and ready_at <= _end_of(d, "back", disturbances) + _MARKING_SECONDS
         for d in disturbances
-        if d.what == SWALLOW
-        or (d.whom in ("rabbitmq", "postgres", QUEUES) and d.what not in _HARMLESS)
+        if d.what == SWALLOW or (d.whom in ("rabbitmq", "postgres") and d.what not in _HARMLESS)
     )
 
 
