@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from time import time_ns
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -180,6 +183,31 @@ def test_nobody_waits_for_a_collector_that_is_not_there(
     ):
         logins = [alone.post(f"user-{uuid4().hex[:8]}") for _ in range(20)]
         assert set(alone.ended(*logins)) == {"done"}
+
+
+def test_a_share_of_the_logins_is_sampled_each_whole(
+    collector: Collector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By OpenTelemetry's own variables; two processes decide alike."""
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{collector.port}")
+    monkeypatch.setenv("OTEL_TRACES_SAMPLER", "parentbased_traceidratio")
+    monkeypatch.setenv("OTEL_TRACES_SAMPLER_ARG", "0.25")
+    door, pool = (make_spans(part, "test", os.environ) for part in ("sampled-door", "sampled-pool"))
+    assert door is not None
+    assert pool is not None
+    for _ in range(400):
+        workflow_id = uuid4()
+        door.accepted(workflow_id, 1, 2)
+        step = ("try.step", "queue", "done", datetime.now(UTC), time_ns(), None)
+        pool.ended(workflow_id, str(uuid4()), None, *step)
+    door.close()
+    pool.close()
+    seen = {
+        part: {span.trace_id for told, span in collector.spans if told == part}
+        for part in ("sampled-door", "sampled-pool")
+    }
+    assert 50 < len(seen["sampled-door"]) < 150
+    assert seen["sampled-door"] == seen["sampled-pool"]
 
 
 def test_an_address_that_is_none_is_named() -> None:
