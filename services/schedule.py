@@ -64,7 +64,7 @@ def main() -> int:
     except ConfigurationError as error:
         print(error, file=sys.stderr)
         return 2
-    logs.configure(settings.log_level)
+    logs.configure(settings.log_level, process="beat", host=settings.host_name)
     if settings.metrics_port:
         start_http_server(settings.metrics_port, settings.metrics_host)
     leadership = become_leader(app.ledger.connect, "beat", app.heartbeat.beat)

@@ -37,7 +37,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ConfigurationError as error:
         print(error, file=sys.stderr)
         return 2
-    logs.configure(settings.log_level)
+    logs.configure(
+        settings.log_level,
+        pool=options.pool,
+        process=f"{options.pool}.{options.process}",
+        host=settings.host_name,
+    )
     # The parser of user agents loads its rules on first use; no login should wait for that.
     describe("")
     if settings.metrics_port:

@@ -33,6 +33,8 @@ _PAGES = {
     "flower-viewers": (5556, "/healthcheck"),
 }
 
+_PREFIX = "--url_prefix="
+
 # What a heartbeat calls work; an operator's drain outlives a restart, and is not ours to judge.
 _AT_WORK = ("consuming", "draining", "leading", "standing by")
 
@@ -84,14 +86,18 @@ class Unit:
 
     def release(self) -> str:
         """The release that its process runs, which is not the current one while a new one is being rolled out."""
-        try:
-            program = Path(f"/proc/{self.process()}/cmdline").read_bytes().split(b"\0")[0]
-        except OSError as error:
-            raise Unwell("its process has just ended") from error
-        parts = Path(os.fsdecode(program)).parts
+        parts = Path(self.command()[0]).parts
         if "releases" not in parts:
             raise Unwell("has not become its role yet")
         return parts[parts.index("releases") + 1]
+
+    def command(self) -> list[str]:
+        """What its process was started with."""
+        try:
+            words = Path(f"/proc/{self.process()}/cmdline").read_bytes().split(b"\0")
+        except OSError as error:
+            raise Unwell("its process has just ended") from error
+        return [os.fsdecode(word) for word in words]
 
     def check(self) -> None:
         """Make sure that it runs the current release and does its work.
@@ -103,7 +109,10 @@ class Unit:
         if self.release() != current:
             raise Unwell(f"runs {self.release()}, not {current}")
         if self.role in _PAGES:
-            _get(*_PAGES[self.role])
+            port, page = _PAGES[self.role]
+            # Flower's pages may stand under a path of the operator's choice.
+            given = [word for word in self.command() if word.startswith(_PREFIX)]
+            _get(port, "".join(given).removeprefix(_PREFIX) + page)
         else:
             self._hear()
 

@@ -17,7 +17,10 @@ LOCAL_FILE = Path(".local") / "endpoints.json"
 
 @dataclass(frozen=True, slots=True)
 class Endpoints:
-    """Addresses with their credentials; None: not known here. `source` says where they are from."""
+    """Addresses with their credentials; None: not known here.
+
+    `source` says where they are from, `local_logs` where the log is, if that is a local cluster.
+    """
 
     source: str
     database_url: str
@@ -28,6 +31,7 @@ class Endpoints:
     api_key: str | None = None
     rabbitmq_management: str | None = None
     broker_tls: BrokerTls | None = None
+    local_logs: Path | None = None
 
 
 def find(directory: Path | None = None) -> Endpoints:
@@ -80,6 +84,7 @@ def read(path: Path) -> Endpoints:
             value.get("gateway"),
             value.get("api_key"),
             value.get("rabbitmq_management"),
+            local_logs=path.parent / "logs",
         )
     except OSError as error:
         raise ConfigurationError(f"{path} cannot be read: {error.strerror}") from error

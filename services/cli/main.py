@@ -84,8 +84,9 @@ def trace_workflow(
     ],
     as_json: AsJson = False,
 ) -> None:
-    """Show a workflow's steps, as planned and as they went."""
-    with connected(find().database_url) as connection:
+    """Show a workflow's steps, as planned and as they went, and where else to look."""
+    endpoints = find()
+    with connected(endpoints.database_url) as connection:
         found = trace.read(connection, workflow)
     if found is None:
         raise NotFound(f"there is no workflow {workflow}")
@@ -93,6 +94,8 @@ def trace_workflow(
         print_json(found)
     else:
         console().print(trace.as_tree(found))
+        for place in trace.places(found, endpoints.local_logs):
+            typer.echo(place)
 
 
 @topology_app.command("show")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -12,6 +13,7 @@ from rich.markup import escape
 from rich.tree import Tree
 
 from services.cli.database import Connection, fetch
+from services.ledger.labels import search_of_workflow
 
 Row = Mapping[str, Any]
 
@@ -80,6 +82,27 @@ def as_tree(workflow: Row) -> Tree:
         text = f"verdict: {verdict['level']}, {verdict['action']}, score {score} ({reasons})"
         tree.add(f"[bold]{escape(text)}[/bold]")
     return tree
+
+
+def places(workflow: Row, local_logs: Path | None) -> list[str]:
+    """Where else there is something about the workflow: commands for its lines in the log, a search for Flower.
+
+    local_logs: where a local cluster has its logs; None names those of containers and of hosts.
+    """
+    workflow_id = workflow["workflow_id"]
+    hosts = sorted({step["host"] for step in workflow["steps"] if step["host"]})
+    if local_logs is not None:
+        commands = [f"grep -h {workflow_id} {local_logs}/*.log"]
+    else:
+        commands = [
+            f"docker compose logs --no-log-prefix | grep {workflow_id}",
+            f"journalctl --unit 'doorbell-*' --grep {workflow_id}   # on {', '.join(hosts) or 'every host'}",
+        ]
+    return [
+        "What went wrong stands in the log, and all of it is in Flower for a while:",
+        *(f"  {command}" for command in commands),
+        f"  {search_of_workflow(workflow_id)}   # in the search of Flower's tasks",
+    ]
 
 
 def _title(workflow: Row) -> str:

@@ -1,4 +1,4 @@
-"""`doorbell users`: turning switches of many users off again."""
+"""`doorbell users`: what operators do with users."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from services.cli.endpoints import find
 from services.cli.exits import NotFound
 from services.cli.output import AsJson, print_json, print_table
 from services.domain.errors import ConfigurationError
+from services.ledger.labels import pseudonym, search_of_user
 from services.queries import load_queries
 
 app = typer.Typer(help="The users whose logins are watched.", no_args_is_help=True)
@@ -37,9 +38,41 @@ class SwitchName(StrEnum):
     require_step_up = "require_step_up"
 
 
-@app.callback()
-def users() -> None:
-    """Keep `unlock` a command of its own, also while it is the only one."""
+@app.command("show")
+def show(
+    user: Annotated[
+        str, typer.Argument(help="As the application names the user.", metavar="USER_ID")
+    ],
+    tenant: Annotated[str | None, typer.Option(help="Only this application's user.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say when a user last logged in, which switches are on, and how Flower finds the user's tasks.
+
+    Monitors know a user by a pseudonym alone.
+    """
+    with connected(find().database_url) as connection:
+        found = _run(connection, "known", {"user": user, "tenant": tenant})
+    if not found:
+        raise NotFound(f"no login of a user {user} is in the ledger")
+    for row in found:
+        row["user"], key = user, row.pop("pseudonym_key")
+        row["flower_search"] = search_of_user(pseudonym(key, user))
+    if as_json:
+        print_json(found)
+        return
+    print_table(
+        ("TENANT", "LAST LOGIN", "ITS WORKFLOW", "SWITCHES ON", "SEARCH IN FLOWER"),
+        [
+            (
+                row["tenant_id"],
+                f"{row['last_login']:%F %T %Z}",
+                row["last_workflow"],
+                " ".join(row["switches"]) or "none",
+                row["flower_search"],
+            )
+            for row in found
+        ],
+    )
 
 
 @app.command("unlock")

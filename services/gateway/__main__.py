@@ -28,8 +28,8 @@ def serve(settings: Settings) -> None:
     """Serve until told to stop; what was answered with 202 by then is committed."""
     celery_app = make_celery_app(settings, load_topology())
 
-    def plan_login(workflow_id: UUID) -> Plan:
-        return plan(celery_app, login_workflow(celery_app, workflow_id))
+    def plan_login(workflow_id: UUID, label: str) -> Plan:
+        return plan(celery_app, login_workflow(celery_app, workflow_id), label)
 
     app = make_app(
         settings.database_url,
@@ -45,6 +45,7 @@ def serve(settings: Settings) -> None:
         host=settings.listen_host,
         port=settings.listen_port,
         log_level=settings.log_level.lower(),
+        log_config=None,
         # An access log would hold users' ids and be the largest file of the host.
         access_log=False,
         server_header=False,
@@ -57,7 +58,7 @@ def main() -> int:
     """Exit code 2: the settings or the topology are wrong."""
     try:
         settings = load()
-        logs.configure(settings.log_level)
+        logs.configure(settings.log_level, process="gateway", host=settings.host_name)
         serve(settings)
     except ConfigurationError as error:
         print(error, file=sys.stderr)

@@ -12,6 +12,8 @@ from psycopg.rows import dict_row
 
 from services.domain.errors import Unavailable
 from services.domain.model import Login
+from services.gateway.pseudonyms import Pseudonyms
+from services.ledger.labels import label_of
 from services.ledger.message import Message
 from services.ledger.planning import Plan
 from services.ledger.store import insert_workflows
@@ -56,18 +58,24 @@ class Answer:
 def accept(
     connection: psycopg.Connection[Any],
     submissions: Sequence[Submission],
-    plan_login: Callable[[UUID], Plan],
+    plan_login: Callable[[UUID, str], Plan],
+    pseudonyms: Pseudonyms,
 ) -> tuple[list[Answer], list[Message]]:
     """Answer each submission, and return the messages to publish once the caller has committed.
 
-    Nothing is committed here. Of several submissions under one key, in this list
+    `plan_login` is given a workflow's id and the label of its steps. Nothing is
+    committed here. Of several submissions under one key, in this list
     or in other transactions, exactly one is accepted.
     """
     firsts: dict[tuple[str, str], Submission] = {}
     for submission in submissions:
         firsts.setdefault(submission.slot, submission)
-    # Before the first statement: planning takes longer than rows should stay locked.
-    plans = {first.id: plan_login(first.id) for first in firsts.values()}
+    # Before any row is locked: planning takes longer than rows should stay so.
+    users = pseudonyms.of(connection, [first.login for first in firsts.values()])
+    plans = {
+        first.id: plan_login(first.id, label_of(first.id, user))
+        for first, user in zip(firsts.values(), users, strict=True)
+    }
     claimed = _claim(connection, list(firsts.values()))
     fresh = [first for first in firsts.values() if first.id in claimed]
     taken = [slot for slot, first in firsts.items() if first.id not in claimed]

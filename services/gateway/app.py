@@ -21,13 +21,13 @@ from services.observability.spans import Spans
 
 def make_app(
     database_url: str,
-    plan_login: Callable[[UUID], Plan],
+    plan_login: Callable[[UUID, str], Plan],
     new_publisher: Callable[[], PublishesMessages],
     spans: Spans | None = None,
 ) -> FastAPI:
     """The application; it connects to nothing before it is started.
 
-    plan_login: the planned steps of a login's workflow.
+    plan_login: the planned steps of a login's workflow, by its id and the label of its steps.
     new_publisher: makes a publisher for one thread.
     spans: who is told of accepted logins.
     """

@@ -20,6 +20,7 @@ from services.gateway.intake import Intake
 from services.gateway.metrics import Metrics
 from services.gateway.outbox import Backlog, Outbox, PublishesMessages
 from services.gateway.problems import unavailable
+from services.gateway.pseudonyms import Pseudonyms
 from services.ledger.planning import Plan
 from services.ledger.store import mark_published
 from services.observability.spans import Spans
@@ -50,7 +51,7 @@ class Parts:
     def __init__(
         self,
         database_url: str,
-        plan_login: Callable[[UUID], Plan],
+        plan_login: Callable[[UUID, str], Plan],
         new_publisher: Callable[[], PublishesMessages],
         spans: Spans | None = None,
     ) -> None:
@@ -70,6 +71,7 @@ class Parts:
         )
         self.clock = DatabaseClock()
         self.keys = KeyRing()
+        self.pseudonyms = Pseudonyms()
         self.outbox = Outbox(new_publisher, self._mark_published, self.metrics)
         self.backlog = Backlog(self._measure_outbox, self.metrics)
         self.intake = Intake(self._accept)
@@ -110,7 +112,7 @@ class Parts:
     def _accept(self, submissions: Sequence[Submission]) -> Sequence[Answer]:
         began = time_ns()
         with self.pool.connection() as connection:
-            answers, messages = accept(connection, submissions, self._plan_login)
+            answers, messages = accept(connection, submissions, self._plan_login, self.pseudonyms)
         self.outbox.offer(messages)
         if self._spans is not None:
             ended = time_ns()

@@ -39,14 +39,14 @@ class Plan:
         return tuple(step.message for step in self.steps if step.message)
 
 
-def plan(app: Celery, signature: Signature) -> Plan:
+def plan(app: Celery, signature: Signature, label: str | None = None) -> Plan:
     """Freeze `signature` and list its steps.
 
     The canvas must not begin with a chord, whose header would need a join
     before the first step. Error callbacks are not planned: they appear when
-    they fire.
+    they fire. `label` is what monitors show of every step (`services.ledger.labels`).
     """
-    unit = Unit()
+    unit = Unit(label=label)
     with unit.active():
         result = signature.apply_async()
     if unit.join_sizes:

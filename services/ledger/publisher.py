@@ -130,9 +130,8 @@ class Publisher:
             except _REFUSED as error:
                 # The channel comes back by itself, but without confirms.
                 self.close()
-                logger.warning(
-                    "the broker refused the message of step %s: %s", message.step_id, error
-                )
+                about = {"step": message.step_id, "task": message.task, "queue": message.queue}
+                logger.warning("the broker refused the message: %s", error, extra=about)
             except _broken() as error:
                 self.close()
                 raise Unavailable(f"the broker does not answer: {explain(error)}") from error
@@ -183,12 +182,12 @@ class Publisher:
         self._deadline = min(self._deadline, monotonic() + _AFTER_REFUSAL_SECONDS)
         for step_id in self._settle(delivery_tag, multiple):
             self._nacked.add(step_id)
-            logger.warning("the broker refused the message of step %s", step_id)
+            logger.warning("the broker refused the message", extra={"step": step_id})
 
     def _on_return(self, error: Exception, exchange: str, key: str, message: Any) -> None:
         step_id = message.properties.get("message_id")
         self._refused.add(step_id)
-        logger.error("no queue for step %s: %s %s (%s)", step_id, exchange, key, error)
+        logger.error("no queue: %s %s (%s)", exchange, key, error, extra={"step": step_id})
 
 
 def _broken() -> tuple[type[BaseException], ...]:

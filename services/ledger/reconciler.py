@@ -16,6 +16,7 @@ from psycopg import Connection
 from services.domain.errors import DoorbellError
 from services.ledger import repair, store
 from services.ledger.database import Ledger
+from services.ledger.labels import inherited
 from services.ledger.message import Message
 from services.ledger.repair import Row
 from services.ledger.settle import Ran, settle
@@ -84,12 +85,7 @@ class Reconciler:
             passed = repair.passed(connection, self._deadlines)
             again = repair.republish_passed(connection, passed, MOST_REPUBLISHED, limit)
             for row in again:
-                logger.warning(
-                    "the message of step %s (%s) was lost in queue %s: publishing it again",
-                    row["id"],
-                    row["task"],
-                    row["queue"],
-                )
+                logger.warning("its message was lost: publishing it again", extra=_about(row))
             lost, messages = self._give_up(
                 connection, repair.take_lost(connection, passed, MOST_REPUBLISHED, limit)
             )
@@ -110,7 +106,7 @@ class Reconciler:
     ) -> tuple[int, list[Message]]:
         """Fail lost steps; returns how many, and what is to be sent because of it."""
         for row in rows:
-            logger.error("step %s is given up: %s", row["id"], Lost())
+            logger.error("given up: %s", Lost(), extra=_about(row))
         try:
             with connection.transaction():
                 return len(rows), self._settle(connection, rows, self._failed)
@@ -126,7 +122,7 @@ class Reconciler:
                 with connection.transaction():
                     return 1, self._settle(connection, [row], fail)
             except Exception:
-                logger.exception("step %s cannot be given up by %s", row["id"], fail.__name__)
+                logger.exception("cannot be given up by %s", fail.__name__, extra=_about(row))
         return 0, []
 
     def _settle(
@@ -139,7 +135,7 @@ class Reconciler:
     def _failed(self, message: Message) -> Unit:
         """Fail a lost step as Celery would: error callbacks, joins and the rest of the chain hear of it."""
         error = Lost()
-        unit = Unit(step_id=message.step_id)
+        unit = Unit(step_id=message.step_id, label=inherited(message.headers))
         request = {**message.headers, **message.embed(), "delivery_info": {}}
         try:
             with unit.active():
@@ -147,7 +143,7 @@ class Reconciler:
                     message.step_id, error, request=Context(request, args=(), kwargs={})
                 )
         except Exception:
-            logger.exception("nobody could be told that step %s is lost", message.step_id)
+            logger.exception("nobody could be told", extra={"step": message.step_id})
             return _failed_alone(message)
         unit.results.setdefault(message.step_id, _nothing(message))
         return unit
@@ -167,8 +163,19 @@ class Reconciler:
         forgotten = repair.finished_but_open(connection, [row["id"] for row in rows])
         ended = store.finish_workflows(connection, forgotten)
         for workflow_id, state in ended:
-            logger.warning("workflow %s had ended without a word: %s", workflow_id, state)
+            logger.warning("ended without a word: %s", state, extra={"workflow": str(workflow_id)})
         return len(ended)
+
+
+def _about(row: Row) -> dict[str, str | None]:
+    """What the log says of a step."""
+    workflow = row.get("workflow_id")
+    return {
+        "workflow": workflow and str(workflow),
+        "step": row["id"],
+        "task": row.get("task"),
+        "queue": row.get("queue"),
+    }
 
 
 _GIVEN_UP = Execution("dead", None, None, "lost")

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from services.domain.errors import MessageTooLarge
+from services.ledger.labels import attach
 from services.ledger.message import MAX_BODY_BYTES, Message
 
 
@@ -45,13 +46,15 @@ class Unit:
 
     While a unit is active in this context, publishing and the result backend
     write into it instead of to the broker and the database. `step_id` names
-    the step, if it is one that this process executes; `is_settling` is true
+    the step, if it is one that this process executes, `label` what monitors show
+    of those that it sends; `is_settling` is true
     while a join fires, `is_waiting` when its join waits for other leaves,
     `is_replaced` when a canvas takes the step's place (Task.replace);
     `unsendable` has the ids of bodies that could not be sent, with the reason.
     """
 
     step_id: str | None = None
+    label: str | None = None
     messages: list[Message] = field(default_factory=list)
     results: dict[str, StoredResult] = field(default_factory=dict)
     parts: list[JoinPart] = field(default_factory=list)
@@ -99,6 +102,7 @@ class Unit:
         text = body.decode() if isinstance(body, bytes) else body
         # Celery's retry copies all headers: what the broker counts of one message is not true of the next.
         headers = {name: value for name, value in headers.items() if not name.startswith("x-")}
+        attach(headers, self.label)
         refuse_large(headers.get("task"), len(text.encode()))
         self.messages.append(
             Message(

@@ -1,16 +1,24 @@
-"""Logging of a process: one format, and no record with personal data, whichever handler writes it."""
+"""Logging of a process: one line of JSON for each event, and nothing personal in it."""
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any
 
 from services.observability.redaction import redact
 
-_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+SUBJECT = ("workflow", "step", "task", "queue")
+"""What an event can be about."""
+
+_subject: ContextVar[dict[str, str | None] | None] = ContextVar("doorbell_subject", default=None)
 _plain = logging.Formatter()
 _log = logging.getLogger(__name__)
 
@@ -28,10 +36,58 @@ class RedactedRecord(logging.LogRecord):
         return redact(super().getMessage())
 
 
-def configure(level: str) -> None:
-    """Log to standard error from `level` on, redacted; what nobody catches goes the same way."""
+class JsonLines(logging.Formatter):
+    """A record as one JSON object in one line.
+
+    `time` (UTC, RFC 3339), `level`, `event` and `logger`; `origin`, which is the
+    same for the whole process; `workflow`, `step`, `task` and `queue` as far as
+    they are known; `error` with the traceback of an exception.
+    """
+
+    def __init__(self, origin: dict[str, str]) -> None:
+        super().__init__()
+        self._origin = origin
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Fields without a value are left out."""
+        moment = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+        subject = _subject.get() or {}
+        fields = {
+            "time": moment.replace("+00:00", "Z"),
+            "level": record.levelname.lower(),
+            "event": record.getMessage(),
+            **{name: getattr(record, name, subject.get(name)) for name in SUBJECT},
+            **self._origin,
+            "logger": record.name,
+            "error": self._error(record),
+        }
+        return json.dumps({name: value for name, value in fields.items() if value is not None})
+
+    def _error(self, record: logging.LogRecord) -> str | None:
+        if record.exc_text is None and record.exc_info:
+            return redact(self.formatException(record.exc_info))
+        return record.exc_text
+
+
+@contextmanager
+def concerning(subject: dict[str, str | None]) -> Iterator[None]:
+    """Have everything that is logged in this context say what it is about: values by names of `SUBJECT`."""
+    token = _subject.set(subject)
+    try:
+        yield
+    finally:
+        _subject.reset(token)
+
+
+def configure(level: str, **origin: str) -> None:
+    """Log to standard error from `level` on, redacted; what nobody catches goes the same way.
+
+    `origin` says of every line where it is from, such as host and process.
+    """
     logging.setLogRecordFactory(RedactedRecord)
-    logging.basicConfig(level=level, format=_FORMAT)
+    handler = logging.StreamHandler()
+    handler.setFormatter(JsonLines(origin))
+    logging.basicConfig(level=level, handlers=[handler])
     sys.excepthook = _log_uncaught
     threading.excepthook = _log_uncaught_in_thread
 

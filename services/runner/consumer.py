@@ -38,6 +38,9 @@ RECONNECT_LONGEST_SECONDS = 5
 
 _AGAIN_SECONDS = 5.0
 
+_NAMED = {"step": "id", "task": "task"}
+"""What the log says of a message, and in which headers it stands."""
+
 _HELD_SECONDS = 1.0
 """So long a step may wait in this process for its eta; the broker's shortest delay is as long."""
 
@@ -169,7 +172,9 @@ class StepConsumer(DrainableConsumer):
 
     def _give_up(self, message: Any, error: Untraceable) -> None:
         """Dead-letter the message, and end its step if it names one."""
-        logger.error("dead-lettered message %r: %s", message.headers.get("id"), error)
+        # Who may publish may have written anything there.
+        named = {name: str(message.headers.get(header)) for name, header in _NAMED.items()}
+        logger.error("dead-lettered a message: %s", error, extra=named)
         # A remote command is not to be acknowledged: rejecting one makes the broker close the channel.
         is_command = message.delivery_info.get("consumer_tag") in message.channel.no_ack_consumers
         if is_command or message.acknowledged:

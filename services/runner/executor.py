@@ -36,7 +36,7 @@ from services.runner.parking import park, parked_answer
 from services.runner.permits import take_permits
 from services.runner.sorting import Sorted, sort_deliveries
 from services.runner.task import BatchTask, Running, running
-from services.runner.tracing import Traced, fail, ran, tell_spans, trace
+from services.runner.tracing import Traced, about, fail, ran, tell_log, tell_spans, trace
 
 logger = logging.getLogger(__name__)
 
@@ -207,7 +207,8 @@ class Executor:
             delivery.is_put_off = True
         if len(deliveries) > 1:
             return self._run_each(deliveries)
-        logger.warning("step %s waits for rows held elsewhere: %s", deliveries[0].id, error)
+        subject = about(deliveries[0])
+        logger.warning("waits for rows held elsewhere: %s", error, extra=subject)
         return list(deliveries)
 
     def _run_each(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
@@ -224,7 +225,7 @@ class Executor:
             if delivery.is_alone:
                 return self._dead_letter(delivery, error)
             if isinstance(delivery.outcome.error, Untraceable):
-                logger.error("nobody can be told that step %s failed", delivery.id, exc_info=error)
+                logger.error("nobody can be told", exc_info=error, extra=about(delivery))
                 delivery.is_alone = True
                 return self.run([delivery])
             error = Untraceable(f"{type(error).__name__}: {error}")
@@ -234,7 +235,7 @@ class Executor:
 
     def _dead_letter(self, delivery: Delivery, error: Exception) -> list[Delivery]:
         """Not even its failure can be written: the message is kept, and nobody else waits for it."""
-        logger.error("step %s is dead-lettered without a result", delivery.id, exc_info=error)
+        logger.error("dead-lettered without a result", exc_info=error, extra=about(delivery))
         info = ExceptionInfo((type(error), error, error.__traceback__))
         self._finish(Finished(delivery, (1, info, 0.0), "unsettled"))
         return []
@@ -256,6 +257,7 @@ class Executor:
             each.delivery.is_committing = True
         connection.commit()
         self._hit("after_commit", deliveries)
+        tell_log(traced)
         if self._spans is not None:
             tell_spans(self._spans, traced, notes)
         if settled.fired:

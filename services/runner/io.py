@@ -17,10 +17,12 @@ import psycopg
 from services.domain.errors import Unavailable
 from services.domain.outcome import Failed, Outcome
 from services.ledger.database import is_away
+from services.observability.logs import concerning
 from services.runner.batch import POSTPONED_SECONDS, BatchStyle
 from services.runner.delivery import Delivery
 from services.runner.executor import Executor
 from services.runner.task import IoTask
+from services.runner.tracing import about
 
 logger = logging.getLogger(__name__)
 
@@ -154,7 +156,7 @@ class IoStyle:
         if not (isinstance(error, psycopg.Error) and is_away(error)):
             return outcome
         # The step has not failed: a handler's calls are made so that they can be repeated.
-        logger.warning("PostgreSQL is away, calling again for step %s", delivery.id)
+        logger.warning("PostgreSQL is away, calling again", extra=about(delivery))
         await asyncio.sleep(AWAY_PAUSE_SECONDS)
         return None
 
@@ -186,11 +188,17 @@ class IoStyle:
             task = self._loop.create_task(_awaited(call, delivery))
             task.add_done_callback(ended)
             return task
-        thread = self._threads.submit(lambda: call(delivery.value()))
+        thread = self._threads.submit(_called, call, delivery)
         thread.add_done_callback(ended)
         return asyncio.wrap_future(thread, loop=self._loop)
 
 
 async def _awaited(call: Callable[[Any], Any], delivery: Delivery) -> Outcome:
-    outcome: Outcome = await call(delivery.value())
+    with concerning(about(delivery)):
+        outcome: Outcome = await call(delivery.value())
     return outcome
+
+
+def _called(call: Callable[[Any], Outcome], delivery: Delivery) -> Outcome:
+    with concerning(about(delivery)):
+        return call(delivery.value())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,12 +15,19 @@ from celery.app.task import Context
 from celery.app.trace import trace_task_ret
 from celery.exceptions import Ignore, Reject, Retry
 
+from services.ledger.labels import inherited, workflow_in
 from services.ledger.settle import Ran
 from services.ledger.store import Execution
 from services.ledger.unit import StoredResult, Unit
+from services.observability.logs import concerning
 from services.observability.spans import Spans
 from services.runner.delivery import Delivery
 from services.runner.giving_up import Untraceable, Withdrawn, reason_of, state_of
+
+logger = logging.getLogger(__name__)
+
+_TOLD_ELSEWHERE = ("done", "ignored", "replaced", "failed")
+"""Outcomes that need no word, and the one that Celery logs itself, with the traceback."""
 
 
 @dataclass(slots=True)
@@ -34,10 +42,20 @@ class Traced:
     reason: str | None = None
 
 
+def about(delivery: Delivery) -> dict[str, str | None]:
+    """What the log says of a step wherever it is concerned."""
+    return {
+        "workflow": workflow_in(inherited(delivery.request)),
+        "step": delivery.id,
+        "task": delivery.task,
+        "queue": delivery.queue,
+    }
+
+
 def trace(app: Celery, delivery: Delivery) -> Traced:
     """Run the step's task by Celery's tracer: signals, retries, callbacks, replacement and all."""
-    unit = Unit(step_id=delivery.id)
-    with unit.active():
+    unit = Unit(step_id=delivery.id, label=inherited(delivery.request))
+    with unit.active(), concerning(about(delivery)):
         answer = trace_task_ret(
             delivery.task,
             delivery.id,
@@ -52,14 +70,14 @@ def trace(app: Celery, delivery: Delivery) -> Traced:
 
 def fail(app: Celery, delivery: Delivery, error: Untraceable) -> Traced:
     """Fail a step without running it: errbacks, joins and the rest of the chain see the failure."""
-    unit = Unit(step_id=delivery.id)
+    unit = Unit(step_id=delivery.id, label=inherited(delivery.request))
     try:
         raise error
     except Untraceable:
         info = ExceptionInfo()
     request = Context({**delivery.request, **delivery.embed()}, args=(), kwargs={})
     status = states.REVOKED if isinstance(error, Withdrawn) else states.FAILURE
-    with unit.active():
+    with unit.active(), concerning(about(delivery)):
         app.backend.mark_as_failure(
             delivery.id, error.for_celery(), info.traceback, request=request, state=status
         )
@@ -70,6 +88,15 @@ def ran(traced: Traced, row: dict[str, Any], host: str, started_at: datetime) ->
     """What the ledger notes of this execution."""
     began_at = traced.delivery.began_at or started_at
     return Ran(Execution(traced.state, host, began_at, traced.reason), row["workflow_id"])
+
+
+def tell_log(traced: Sequence[Traced]) -> None:
+    """Log each attempt that did not succeed, with its error."""
+    for each in traced:
+        if each.outcome not in _TOLD_ELSEWHERE:
+            error = each.answer[1].exception
+            told = f"{type(error).__name__}: {error}"
+            logger.warning("attempt %s: %s", each.outcome, told, extra=about(each.delivery))
 
 
 def tell_spans(spans: Spans, traced: Sequence[Traced], notes: Mapping[str, Ran]) -> None:

@@ -1,3 +1,15 @@
+-- name: known
+-- A user of one tenant or of all: the last login, the switches that are on, and the key to the user's pseudonym.
+SELECT t.id AS tenant_id, t.pseudonym_key, last.id AS last_workflow, last.accepted_at AS last_login,
+    ARRAY(SELECT s.name FROM switch AS s
+          WHERE s.tenant_id = t.id AND s.user_id = %(user)s AND s.is_on ORDER BY s.name) AS switches
+FROM tenant AS t
+CROSS JOIN LATERAL (SELECT w.id, w.accepted_at FROM workflow AS w
+                    WHERE w.tenant_id = t.id AND w.user_id = %(user)s
+                    ORDER BY w.accepted_at DESC LIMIT 1) AS last
+WHERE %(tenant)s::text IS NULL OR t.id = %(tenant)s
+ORDER BY t.id
+
 -- name: locked
 -- Users whose switch is on, the longest first.
 SELECT s.tenant_id, s.user_id, s.changed_at FROM switch AS s

@@ -38,6 +38,10 @@ SELECT * FROM unnest(%(workflows)s::uuid[], %(tenants)s::text[], %(events)s::tex
 -- The tenant that an API key belongs to.
 SELECT tenant_id FROM api_key WHERE key_sha256 = %(digest)s AND revoked_at IS NULL
 
+-- name: pseudonym_keys
+-- By which tenants' users are named for monitors.
+SELECT id, pseudonym_key FROM tenant WHERE id = ANY(%(tenants)s::text[])
+
 -- name: outbox
 -- How many messages wait for their first confirm (counted up to a limit), the age of the oldest in
 -- seconds, and the time.

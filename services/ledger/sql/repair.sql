@@ -26,11 +26,11 @@ WHERE id IN (
     ORDER BY s.published_at LIMIT %(limit)s
     FOR NO KEY UPDATE OF s SKIP LOCKED
 )
-RETURNING id, task, queue, republished
+RETURNING id, workflow_id, task, queue, republished
 
 -- name: take_lost
 -- Steps whose messages were lost again and again.
-SELECT s.id, s.workflow_id, s.message FROM step AS s
+SELECT s.id, s.workflow_id, s.task, s.queue, s.message FROM step AS s
 JOIN unnest(%(queues)s::text[], %(passed)s::timestamptz[]) AS u(queue, passed_at)
     ON s.queue = u.queue AND s.published_at < u.passed_at
 WHERE s.state IN ('ready', 'retrying') AND s.published_at IS NOT NULL

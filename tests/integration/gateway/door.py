@@ -112,8 +112,8 @@ def opened_door(database_url: str, broker_url: str | None = None) -> Iterator[Do
         Settings(broker_url=broker_url or NO_BROKER, database_url=database_url), load()
     )
 
-    def plan_login(workflow_id: UUID) -> Plan:
-        return plan(celery_app, login_workflow(celery_app, workflow_id))
+    def plan_login(workflow_id: UUID, label: str) -> Plan:
+        return plan(celery_app, login_workflow(celery_app, workflow_id), label)
 
     def new_publisher() -> PublishesMessages:
         return Publisher(celery_app, 3.0) if broker_url else AbsentBroker()

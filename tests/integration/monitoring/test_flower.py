@@ -100,3 +100,22 @@ def test_viewers_see_and_change_nothing(node: PrivateRabbitMQ, tmp_path: Path) -
         ):
             assert client.post(command).status_code == 403, command
         assert httpx.get(str(client.base_url) + "/api/workers", trust_env=False).status_code == 401
+
+
+def test_it_stands_behind_a_path(node: PrivateRabbitMQ, tmp_path: Path) -> None:
+    """As a proxy hands it on: pages, what they fetch, what programs ask; nothing outside the path."""
+    with running_flower(node, tmp_path, "--url_prefix=/of/flower") as (_, client):
+        page = client.get("/of/flower/workers")
+        assert page.status_code == 200
+        links = set(re.findall(r'(?:src|href)="(/[^"]*)"', page.text))
+        assert links
+        assert {link for link in links if not link.startswith("/of/flower/")} == set()
+        fetched = [link for link in links if "static" in link]
+        for path in (
+            *fetched,
+            "/of/flower/api/workers",
+            "/of/flower/metrics",
+            "/of/flower/healthcheck",
+        ):
+            assert client.get(path).status_code == 200, path
+        assert client.get("/workers").status_code == 404

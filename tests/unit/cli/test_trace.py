@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import io
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
-from services.cli.trace import as_tree, parents
+from services.cli.trace import as_tree, parents, places
 
 AT = datetime(2030, 1, 31, 8, 15, tzinfo=UTC)
 
@@ -101,3 +102,16 @@ def test_what_waits_says_for_what() -> None:
     retrying = step("check", state="retrying", due_at=AT + timedelta(seconds=9), **nothing)
     assert "check retrying, published, due 08:15:09" in shown([retrying])
     assert "apply planned" in shown([step("apply", state="planned", **nothing)])
+
+
+def test_where_else_to_look() -> None:
+    """Commands as they are typed: on one machine its own log, else those of containers and of hosts."""
+    workflow = {"workflow_id": "w", "steps": [step("check"), step("save", host="h2")]}
+    assert [place.strip() for place in places(workflow, Path("/c/.local/logs"))[1:]] == [
+        "grep -h w /c/.local/logs/*.log",
+        "kwargs:workflow=w   # in the search of Flower's tasks",
+    ]
+    assert [place.strip() for place in places(workflow, None)[1:3]] == [
+        "docker compose logs --no-log-prefix | grep w",
+        "journalctl --unit 'doorbell-*' --grep w   # on h1, h2",
+    ]

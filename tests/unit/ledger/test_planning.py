@@ -14,6 +14,7 @@ from celery.app.trace import build_tracer
 from routing.load import load
 from services.canvas.login import login_workflow
 from services.celery_app import DoorbellApp, make_app
+from services.ledger.labels import label_of
 from services.ledger.planning import Plan, plan
 from services.ledger.unit import Unit
 from services.settings import Settings
@@ -76,8 +77,10 @@ def test_two_workflows_share_no_id(app: DoorbellApp) -> None:
 
 def test_what_celery_sends_next_has_the_planned_ids(app: DoorbellApp) -> None:
     """Traced without a broker, the first step sends the group under the ids that were planned."""
-    planned = plan(app, login_workflow(app, WORKFLOW))
+    label = label_of(WORKFLOW, "0123456789abcdef")
+    planned = plan(app, login_workflow(app, WORKFLOW), label)
     message = planned.messages[0]
+    assert message.headers["kwargsrepr"] == label
     args, kwargs, embedded = json.loads(message.body)
     tracer = build_tracer("hand.step", app.tasks["hand.step"], app=app)
     request = {**message.headers, **embedded, "args": args, "kwargs": kwargs}

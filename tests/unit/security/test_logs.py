@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 
@@ -64,3 +65,36 @@ def test_nothing_personal_reaches_standard_error(way: str) -> None:
     assert "[email]" in done.stderr
     assert "ada" not in done.stderr.replace("'to ada@example.org'", "")
     assert done.returncode == (1 if way == "a process that ends" else 0)
+
+
+def test_an_event_is_one_line_of_json() -> None:
+    """However many lines its text and its traceback have; fields without a value are left out."""
+    told = """
+logs.configure("INFO", process="gateway", host="h1")
+with logs.concerning({"workflow": "w", "step": None}):
+    try:
+        raise ValueError("two\\nlines")
+    except ValueError:
+        logging.getLogger("any").exception("and\\nhere", extra={"task": "t"})
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", "import logging\nfrom services.observability import logs\n" + told],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        timeout=60,
+        check=True,
+    )
+    [line] = done.stderr.splitlines()
+    fields = json.loads(line)
+    assert fields.pop("time").endswith("Z")
+    assert "ValueError: two\nlines" in fields.pop("error")
+    assert fields == {
+        "level": "error",
+        "event": "and\nhere",
+        "workflow": "w",
+        "task": "t",
+        "process": "gateway",
+        "host": "h1",
+        "logger": "any",
+    }

@@ -1,0 +1,43 @@
+"""Labels: whose workflow a step belongs to, for monitors that must not know who somebody is."""
+
+from __future__ import annotations
+
+from uuid import uuid4
+
+import pytest
+
+from services.ledger.labels import attach, inherited, label_of, pseudonym
+
+WORKFLOW = uuid4()
+LABEL = label_of(WORKFLOW, pseudonym(uuid4(), "ada"))
+
+
+def test_a_pseudonym_is_the_users_own() -> None:
+    """The same at each login; another for another user, and with another tenant's key."""
+    key = uuid4()
+    assert pseudonym(key, "ada") == pseudonym(key, "ada")
+    assert len({pseudonym(key, "ada"), pseudonym(key, "bob"), pseudonym(uuid4(), "ada")}) == 3
+    assert "ada" not in pseudonym(key, "ada")
+
+
+def test_what_a_step_sends_has_its_label() -> None:
+    """Celery writes {} where there are no keyword arguments."""
+    headers = {"kwargsrepr": "{}"}
+    attach(headers, inherited({"kwargsrepr": LABEL}))
+    assert headers["kwargsrepr"] == LABEL
+
+
+def test_keyword_arguments_are_shown_rather_than_a_label() -> None:
+    """A canvas sent by hand may have some."""
+    headers = {"kwargsrepr": "{'x': 1}"}
+    attach(headers, LABEL)
+    assert headers == {"kwargsrepr": "{'x': 1}"}
+
+
+@pytest.mark.parametrize(
+    "value", [None, 1, "{}", "{'x': 1}", LABEL + "\n", LABEL[:-1], f" {LABEL}"]
+)
+def test_nothing_else_is_handed_on(value: object) -> None:
+    """Whoever may publish writes what he likes into headers."""
+    assert inherited({"kwargsrepr": value}) is None
+    assert inherited({}) is None
