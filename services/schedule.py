@@ -74,7 +74,7 @@ def main() -> int:
     app.conf.beat_schedule = schedule()
     app.conf.beat_scheduler = "services.steady_beat:SteadyScheduler"
     with leadership:
-        app.start(["beat", "--loglevel=WARNING", "--pidfile="])
+        app.start(["--quiet", "beat", "--loglevel=WARNING", "--pidfile="])
     return 0
 
 

@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     describe("")
     if settings.metrics_port:
         start_http_server(settings.metrics_port, settings.metrics_host)
-    app.worker_main([*celery, "--task-events", "--loglevel=WARNING"])
+    app.worker_main(["--quiet", *celery, "--task-events", "--loglevel=WARNING"])
     return 0
 
 

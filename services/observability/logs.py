@@ -88,6 +88,7 @@ def configure(level: str, **origin: str) -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(JsonLines(origin))
     logging.basicConfig(level=level, handlers=[handler])
+    logging.captureWarnings(True)
     sys.excepthook = _log_uncaught
     threading.excepthook = _log_uncaught_in_thread
 
