@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 
 from services.ledger.labels import attach, inherited, label_of, pseudonym
 
-WORKFLOW = uuid4()
-LABEL = label_of(WORKFLOW, pseudonym(uuid4(), "ada"))
+WORKFLOW = UUID("2c9d4a57-6f0b-4f0e-9f5b-1f4d8d1e7a10")
+LABEL = label_of(WORKFLOW, pseudonym(WORKFLOW, "ada"))
 
 
 def test_a_pseudonym_is_the_users_own() -> None:
