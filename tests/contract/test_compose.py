@@ -303,6 +303,17 @@ def test_every_mounted_file_is_there() -> None:
     assert [path for path in mounted if not (ROOT / path).exists()] == []
 
 
+@pytest.mark.parametrize(
+    ("name", "variable"), [("flower", "FLOWER_PATH"), ("flower-viewers", "FLOWER_VIEWERS_PATH")]
+)
+def test_flower_is_asked_where_it_answers(name: str, variable: str) -> None:
+    """Its health check follows the path that a proxy has for it."""
+    service = SERVICES[name]
+
+    assert service["environment"]["FLOWER_URL_PREFIX"] == f"${{{variable}:-}}"
+    assert f":5555${{{variable}:-}}/healthcheck" in service["healthcheck"]["test"][-1]
+
+
 def test_grafana_finds_what_it_shows() -> None:
     """It asks Prometheus under its service's name, and looks for dashboards where they are mounted."""
     provisioning = ROOT / "deploy" / "grafana" / "provisioning"
