@@ -214,9 +214,9 @@ def test_the_addresses_hold_their_passwords(secrets: Path) -> None:
 
 
 def test_secrets_are_behind_a_closed_door(secrets: Path) -> None:
-    """Nobody but the owner enters the directory; containers, which get single files, can read them."""
+    """Nobody but the owner enters the directory, and may write; containers, which get single files, can read them."""
     assert stat.S_IMODE(secrets.stat().st_mode) == 0o700
-    assert {stat.S_IMODE(p.stat().st_mode) for p in secrets.rglob("*") if p.is_file()} == {0o444}
+    assert {stat.S_IMODE(p.stat().st_mode) for p in secrets.rglob("*") if p.is_file()} == {0o644}
 
 
 def test_secrets_are_never_overwritten(tmp_path: Path) -> None:
