@@ -51,12 +51,14 @@ class JsonLines(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """Fields without a value are left out."""
         moment = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
-        subject = _subject.get() or {}
+        known = _subject.get() or {}
+        # Names of steps and tasks may be a stranger's, who can publish.
+        subject = {name: getattr(record, name, known.get(name)) for name in SUBJECT}
         fields = {
             "time": moment.replace("+00:00", "Z"),
             "level": record.levelname.lower(),
             "event": record.getMessage(),
-            **{name: getattr(record, name, subject.get(name)) for name in SUBJECT},
+            **{name: redact(value) for name, value in subject.items() if value is not None},
             **self._origin,
             "logger": record.name,
             "error": self._error(record),

@@ -22,7 +22,7 @@ from kombu.transport.native_delayed_delivery import (
 
 from services.broker_tls import explain
 from services.domain.outcome import Failed
-from services.ledger.message import MAX_BODY_BYTES, queue_of
+from services.ledger.message import MAX_BODY_BYTES, is_name, queue_of
 from services.runner.copies import send_copy
 from services.runner.deaths import are_deaths
 from services.runner.delivery import Delivery
@@ -172,8 +172,9 @@ class StepConsumer(DrainableConsumer):
 
     def _give_up(self, message: Any, error: Untraceable) -> None:
         """Dead-letter the message, and end its step if it names one."""
-        # Who may publish may have written anything there.
-        named = {name: str(message.headers.get(header)) for name, header in _NAMED.items()}
+        # Who may publish may have written anything there, or nothing.
+        given = {name: message.headers.get(header) for name, header in _NAMED.items()}
+        named = {name: value for name, value in given.items() if is_name(value)}
         logger.error("dead-lettered a message: %s", error, extra=named)
         # A remote command is not to be acknowledged: rejecting one makes the broker close the channel.
         is_command = message.delivery_info.get("consumer_tag") in message.channel.no_ack_consumers

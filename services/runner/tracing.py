@@ -95,8 +95,9 @@ def tell_log(traced: Sequence[Traced]) -> None:
     for each in traced:
         if each.outcome not in _TOLD_ELSEWHERE:
             error = each.answer[1].exception
-            told = f"{type(error).__name__}: {error}"
-            logger.warning("attempt %s: %s", each.outcome, told, extra=about(each.delivery))
+            # What cannot be turned into text is logging's to survive: the commit is done.
+            told = ("attempt %s: %s: %s", each.outcome, type(error).__name__, error)
+            logger.warning(*told, extra=about(each.delivery))
 
 
 def tell_spans(spans: Spans, traced: Sequence[Traced], notes: Mapping[str, Ran]) -> None:

@@ -34,7 +34,7 @@ def node() -> Iterator[PrivateRabbitMQ]:
 
 @contextmanager
 def running_flower(
-    node: PrivateRabbitMQ, directory: Path, *options: str
+    node: PrivateRabbitMQ, directory: Path, *options: str, **environment: str
 ) -> Iterator[tuple[Fleet, httpx.Client]]:
     """Flower in a process of its own, and a client that it lets in."""
     port = free_port()
@@ -47,6 +47,7 @@ def running_flower(
                 *("--address=127.0.0.1", f"--port={port}", *options),
             ),
             FLOWER_BASIC_AUTH="a:b",
+            **environment,
         )
         url = f"http://127.0.0.1:{port}"
         with httpx.Client(base_url=url, auth=("a", "b"), trust_env=False) as client:
@@ -102,9 +103,16 @@ def test_viewers_see_and_change_nothing(node: PrivateRabbitMQ, tmp_path: Path) -
         assert httpx.get(str(client.base_url) + "/api/workers", trust_env=False).status_code == 401
 
 
-def test_it_stands_behind_a_path(node: PrivateRabbitMQ, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("options", "environment"),
+    [(("--url_prefix=/of/flower",), {}), ((), {"FLOWER_URL_PREFIX": "/of/flower"})],
+    ids=["hosts", "containers"],
+)
+def test_it_stands_behind_a_path(
+    node: PrivateRabbitMQ, tmp_path: Path, options: tuple[str, ...], environment: dict[str, str]
+) -> None:
     """As a proxy hands it on: pages, what they fetch, what programs ask; nothing outside the path."""
-    with running_flower(node, tmp_path, "--url_prefix=/of/flower") as (_, client):
+    with running_flower(node, tmp_path, *options, **environment) as (_, client):
         page = client.get("/of/flower/workers")
         assert page.status_code == 200
         links = set(re.findall(r'(?:src|href)="(/[^"]*)"', page.text))

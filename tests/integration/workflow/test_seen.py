@@ -109,3 +109,10 @@ def test_an_attempt_that_fails_is_in_the_log(cluster: Cluster, api: AdjustableOu
     assert (told["pool"], told["process"]) == ("external_api", "external_api.1")
     assert told["host"] == "test"
     assert told["event"].startswith("attempt retried: ")
+
+
+def test_the_doctor_sees_the_workers(cluster: Cluster, operate: Operate) -> None:
+    """Also where it knows no management interface, as on hosts."""
+    _, findings = operate("doctor")
+    verdicts = {each["what"]: each["verdict"] for each in findings}
+    assert (verdicts["workers"], verdicts["broker's topology"]) == ("ok", "skipped")

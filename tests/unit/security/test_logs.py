@@ -47,6 +47,7 @@ thread.start()
 thread.join()
 """,
     "a process that ends": "raise ValueError('to ada@example.org')",
+    "what it is about": "logging.getLogger('any').info('x', extra={'step': 'ada@example.org'})",
     "a warning": "logging.captureWarnings(True)\nwarnings.warn('to ada@example.org')",
 }
 
