@@ -81,6 +81,11 @@ def rows(browser: webdriver.Chrome, table: str) -> list[list[str]]:
     return found
 
 
+def online(browser: webdriver.Chrome) -> list[str]:
+    """The workers that the first page shows as online."""
+    return [cells[0] for cells in rows(browser, "#workers-table") if "Online" in cells]
+
+
 def search_of(user: str, endpoints: dict[str, str]) -> str:
     """What `doorbell users show` tells to search for."""
     command = (sys.executable, "-c", "from services.cli.main import main; main()")
@@ -104,14 +109,10 @@ def test_every_pool_is_there(
     """Each of the topology's pools has a worker that is online."""
     open_flower(browser, endpoints["flower_viewers"])
 
-    def online() -> set[str]:
-        return {
-            cells[0].partition("@")[0]
-            for cells in rows(browser, "#workers-table")
-            if "Online" in cells
-        }
+    def pools() -> set[str]:
+        return {worker.partition("@")[0] for worker in online(browser)}
 
-    wait_until(lambda: online() >= set(load().pools), SHOWN_SECONDS, "every pool to be online")
+    wait_until(lambda: pools() >= set(load().pools), SHOWN_SECONDS, "every pool to be online")
     assert browser.save_screenshot(str(pictures / "workers.png"))
 
 
@@ -149,8 +150,9 @@ def test_viewers_have_no_button_that_ends_a_worker(
     texts = {}
     for name in ("flower", "flower_viewers"):
         bare = open_flower(browser, endpoints[name])
-        wait_until(lambda: bool(rows(browser, "#workers-table")), SHOWN_SECONDS, "the workers")
-        worker = rows(browser, "#workers-table")[0][0]
+        # Until the workers are there, a row of words stands in their place.
+        wait_until(lambda: bool(online(browser)), SHOWN_SECONDS, "the workers")
+        worker = online(browser)[0]
         browser.get(f"{bare}/worker/{worker}")
         texts[name] = browser.page_source.lower()
     assert SHUT_DOWN in texts["flower"]
