@@ -10,6 +10,7 @@ from uuid import UUID
 
 Channel = Literal["email", "webhook"]
 Level = Literal["low", "medium", "high", "unscored"]
+Action = Literal["allow", "challenge", "deny"]
 SwitchName = Literal["require_step_up", "locked"]
 
 
@@ -67,7 +68,7 @@ class Verdict:
 
     workflow_id: UUID
     level: Level
-    action: Literal["allow", "challenge", "deny"]
+    action: Action
     score: float | None
     reasons: tuple[str, ...]
     model_version: str | None

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from uuid import UUID
 
-from services.domain.model import SwitchName, Verdict
+from services.domain.model import Action, SwitchName, Verdict
 from services.domain.outcome import Done, Outcome
 from services.handlers.check_device import missing_login
 from services.handlers.notify_user import first_notices
@@ -54,9 +54,14 @@ def switches(verdict: Verdict) -> tuple[SwitchName, ...]:
     names: list[SwitchName] = []
     if verdict.level in ("medium", "high"):
         names.append("require_step_up")
-    if verdict.action == "deny":
+    if is_locked_by(verdict.action):
         names.append("locked")
     return tuple(names)
+
+
+def is_locked_by(action: Action | None) -> bool:
+    """Whether the account is locked for this action of a verdict."""
+    return action == "deny"
 
 
 def is_notice_due(verdict: Verdict) -> bool:

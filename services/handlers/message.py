@@ -6,6 +6,7 @@ import html
 import json
 
 from services.domain.errors import Refused
+from services.handlers.apply_verdict import is_locked_by
 from services.handlers.fingerprint import describe
 from services.handlers.ports import Delivery, Mail, Notice
 
@@ -40,7 +41,7 @@ def compose_mail(notice: Notice) -> Mail:
 
 
 def compose_delivery(notice: Notice) -> Delivery:
-    """The webhook call of a notice; its delivery id is the notice's.
+    """The webhook call of a notice; its delivery id is the notice's, its body the same each time.
 
     Raises:
         Refused: the tenant has no webhook, or no secret to sign with.
@@ -49,7 +50,7 @@ def compose_delivery(notice: Notice) -> Delivery:
         raise Refused(
             f"tenant {notice.tenant_id} has no webhook_url or no webhook_secret: set both"
         )
-    body = {
+    body: dict[str, object] = {
         "id": str(notice.id),
         "type": f"notice.{notice.reason}",
         "workflow_id": str(notice.workflow_id),
@@ -57,9 +58,9 @@ def compose_delivery(notice: Notice) -> Delivery:
         "device": describe(notice.user_agent),
         "ip": notice.ip,
         "occurred_at": notice.occurred_at.isoformat(),
-        "level": notice.level,
-        "locked": notice.is_locked,
     }
+    if notice.reason == "verdict":
+        body |= {"level": notice.level, "locked": is_locked_by(notice.action)}
     return Delivery(
         id=str(notice.id),
         url=notice.webhook_url,
@@ -77,7 +78,7 @@ def _words(notice: Notice) -> tuple[str, str, str]:
             f"Your {name} account was used on a device that we have not seen before.",
             advice,
         )
-    if notice.is_locked:
+    if is_locked_by(notice.action):
         advice = f"The account is locked. If this was you, ask {name} to unlock it."
     return (
         f"Unusual sign-in to {name}",

@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Literal, Protocol
 from uuid import UUID
 
-from services.domain.model import Channel, DeviceCheck, Level, Login, SwitchName, Verdict
+from services.domain.model import Action, Channel, DeviceCheck, Level, Login, SwitchName, Verdict
 
 Reason = Literal["new_device", "verdict"]
 NoticeState = Literal["recorded", "sending", "sent", "failed", "superseded"]
@@ -79,7 +79,7 @@ class Notice:
     ip: str
     user_agent: str
     level: Level | None
-    is_locked: bool
+    action: Action | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,20 +19,17 @@ ON CONFLICT DO NOTHING
 RETURNING id;
 
 -- name: notice
--- One notice with all that its message says.
+-- One notice with all that its message says: of a verdict, only if the notice is due to one. Such a
+-- verdict is final, so every attempt says the same.
 SELECT
     notice.id, notice.workflow_id, notice.tenant_id, tenant.name AS tenant_name, notice.user_id,
     notice.reason, notice.channel, notice.state, notice.receipt, reported.email,
     tenant.webhook_url, tenant.webhook_secret, reported.occurred_at, host(reported.ip) AS ip,
-    reported.user_agent, verdict.level, coalesce(switch.is_on, false) AS is_locked
+    reported.user_agent, verdict.level, verdict.action
 FROM notice
 JOIN tenant ON tenant.id = notice.tenant_id
 JOIN reported_login AS reported ON reported.workflow_id = notice.workflow_id
-LEFT JOIN verdict ON verdict.workflow_id = notice.workflow_id
-LEFT JOIN switch
-    ON switch.tenant_id = notice.tenant_id
-    AND switch.user_id = notice.user_id
-    AND switch.name = 'locked'
+LEFT JOIN verdict ON verdict.workflow_id = notice.workflow_id AND notice.reason = 'verdict'
 WHERE notice.id = %(notice_id)s;
 
 -- name: siblings

@@ -15,8 +15,9 @@ from services.adapters.smtp import MailServer as Target
 from services.adapters.smtp import SmtpMailer
 from services.adapters.webhook import HttpWebhookSender
 from services.domain.errors import Refused, Unavailable
-from services.domain.model import DeviceCheck
+from services.domain.model import DeviceCheck, Verdict
 from services.domain.outcome import Done, Failed, Outcome
+from services.handlers.apply_verdict import apply_verdicts
 from services.handlers.deliver_notice import deliver_notice
 from services.handlers.notify_user import notify_plainly, notify_users
 from services.handlers.ports import Mail
@@ -213,6 +214,22 @@ def test_a_failed_attempt_is_tried_again_at_once(
     mails.answers.clear()
     assert isinstance(post.deliver(notice_id), Done)
     assert world.rows("SELECT attempts, error FROM notice") == [(2, None)]
+
+
+def test_a_second_attempt_says_what_the_first_said(world: World, post: Post) -> None:
+    """A verdict that comes between two attempts at one notice changes nothing in its body."""
+    answers = iter([(503, {}, b""), (204, {}, b"")])
+    with http_server(lambda _: next(answers)) as failing:
+        world.give_webhook(failing.url)
+        check = world.on_second_device(email=None)
+        (outcome,) = _notify(world, check)
+        assert isinstance(post.deliver(outcome.notices[0]), Failed)
+        verdict = Verdict(check.workflow_id, "high", "deny", 0.9, (), "m1", "r1")
+        with world.begin() as tx:
+            apply_verdicts([verdict], tx)
+        assert isinstance(post.deliver(outcome.notices[0]), Done)
+    first, second = failing.received
+    assert first.body == second.body
 
 
 def test_a_webhook_is_called_with_the_notice_s_id(

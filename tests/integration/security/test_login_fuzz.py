@@ -182,7 +182,7 @@ def notices(webhook_url: str = "https://hook.example/") -> st.SearchStrategy[Not
         ip=st.just("203.0.113.7"),
         user_agent=storable_texts(),
         level=st.sampled_from([None, "high"]),
-        is_locked=st.booleans(),
+        action=st.sampled_from([None, "allow", "challenge", "deny"]),
     )
 
 
@@ -317,7 +317,7 @@ def _notice_to(email: str) -> Notice:
         ip="203.0.113.7",
         user_agent="",
         level=None,
-        is_locked=False,
+        action=None,
     )
 
 

@@ -30,7 +30,7 @@ NOTICE = Notice(
     ip="203.0.113.7",
     user_agent="",
     level=None,
-    is_locked=False,
+    action=None,
 )
 
 
@@ -52,7 +52,7 @@ def test_what_others_wrote_cannot_become_markup_or_a_header() -> None:
 
 def test_a_locked_user_is_told_so() -> None:
     """The second notice says what happened to the account."""
-    mail = compose_mail(replace(NOTICE, reason="verdict", level="high", is_locked=True))
+    mail = compose_mail(replace(NOTICE, reason="verdict", level="high", action="deny"))
     assert "locked" in mail.text
     assert mail.subject == "Unusual sign-in to The Shop"
 
@@ -64,6 +64,16 @@ def test_a_delivery_is_json_with_the_notice_s_id() -> None:
     assert delivery.id == body["id"] == str(NOTICE.id)
     assert body["type"] == "notice.new_device"
     assert body["occurred_at"] == "2026-03-01T09:30:00+00:00"
+    assert "level" not in body
+
+
+def test_a_delivery_about_a_verdict_says_what_it_was_and_did() -> None:
+    """An application learns the level, and whether the account is locked for it."""
+    notice = replace(NOTICE, reason="verdict", level="high", action="challenge")
+    body = json.loads(compose_delivery(notice).body)
+    assert (body["level"], body["locked"]) == ("high", False)
+    body = json.loads(compose_delivery(replace(notice, action="deny")).body)
+    assert (body["level"], body["locked"]) == ("high", True)
 
 
 @pytest.mark.parametrize(
