@@ -8,6 +8,19 @@ import pytest
 from xdist.scheduler import LoadScopeScheduling
 
 
+_LONGEST_FIRST = ("workflow", "messaging", "tls", "ansible", "pools", "dead", "runner", "cli")
+"""The folders that take minutes: one that begins last is waited for alone."""
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    def rank(item: pytest.Item) -> int:
+        name = item.path.parent.name
+        return _LONGEST_FIRST.index(name) if name in _LONGEST_FIRST else len(_LONGEST_FIRST)
+
+    items.sort(key=rank)
+
+
 class FolderScheduling(LoadScopeScheduling):
     """With several workers, one of them has all tests of a folder, which share a broker and a database.
 

@@ -27,6 +27,7 @@ ROLES = REPOSITORY / "ansible" / "roles"
 PASSWORD = "password-of-the-tests"
 # Stands in the rendered files for the time that a test decides on later.
 RESTORE_TO = "time-of-the-test"
+TIMELINE = "timeline-of-the-test"
 DEADLINE_SECONDS = 60.0
 
 _ADDRESSES = {"database1": "127.20.0.1", "database2": "127.20.0.2", "backup1": "127.20.0.3"}
@@ -304,6 +305,7 @@ class DatabaseHosts:
             "backup_postgresql_port": self.port,
             "postgresql_shared_buffers_mb": 32,
             "restore_to": RESTORE_TO,
+            "_backup_timeline": TIMELINE,
             "backup_status_directory": "/var/backups/doorbell",
             "_postgresql_restored_wal": "/var/lib/postgresql/restored-wal",
             "_postgresql_programs": str(ROLES / "postgresql/files"),

@@ -18,6 +18,7 @@ from tests.integration.ansible.database_hosts import (
     DEADLINE_SECONDS,
     RESTORE_TO,
     ROLES,
+    TIMELINE,
     DatabaseHost,
     DatabaseHosts,
 )
@@ -128,12 +129,20 @@ def _received(hosts: DatabaseHosts, backup_host: BackupHost, primary: DatabaseHo
     hosts.wait(lambda: primary.sql(sent) == "t", f"WAL does not arrive: {backup_host.log()}", 30)
 
 
-def _restore(host: DatabaseHost, backup_host: BackupHost, to: str = "") -> None:
-    """What restore.yml does on the host, with the same programs and settings."""
+def _restore(
+    host: DatabaseHost, backup_host: BackupHost, to: str = "", *, by_hand: bool = False
+) -> None:
+    """What restore.yml does on the host, with the same programs and settings.
+
+    by_hand: the archive is not ended before.
+    """
     backup_host.stop()
+    if not by_hand:
+        ended = backup_host.run("set_wal_aside")
+        assert ended.returncode == 0, ended.stderr
     chosen = backup_host.run("choose_base_backup", to)
     assert chosen.returncode == 0, chosen.stderr
-    base, segment = chosen.stdout.split()
+    base, segment, timeline = chosen.stdout.split()
     host.run("rm", "-rf", host.data, "/var/lib/postgresql/restored-wal")
     for command, target in (
         (f"base {base}", host.data),
@@ -154,7 +163,7 @@ def _restore(host: DatabaseHost, backup_host: BackupHost, to: str = "") -> None:
             "tar", "--extract", f"--directory={target}", "--file=/var/lib/postgresql/fetched.tar"
         )
     host.run("touch", host.data / "recovery.signal")
-    restoring = (host.directory / "restore.conf").read_text()
+    restoring = (host.directory / "restore.conf").read_text().replace(TIMELINE, timeline)
     if to:
         restoring = restoring.replace(RESTORE_TO, to)
     else:
@@ -213,10 +222,49 @@ def test_a_restore_goes_to_a_time_and_to_the_end(
     assert _rows(hosts) == {1, 2}
 
 
-def test_an_archive_of_another_future_is_set_aside(
+def test_what_a_restore_undid_can_still_be_restored(
     hosts: DatabaseHosts, backup_host: BackupHost
 ) -> None:
-    """After a restore a new archive begins with a base backup; the old one serves until it is not wanted."""
+    """After a restore to too early a time a later one is reached, and so is what came after that restore."""
+    primary, _ = hosts.make_pair()
+    _write(hosts, 1)
+    _receive(hosts, backup_host)
+    too_early = _moment()
+    _write(hosts, 2)
+    meant = _moment()
+    _write(hosts, 3)
+    _received(hosts, backup_host, primary)
+    primary.stop()
+    hosts.clear_databases()
+    _restore(primary, backup_host, too_early)
+    assert _rows(hosts) == {1}
+
+    hosts.make_objects(primary)
+    _receive(hosts, backup_host)
+    _write(hosts, 4)
+    between = _moment()
+    _write(hosts, 5)
+    _received(hosts, backup_host, primary)
+    primary.stop()
+    _restore(primary, backup_host, meant)
+    assert _rows(hosts) == {1, 2}
+
+    hosts.make_objects(primary)
+    _receive(hosts, backup_host)
+    _write(hosts, 6)
+    _received(hosts, backup_host, primary)
+    primary.stop()
+    _restore(primary, backup_host, between)
+    assert _rows(hosts) == {1, 4}
+    primary.stop()
+    _restore(primary, backup_host)
+    assert _rows(hosts) == {1, 2, 6}
+
+
+def test_an_archive_that_cannot_be_gone_on_with_is_set_aside(
+    hosts: DatabaseHosts, backup_host: BackupHost
+) -> None:
+    """After a restore by hand a new archive begins with a base backup; the old one serves until it is not wanted."""
     primary, _ = hosts.make_pair()
     _write(hosts, 1)
     _receive(hosts, backup_host)
@@ -227,7 +275,7 @@ def test_an_archive_of_another_future_is_set_aside(
     _received(hosts, backup_host, primary)
     backup_host.stop()
     hosts.clear_databases()
-    _restore(primary, backup_host, before)
+    _restore(primary, backup_host, before, by_hand=True)
     assert _rows(hosts) == {1}
 
     hosts.make_objects(primary)
