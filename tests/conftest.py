@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
-
 _LONGEST_FIRST = ("workflow", "messaging", "tls", "ansible", "pools", "dead", "runner", "cli")
 """The folders that take minutes: one that begins last is waited for alone."""
 

@@ -222,6 +222,18 @@ def test_a_restore_goes_to_a_time_and_to_the_end(
     assert _rows(hosts) == {1, 2}
 
 
+def _stop(hosts: DatabaseHosts, backup_host: BackupHost, primary: DatabaseHost) -> None:
+    """What was committed is in the archive, and nobody commits any more."""
+    _received(hosts, backup_host, primary)
+    primary.stop()
+
+
+def _go_on(hosts: DatabaseHosts, backup_host: BackupHost, primary: DatabaseHost) -> None:
+    """A restored database is used again, and its WAL received."""
+    hosts.make_objects(primary)
+    _receive(hosts, backup_host)
+
+
 def test_what_a_restore_undid_can_still_be_restored(
     hosts: DatabaseHosts, backup_host: BackupHost
 ) -> None:
@@ -233,27 +245,22 @@ def test_what_a_restore_undid_can_still_be_restored(
     _write(hosts, 2)
     meant = _moment()
     _write(hosts, 3)
-    _received(hosts, backup_host, primary)
-    primary.stop()
+    _stop(hosts, backup_host, primary)
     hosts.clear_databases()
     _restore(primary, backup_host, too_early)
     assert _rows(hosts) == {1}
 
-    hosts.make_objects(primary)
-    _receive(hosts, backup_host)
+    _go_on(hosts, backup_host, primary)
     _write(hosts, 4)
     between = _moment()
     _write(hosts, 5)
-    _received(hosts, backup_host, primary)
-    primary.stop()
+    _stop(hosts, backup_host, primary)
     _restore(primary, backup_host, meant)
     assert _rows(hosts) == {1, 2}
 
-    hosts.make_objects(primary)
-    _receive(hosts, backup_host)
+    _go_on(hosts, backup_host, primary)
     _write(hosts, 6)
-    _received(hosts, backup_host, primary)
-    primary.stop()
+    _stop(hosts, backup_host, primary)
     _restore(primary, backup_host, between)
     assert _rows(hosts) == {1, 4}
     primary.stop()
