@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import ssl
+import time
 from typing import Any
 
 import pytest
@@ -17,6 +19,7 @@ from tests.hosts.doors import KEY
 from tests.hosts.fleet import Fleet
 from tests.hosts.installation import GATEWAYS, Installation
 from tests.hosts.network import HOSTS
+from tests.hosts.test_rotation import subject
 
 pytestmark = pytest.mark.timeout(1800)
 
@@ -39,6 +42,20 @@ def answers(way):
 ways = sys.stdin.read().split()
 with ThreadPoolExecutor(32) as pool:
     print(*(way for way, is_open in zip(ways, pool.map(answers, ways)) if is_open))
+"""
+
+# A certificate for a month and its key in one file, as HAProxy wants them, put in place as a client of ACME does.
+_NEW_PUBLIC = """
+umask 077
+openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -noenc -days 29 -subj /CN={subject} \
+    -keyout {name}.key -out {name}.crt 2>/dev/null
+cat {name}.crt {name}.key >{name}.new
+mv {name}.new {name}
+"""
+
+_METRICS = """
+import urllib.request
+print(urllib.request.urlopen("http://127.0.0.1:9200/metrics").read().decode())
 """
 
 # What listens where, by group, and who may come there: ansible/README.md's table of ports.
@@ -108,11 +125,40 @@ def test_what_a_broken_off_run_has_left_is_made_up_for(installation: Installatio
         "checks1", "touch", "/etc/doorbell/secrets/database_url", "/etc/doorbell/tls/host.crt"
     )
     fleet.run("checks1", "sh", "-c", "echo >>/etc/doorbell/firewall.nft.in-force")
+    undo = ("--unit=doorbell-firewall-undo", "--on-active=300")
+    fleet.run("checks1", "systemd-run", *undo, "nft", "delete", "table", "inet", "doorbell")
 
     assert installation.controller.play("site", "--limit=checks1").changes != []
 
     assert main_process(fleet, "checks1", unit) != before
+    assert not fleet.run(
+        "checks1", "systemctl", "list-timers", "--quiet", "doorbell-firewall-undo.*"
+    )
     assert installation.controller.play("site", "--limit=checks1").changes == []
+
+
+def test_a_new_public_certificate_is_taken_into_use(installation: Installation) -> None:
+    """Whoever renews the file has nothing else to do, and Prometheus hears of its end."""
+    fleet, controller = installation.fleet, installation.controller
+    name = "/etc/doorbell/public.pem"
+
+    def renew(subject: str) -> None:
+        fleet.run("gateway2", "sh", "-euc", _NEW_PUBLIC.format(name=name, subject=subject))
+
+    renew("before")
+    controller.play(
+        "site", "--limit=gateway2", "--tags=haproxy,exporter", haproxy_public_certificate=name
+    )
+    try:
+        assert "before" in shown("gateway2")
+        metrics = fleet.run("gateway2", "python3", "-c", _METRICS)
+        (line,) = (line for line in metrics.splitlines() if f'file="{name}"' in line)
+        assert 25 < (float(line.rpartition(" ")[2]) - time.time()) / 86400 < 30
+        renew("after")
+        wait_until(lambda: "after" in shown("gateway2"), 30, "the new certificate")
+    finally:
+        controller.play("site", "--limit=gateway2", "--tags=haproxy,exporter")
+    assert "after" not in shown("gateway2")
 
 
 def test_no_secret_is_printed_or_readable(installation: Installation) -> None:
@@ -234,6 +280,11 @@ def test_the_gateways_metrics_are_not_for_the_world(installation: Installation) 
 def test_no_unit_has_failed(fleet: Fleet) -> None:
     """After all of this every host still runs whole."""
     assert {host: fleet.failed_units(host) for host in PERMANENT} == {h: [] for h in PERMANENT}
+
+
+def shown(gateway: str) -> str:
+    """The subject of the certificate at a gateway's public door."""
+    return subject(ssl.get_server_certificate((gateway, 443), timeout=10))
 
 
 def main_process(fleet: Fleet, host: str, unit: str) -> str:
