@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
@@ -21,7 +22,7 @@ from kombu import Connection as BrokerConnection
 from kombu.exceptions import OperationalError as BrokerError
 
 from routing.load import load as load_topology
-from routing.management import ManagementApi
+from routing.management import ManagementApi, TlsFiles
 from services.broker_tls import BrokerTls, certificate_end, explain, is_tls
 from services.cli.database import connected, fetch
 from services.cli.endpoints import Endpoints, find, without_credentials
@@ -228,7 +229,7 @@ def _broker_topology(endpoints: Endpoints) -> Iterator[Finding]:
         return
     try:
         topology = load_topology()
-        api = management(endpoints.rabbitmq_management, None, None)
+        api = management(endpoints.rabbitmq_management, None, None, _files(endpoints.broker_tls))
         found = verify(topology, api, users=False)
     except DoorbellError as error:
         yield Finding("broker's topology", "wrong", _line(error), "is the management plugin on?")
@@ -240,6 +241,17 @@ def _broker_topology(endpoints: Endpoints) -> Iterator[Finding]:
     else:
         yield Finding("broker's topology", "ok", "as in routing/topology.yml")
     yield _dead_lettering(api, topology.vhost)
+
+
+def _files(tls: BrokerTls | None) -> TlsFiles | None:
+    if tls is None:
+        return None
+    ours = (
+        (Path(tls.certificate_file), Path(tls.key_file))
+        if tls.certificate_file and tls.key_file
+        else (None, None)
+    )
+    return TlsFiles(Path(tls.ca_file), *ours)
 
 
 def _dead_lettering(api: ManagementApi, vhost: str) -> Finding:

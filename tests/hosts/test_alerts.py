@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shlex
 import time
 from collections.abc import Iterator
-from urllib.parse import quote
 
 import pytest
 
@@ -16,6 +14,7 @@ from tests.gamedays.inbox import Inbox, inbox
 from tests.gamedays.runbook import Condition, read
 from tests.hosts.installation import Installation
 from tests.hosts.network import OUTSIDE
+from tests.hosts.prometheus import value
 
 pytestmark = pytest.mark.timeout(2700)
 
@@ -37,18 +36,6 @@ def box(installation: Installation) -> Iterator[Inbox]:
         installation.controller.set({"monitoring_alert_receiver": {"webhook_configs": [hook]}})
         installation.controller.play("site", "--tags=monitoring")
         yield found
-
-
-def value(installation: Installation, query: str) -> float | None:
-    """The only value of a query to the fleet's Prometheus; None when there is none."""
-    url = f"http://127.0.0.1:9090/api/v1/query?query={quote(query)}"
-    script = (
-        f"import urllib.request; print(urllib.request.urlopen({url!r}, timeout=10).read().decode())"
-    )
-    found = json.loads(installation.fleet.run("monitoring1", "python3", "-c", script))
-    rows = found["data"]["result"]
-    assert len(rows) <= 1, f"{query} has {len(rows)} values"
-    return float(rows[0]["value"][1]) if rows else None
 
 
 def mend(installation: Installation, alert: str, host: str) -> None:

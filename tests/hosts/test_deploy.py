@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import time
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ import pytest
 from tests.hosts.conftest import PERMANENT
 from tests.hosts.controller import PlaybookError
 from tests.hosts.installation import Installation, Run
+from tests.hosts.prometheus import pages
 from tests.hosts.test_site import groups_of
 
 pytestmark = pytest.mark.timeout(1800)
@@ -61,20 +63,24 @@ def expect_unnoticed(run: Run) -> None:
 def test_a_release_is_deployed(whole: Installation, releases: dict[str, str]) -> None:
     """Consumers, then producers, under load; afterwards every host runs the next release."""
     canary = canary_key(whole)
+    began = time.time()
     with whole.under_load() as run:
         recap = whole.controller.play(
             "deploy", doorbell_release=releases["next"], doorbell_canary_key=canary
         )
     print(f"deploy.yml took {recap.seconds:.0f} s, with {run.found.accepted} logins meanwhile")
     expect_unnoticed(run)
+    assert pages(whole, began) == []
     assert versions(whole) == {version(releases["next"])}
 
 
 def test_it_is_rolled_back(whole: Installation, releases: dict[str, str]) -> None:
     """The release before runs again, and nobody outside has noticed."""
+    began = time.time()
     with whole.under_load() as run:
         whole.controller.play("rollback")
     expect_unnoticed(run)
+    assert pages(whole, began) == []
     assert versions(whole) == {version(releases["first"])}
 
 

@@ -62,7 +62,7 @@ print(urllib.request.urlopen("http://127.0.0.1:9200/metrics").read().decode())
 _PORTS: tuple[tuple[int, str, tuple[str, ...]], ...] = (
     (8443, "gateways", ("gateways",)),
     (5671, "brokers", ("brokers", "gateways", "pools", "schedulers", "monitoring")),
-    (15671, "brokers", ("monitoring",)),
+    (15671, "brokers", ("monitoring", "schedulers")),
     (4369, "brokers", ("brokers",)),
     (25672, "brokers", ("brokers",)),
     (15692, "brokers", ("monitoring",)),
@@ -266,6 +266,15 @@ def test_prometheus_reaches_everything(installation: Installation) -> None:
     wait_until(lambda: not unreached(), 90, "all of Prometheus's targets to be up")
     jobs = {target["labels"]["job"] for target in _targets(installation)}
     assert len(jobs) >= 4
+
+
+def test_an_operator_finds_nothing_wrong(fleet: Fleet) -> None:
+    """The doctor and the broker's management interface are asked where operators are: on a host of schedulers."""
+    told = json.loads(fleet.run("checks1", "doorbell", "doctor", "--json"))
+    assert [finding for finding in told if finding["verdict"] == "wrong"] == []
+    asked = {finding["what"] for finding in told if finding["verdict"] == "ok"}
+    assert {"broker's topology", "dead letters"} <= asked
+    assert "agrees" in fleet.run("checks1", "doorbell", "topology", "verify")
 
 
 def test_the_gateways_metrics_are_not_for_the_world(installation: Installation) -> None:

@@ -1,0 +1,36 @@
+"""What the fleet's own Prometheus says."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+from urllib.parse import quote
+
+from tests.hosts.installation import Installation
+
+
+def value(installation: Installation, query: str) -> float | None:
+    """The only value of a query; None when there is none."""
+    rows = _ask(installation, query)
+    assert len(rows) <= 1, f"{query} has {len(rows)} values"
+    return float(rows[0]["value"][1]) if rows else None
+
+
+def pages(installation: Installation, since: float) -> list[str]:
+    """The names of the alerts that have woken somebody since then, in seconds since 1970."""
+    window = max(int(time.time() - since), 1)
+    fired = f'ALERTS{{alertstate="firing", severity="page"}}[{window}s]'
+    rows = _ask(installation, f"count by (alertname) (count_over_time({fired}))")
+    return sorted(row["metric"]["alertname"] for row in rows)
+
+
+def _ask(installation: Installation, query: str) -> list[dict[str, Any]]:
+    url = f"http://127.0.0.1:9090/api/v1/query?query={quote(query)}"
+    script = (
+        f"import urllib.request; print(urllib.request.urlopen({url!r}, timeout=10).read().decode())"
+    )
+    found: list[dict[str, Any]] = json.loads(
+        installation.fleet.run("monitoring1", "python3", "-c", script)
+    )["data"]["result"]
+    return found
