@@ -94,8 +94,23 @@ def _verdicts() -> list[Panel]:
             SECONDS,
         ),
         lines(
-            "Levels",
-            "What the outlier API answers; `repeated` was answered from storage.",
+            "From door to verdict",
+            "From a login's being accepted to its verdict's being stored.",
+            {
+                "p99": quantile(0.99, "doorbell_verdict_seconds"),
+                "median": quantile(0.5, "doorbell_verdict_seconds"),
+            },
+            SECONDS,
+        ),
+        lines(
+            "Verdicts by level",
+            "Stored by Doorbell; `unscored` where the outlier API gave no usable answer.",
+            {"{{level}}": rate("doorbell_verdicts_total", "level")},
+            PER_SECOND,
+        ),
+        lines(
+            "Outlier API",
+            "What it answers; `repeated` was answered from storage.",
             {"{{outcome}}": rate("doorbell_outlier_answers_total", "outcome")},
             PER_SECOND,
         ),
@@ -114,6 +129,12 @@ def _notices() -> list[Panel]:
             "Deliveries by outcome",
             "Attempts to hand a notice to the mail server or a webhook's receiver; each try counts.",
             {"{{outcome}}": rate(f"doorbell_steps_total{{{_DELIVERED}}}", "outcome")},
+            PER_SECOND,
+        ),
+        lines(
+            "Notices by channel and outcome",
+            "`superseded` went over another channel, `failed` over none.",
+            {"{{channel}} {{outcome}}": rate("doorbell_notices_total", "channel, outcome")},
             PER_SECOND,
         ),
         lines(

@@ -97,6 +97,34 @@ def _steps() -> list[Panel]:
             SECONDS,
         ),
         lines(
+            "Time in the queue",
+            "From a step's being due until a process took it.",
+            {
+                "p99 {{task}}": quantile(0.99, f"doorbell_step_wait_seconds{_POOL}", "task"),
+                "median {{task}}": quantile(0.5, f"doorbell_step_wait_seconds{_POOL}", "task"),
+            },
+            SECONDS,
+        ),
+        lines(
+            "Transaction and publish",
+            "A list's transaction in the ledger, and its next messages until the broker has confirmed them.",
+            {
+                "transaction p99": quantile(0.99, f"doorbell_transaction_seconds{_POOL}"),
+                "transaction median": quantile(0.5, f"doorbell_transaction_seconds{_POOL}"),
+                "publish p99": quantile(0.99, f"doorbell_publish_seconds{_POOL}"),
+                "publish median": quantile(0.5, f"doorbell_publish_seconds{_POOL}"),
+            },
+            SECONDS,
+        ),
+        lines(
+            "Steps in a list",
+            "How many shared a transaction, on average.",
+            {
+                "steps": f"{rate(f'doorbell_list_steps_sum{_POOL}')}"
+                f" / {rate(f'doorbell_list_steps_count{_POOL}')}"
+            },
+        ),
+        lines(
             "Received and done with",
             "When the first line stays above the second, messages pile up in the processes.",
             {

@@ -4,10 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
+
+from services.domain.model import Channel, Level
 
 Wire = Mapping[str, Any]
 """A small JSON object: ids and facts, no personal data, since logs, Flower and dead letters show it."""
+
+
+@dataclass(frozen=True, slots=True)
+class VerdictStored:
+    """A login has its verdict, so many seconds after it was accepted."""
+
+    level: Level
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class NoticeEnded:
+    """A notice has left over its channel, or was given up."""
+
+    channel: Channel
+    outcome: Literal["sent", "failed", "superseded"]
+
+
+Effect = VerdictStored | NoticeEnded
+"""What monitoring counts of an item, once its transaction is committed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,10 +38,12 @@ class Done:
 
     `result` travels to the next step. `notices` are ids of notices that were
     recorded for the first time: `services.canvas` starts one delivery for each.
+    `effects` are those of this transaction, not of one before.
     """
 
     result: Wire
     notices: tuple[str, ...] = ()
+    effects: tuple[Effect, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

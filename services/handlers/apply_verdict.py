@@ -7,7 +7,7 @@ from collections.abc import Set as AbstractSet
 from uuid import UUID
 
 from services.domain.model import Action, SwitchName, Verdict
-from services.domain.outcome import Done, Outcome
+from services.domain.outcome import Done, Outcome, VerdictStored
 from services.handlers.check_device import missing_login
 from services.handlers.notify_user import first_notices
 from services.handlers.ports import Contact, Flip, Transaction
@@ -35,6 +35,7 @@ def apply_verdicts(verdicts: Sequence[Verdict], tx: Transaction) -> Sequence[Out
             verdict,
             flipped,
             [n.id for n in notices.get(verdict.workflow_id, ()) if n.id in recorded],
+            contacts[verdict.workflow_id].age_seconds if verdict.workflow_id in new else None,
         )
         if verdict.workflow_id in contacts
         else missing_login(verdict.workflow_id)
@@ -79,7 +80,10 @@ def _flips(verdict: Verdict, contacts: Mapping[UUID, Contact]) -> list[Flip]:
 
 
 def _outcome(
-    verdict: Verdict, flipped: AbstractSet[tuple[UUID, SwitchName]], notices: Sequence[UUID]
+    verdict: Verdict,
+    flipped: AbstractSet[tuple[UUID, SwitchName]],
+    notices: Sequence[UUID],
+    stored_after: float | None,
 ) -> Outcome:
     return Done(
         {
@@ -88,4 +92,5 @@ def _outcome(
             "switches": [n for n in switches(verdict) if (verdict.workflow_id, n) in flipped],
         },
         notices=tuple(str(notice_id) for notice_id in notices),
+        effects=() if stored_after is None else (VerdictStored(verdict.level, stored_after),),
     )

@@ -8,7 +8,7 @@ from time import monotonic
 from uuid import UUID
 
 from services.domain.errors import Refused, Unavailable
-from services.domain.outcome import Done, Failed, Outcome
+from services.domain.outcome import Done, Failed, NoticeEnded, Outcome
 from services.handlers.message import compose_delivery, compose_mail
 from services.handlers.ports import Begin, Mailer, Notice, WebhookSender
 
@@ -50,7 +50,7 @@ def deliver_notice(
             tx.note_not_sent(notice_id, str(error))
         return Failed(error)
     _note_sent(notice_id, receipt, begin)
-    return _done(notice, receipt)
+    return _done(notice, receipt, (NoticeEnded(notice.channel, "sent"),))
 
 
 def _note_sent(notice_id: UUID, receipt: str, begin: Begin) -> None:
@@ -80,5 +80,6 @@ def _without_sending(notice: Notice) -> Outcome:
     return Failed(Unavailable(f"notice {notice.id} is being sent elsewhere"))
 
 
-def _done(notice: Notice, receipt: str) -> Done:
-    return Done({"notice_id": str(notice.id), "channel": notice.channel, "receipt": receipt})
+def _done(notice: Notice, receipt: str, effects: tuple[NoticeEnded, ...] = ()) -> Done:
+    result = {"notice_id": str(notice.id), "channel": notice.channel, "receipt": receipt}
+    return Done(result, effects=effects)

@@ -42,13 +42,17 @@ class KnownDevice:
 
 @dataclass(frozen=True, slots=True)
 class Contact:
-    """Whose login a workflow is about and how the user can be told; no address in it."""
+    """Whose login a workflow is about and how the user can be told; no address in it.
+
+    age_seconds: since the login was accepted.
+    """
 
     workflow_id: UUID
     tenant_id: str
     user_id: str
     has_email: bool
     has_webhook: bool
+    age_seconds: float
 
 
 @dataclass(frozen=True, slots=True)

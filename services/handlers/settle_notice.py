@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 from uuid import UUID
 
 from services.domain.errors import Refused
-from services.domain.outcome import Done, Failed, Outcome
+from services.domain.outcome import Done, Failed, NoticeEnded, Outcome
 from services.handlers.notify_user import channels, new_notice
 from services.handlers.ports import NewNotice, Notice, Transaction
 
@@ -41,12 +42,14 @@ def _try_next_channel(notice_id: UUID, tx: Transaction) -> Outcome:
     if notice is None:
         return Failed(Refused(f"notice {notice_id} is no longer there"))
     following = _next(notice, tx)
-    if not tx.give_up_notice(notice_id, "superseded" if following else "failed"):
+    state: Literal["superseded", "failed"] = "superseded" if following else "failed"
+    if not tx.give_up_notice(notice_id, state):
         return _done(notice_id, None, ())
+    given_up = NoticeEnded(notice.channel, state)
     if following is None:
-        return _done(notice_id, None, ())
+        return _done(notice_id, None, (), given_up)
     recorded = tx.record_notices([following])
-    return _done(notice_id, following.id, tuple(str(i) for i in recorded))
+    return _done(notice_id, following.id, tuple(str(i) for i in recorded), given_up)
 
 
 def _next(notice: Notice, tx: Transaction) -> NewNotice | None:
@@ -58,8 +61,11 @@ def _next(notice: Notice, tx: Transaction) -> NewNotice | None:
     return None
 
 
-def _done(notice_id: UUID, following: UUID | None, recorded: tuple[str, ...]) -> Done:
+def _done(
+    notice_id: UUID, following: UUID | None, recorded: tuple[str, ...], *given_up: NoticeEnded
+) -> Done:
     return Done(
         {"notice_id": str(notice_id), "next": str(following) if following else None},
         notices=recorded,
+        effects=given_up,
     )

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from services.domain.errors import MessageTooLarge
+from services.domain.outcome import Effect
 from services.ledger.labels import attach
 from services.ledger.message import MAX_BODY_BYTES, Message
 
@@ -50,7 +51,8 @@ class Unit:
     of those that it sends; `is_settling` is true
     while a join fires, `is_waiting` when its join waits for other leaves,
     `is_replaced` when a canvas takes the step's place (Task.replace);
-    `unsendable` has the ids of bodies that could not be sent, with the reason.
+    `unsendable` has the ids of bodies that could not be sent, with the reason;
+    `effects` are what monitoring counts once they are committed.
     """
 
     step_id: str | None = None
@@ -66,6 +68,7 @@ class Unit:
     is_waiting: bool = False
     is_replaced: bool = False
     unsendable: dict[str, str] = field(default_factory=dict)
+    effects: list[Effect] = field(default_factory=list)
 
     @contextmanager
     def active(self) -> Iterator[Unit]:

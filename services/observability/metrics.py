@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Iterable, Mapping
+from contextlib import AbstractContextManager
 
 from prometheus_client import Counter, Gauge, Histogram
+
+from services.domain.outcome import Effect, VerdictStored
 
 _SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60)
 
@@ -17,6 +20,39 @@ RUN_SECONDS = Histogram(
     "From a step's message to its commit and publish.",
     ["pool", "task"],
     buckets=_SECONDS,
+)
+WAIT_SECONDS = Histogram(
+    "doorbell_step_wait_seconds",
+    "From a step's being due until a process had taken it for the first time: the queue, and the list it waited for.",
+    ["pool", "task"],
+    buckets=_SECONDS,
+)
+LIST_SIZE = Histogram(
+    "doorbell_list_steps",
+    "Steps that shared a transaction.",
+    ["pool"],
+    buckets=(1, 2, 5, 10, 20, 50, 100, 200, 500),
+)
+TRANSACTION_SECONDS = Histogram(
+    "doorbell_transaction_seconds",
+    "One transaction of the ledger: a list's rows locked, its effects and what follows written, all committed.",
+    ["pool"],
+    buckets=_SECONDS,
+)
+PUBLISH_SECONDS = Histogram(
+    "doorbell_publish_seconds",
+    "A list's next messages published, and confirmed by the broker.",
+    ["pool"],
+    buckets=_SECONDS,
+)
+VERDICTS = Counter("doorbell_verdicts_total", "Verdicts stored, by level.", ["level"])
+VERDICT_SECONDS = Histogram(
+    "doorbell_verdict_seconds",
+    "From a login's being accepted to its verdict's being stored.",
+    buckets=(0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 300, 1800),
+)
+NOTICES = Counter(
+    "doorbell_notices_total", "Notices that left, or were given up.", ["channel", "outcome"]
 )
 IN_FLIGHT = Gauge("doorbell_steps_in_flight", "Messages held unacked.", ["pool"])
 DRAINING = Gauge(
@@ -38,17 +74,46 @@ def count_repairs(repaired: Mapping[str, int]) -> None:
         REPAIRS.labels(outcome).inc(count)
 
 
-class StepMetrics:
-    """Counts what a pool's process does; labels are bounded by the topology."""
+def count_effects(effects: Iterable[Effect]) -> None:
+    """Count what a committed transaction has changed."""
+    for effect in effects:
+        if isinstance(effect, VerdictStored):
+            VERDICTS.labels(effect.level).inc()
+            VERDICT_SECONDS.observe(effect.seconds)
+        else:
+            NOTICES.labels(effect.channel, effect.outcome).inc()
 
-    def __init__(self, pool: str) -> None:
+
+class StepMetrics:
+    """Counts what a pool's process does. Threads may share it.
+
+    known: the names of tasks; whoever can publish can invent others, and they count as one.
+    """
+
+    def __init__(self, pool: str, known: Container[str]) -> None:
         self._pool = pool
+        self._known = known
 
     def received(self, task: str, in_flight: int) -> None:
-        RECEIVED.labels(self._pool, task).inc()
+        RECEIVED.labels(self._pool, self._name(task)).inc()
         IN_FLIGHT.labels(self._pool).set(in_flight)
 
+    def waited(self, task: str, seconds: float) -> None:
+        WAIT_SECONDS.labels(self._pool, self._name(task)).observe(seconds)
+
+    def transaction(self, steps: int) -> AbstractContextManager[object]:
+        """Measures the block: one transaction of so many steps."""
+        LIST_SIZE.labels(self._pool).observe(steps)
+        return TRANSACTION_SECONDS.labels(self._pool).time()
+
+    def publishing(self) -> AbstractContextManager[object]:
+        """Measures the block: messages published and confirmed."""
+        return PUBLISH_SECONDS.labels(self._pool).time()
+
     def finished(self, task: str, outcome: str, seconds: float, in_flight: int) -> None:
-        OUTCOMES.labels(self._pool, task, outcome).inc()
-        RUN_SECONDS.labels(self._pool, task).observe(seconds)
+        OUTCOMES.labels(self._pool, self._name(task), outcome).inc()
+        RUN_SECONDS.labels(self._pool, self._name(task)).observe(seconds)
         IN_FLIGHT.labels(self._pool).set(in_flight)
+
+    def _name(self, task: str) -> str:
+        return task if task in self._known else "unknown"

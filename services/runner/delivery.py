@@ -26,8 +26,8 @@ class Delivery:
     it ends by this process's own clock; `is_alone` is set when those whom its message
     names cannot be told of its end, `is_put_off` once somebody else held rows that it,
     or a neighbour in its list, needs; `is_permitted` tells whether a step of a limited task may
-    begin, None before anybody has asked; `on_answered` is called when the message has
-    been acked or rejected.
+    begin, None before anybody has asked; `is_wait_told` once its time in the queue
+    has been measured; `on_answered` is called when the message has been acked or rejected.
     """
 
     id: str
@@ -47,6 +47,7 @@ class Delivery:
     is_alone: bool = False
     is_put_off: bool = False
     is_permitted: bool | None = None
+    is_wait_told: bool = False
     leased_until: datetime | None = None
     lease_ends: float = 0.0
     on_answered: Callable[[], object] | None = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -23,6 +23,7 @@ from services.ledger import store
 from services.ledger.database import Ledger, is_away
 from services.ledger.message import Message
 from services.ledger.settle import settle
+from services.observability.metrics import StepMetrics, count_effects
 from services.observability.spans import Spans
 from services.runner.delivery import Delivery
 from services.runner.failpoints import Failpoints
@@ -94,6 +95,7 @@ class Executor:
         failpoints: Failpoints,
         finish: Callable[[Finished], None],
         stop: threading.Event,
+        metrics: StepMetrics,
         spans: Spans | None = None,
     ) -> None:
         self._app = app
@@ -103,6 +105,7 @@ class Executor:
         self._failpoints = failpoints
         self._finish = finish
         self._stop = stop
+        self._metrics = metrics
         self._spans = spans
         self._connection: Connection[Any] | None = None
         self.busy_since: float | None = None
@@ -118,7 +121,8 @@ class Executor:
         while not self._stop.is_set():
             try:
                 self._begin(deliveries)
-                committed = self._commit(deliveries)
+                with self._metrics.transaction(len(deliveries)):
+                    committed = self._commit(deliveries)
                 break
             except psycopg.errors.LockNotAvailable as error:
                 self._rollback()
@@ -257,6 +261,7 @@ class Executor:
             each.delivery.is_committing = True
         connection.commit()
         self._hit("after_commit", deliveries)
+        count_effects(effect for each in traced for effect in each.unit.effects)
         tell_log(traced)
         if self._spans is not None:
             tell_spans(self._spans, traced, notes)
@@ -275,7 +280,19 @@ class Executor:
             self._limit(connection, deliveries)
             rows = self._lock(connection, deliveries)
             if not take_permits(connection, deliveries, rows):
+                self._tell_waits(deliveries, rows)
                 return rows, sort_deliveries(deliveries, rows)
+
+    def _tell_waits(
+        self, deliveries: Sequence[Delivery], rows: Mapping[str, Mapping[str, Any]]
+    ) -> None:
+        """Measure how long steps were in their queue. What comes again was not there all that time."""
+        for delivery in deliveries:
+            if not (delivery.is_wait_told or delivery.is_redelivered):
+                delivery.is_wait_told = True
+                held = monotonic() - delivery.received_at
+                waited = float(rows[delivery.id]["waited_seconds"] or 0.0) - held
+                self._metrics.waited(delivery.task, max(waited, 0.0))
 
     def _limit(self, connection: Connection[Any], deliveries: Sequence[Delivery]) -> None:
         # Whatever was redelivered may still be in the hands of a process that stands still.
@@ -381,7 +398,8 @@ class Executor:
         if not committed.messages:
             return
         try:
-            confirmed = self._ledger.publisher().publish(committed.messages, on_sent)
+            with self._metrics.publishing():
+                confirmed = self._ledger.publisher().publish(committed.messages, on_sent)
             self._hit("after_last_publish", deliveries)
             connection = self._open()
             store.mark_published(connection, confirmed, committed.messages)

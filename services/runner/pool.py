@@ -47,7 +47,7 @@ class StepPool(BasePool):
         config = self.app.runner
         self._grace = config.grace_seconds
         self._failpoints = Failpoints(config.failpoints)
-        self._metrics = StepMetrics(config.pool)
+        self._metrics = StepMetrics(config.pool, self.app.tasks)
         self._stop = threading.Event()
         self.keep_alive: Callable[[], None] = lambda: None
         self.on_still_stopping: Callable[[], None] = lambda: None
@@ -66,6 +66,7 @@ class StepPool(BasePool):
                 self._failpoints,
                 self._hand_back,
                 self._stop,
+                self._metrics,
                 config.spans,
             )
 
@@ -125,7 +126,7 @@ class StepPool(BasePool):
     def take(self, delivery: Delivery) -> None:
         """Run a delivery; or, when it has an outcome already, only settle it. Called on the consumer's loop."""
         self.in_flight += 1
-        self._metrics.received(self._label(delivery), self.in_flight)
+        self._metrics.received(delivery.task, self.in_flight)
         self._style.submit(delivery)
 
     def _overdue(self, margin_seconds: float) -> str | None:
@@ -134,10 +135,6 @@ class StepPool(BasePool):
     def trouble(self) -> str | None:
         """What stands still although the watchdog should have ended this process by now."""
         return self._watchdog.trouble()
-
-    def _label(self, delivery: Delivery) -> str:
-        # Whoever can publish can invent names; metrics must not keep them all.
-        return delivery.task if delivery.task in self.app.tasks else "unknown"
 
     def on_close(self) -> None:
         """Finish what was received and ack it, while the connection is still open."""
@@ -176,9 +173,8 @@ class StepPool(BasePool):
     def _answer(self, finished: Finished) -> None:
         delivery = finished.delivery
         self.in_flight -= 1
-        label = self._label(delivery)
         seconds = monotonic() - delivery.received_at
-        self._metrics.finished(label, finished.outcome, seconds, self.in_flight)
+        self._metrics.finished(delivery.task, finished.outcome, seconds, self.in_flight)
         self._failpoints.hit("before_ack", delivery.task)
         try:
             delivery.on_success(finished.answer)

@@ -77,6 +77,9 @@ class HandlerTask(StepTask):
             return {"conflict": str(outcome.error)}
         for notice in outcome.notices:
             self.deliver(notice)
+        unit = active_unit()
+        if unit is not None:
+            unit.effects += outcome.effects
         return dict(outcome.result)
 
     def _give_up_or_retry(self, value: Any, outcome: Failed) -> Done:

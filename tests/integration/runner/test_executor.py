@@ -16,6 +16,7 @@ from celery import chain, chord, group
 from services.domain.errors import Refused
 from services.domain.outcome import Done, Failed, Outcome
 from services.ledger.database import Ledger
+from services.observability.metrics import StepMetrics
 from services.runner.delivery import Delivery
 from services.runner.executor import Executor, Finished
 from services.runner.failpoints import Failpoints
@@ -44,7 +45,9 @@ def delivery_of(bench: Bench, task: str, redelivered: bool, **embedded: Any) -> 
 def executor_of(
     bench: Bench, finish: Callable[[Finished], None], stop: threading.Event
 ) -> Executor:
-    return Executor(bench.app, bench.app.ledger, lambda c: c, "test", Failpoints(), finish, stop)
+    metrics = StepMetrics("test", bench.app.tasks)
+    ledger = bench.app.ledger
+    return Executor(bench.app, ledger, lambda c: c, "test", Failpoints(), finish, stop, metrics)
 
 
 def step(bench: Bench, handler: Callable[[psycopg.Connection[Any]], Outcome]) -> str:
@@ -127,7 +130,14 @@ def test_a_failure_whose_commit_was_not_answered_is_dead_lettered(batch: Bench) 
         place = server.netloc.replace(f":{server.port}", f":{cutter.port}")
         ledger = Ledger(batch.app, server._replace(netloc=place).geturl())
         executor = Executor(
-            batch.app, ledger, lambda c: c, "test", Failpoints(), finished.append, threading.Event()
+            batch.app,
+            ledger,
+            lambda c: c,
+            "test",
+            Failpoints(),
+            finished.append,
+            threading.Event(),
+            StepMetrics("test", batch.app.tasks),
         )
         outcomes: list[Outcome] = [Done({}), Failed(Refused("no"))]
         name = step(batch, lambda _: outcomes.pop(0))
