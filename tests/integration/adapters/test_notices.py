@@ -16,7 +16,7 @@ from services.adapters.smtp import SmtpMailer
 from services.adapters.webhook import HttpWebhookSender
 from services.domain.errors import Refused, Unavailable
 from services.domain.model import DeviceCheck, Verdict
-from services.domain.outcome import Done, Failed, Outcome
+from services.domain.outcome import Done, Failed, NoticeEnded, Outcome
 from services.handlers.apply_verdict import apply_verdicts
 from services.handlers.deliver_notice import deliver_notice
 from services.handlers.notify_user import notify_plainly, notify_users
@@ -143,7 +143,9 @@ def test_a_mail_is_sent_once(world: World, post: Post, mails: MailServer) -> Non
     notice_id = _one_notice(world)
     first, again = post.deliver(notice_id), post.deliver(notice_id)
     assert isinstance(first, Done)
-    assert first == again
+    assert isinstance(again, Done)
+    assert first.result == again.result
+    assert (first.effects, again.effects) == ((NoticeEnded("email", "sent"),), ())
     assert first.result["notice_id"] == notice_id
     assert first.result["channel"] == "email"
     (mail,) = mails.mails
