@@ -12,6 +12,8 @@ SEEDS ?= 1 2
 RATE ?= 40
 # Of the scenarios make test-chaos runs one part in TURNS, each day the next.
 TURNS ?= 1
+# Of the tests on containers, these files instead of all: "tests/compose/test_stack.py tests/compose/test_image.py"
+TESTS ?=
 # Of the tests on hosts, those whose names pytest's -k finds, for instance "test_site or test_rights".
 SELECT ?=
 # The Debian of hosts, and of the images that containers are made from: bookworm or trixie.
@@ -64,8 +66,8 @@ test-slow: ## what takes longer than a minute each: 100,000 waiting logins, a de
 	@deploy/local/setup --dev --redis
 	@.venv/bin/python -m pytest -m slow --timeout 600 tests/integration
 
-test-compose: ## docker-compose.yml on a real engine, with Compose 1.29 and v2 (as root; RELEASE)
-	@RELEASE="$(RELEASE)" tests/compose/run
+test-compose: ## docker-compose.yml on a real engine, with Compose 1.29 and v2 (as root; RELEASE, TESTS)
+	@RELEASE="$(RELEASE)" TESTS="$(TESTS)" tests/compose/run
 
 test-hosts: ## ansible/ on a fleet of systemd hosts, which then lose power, networks and releases (as root; RELEASE, SELECT)
 	@tests/hosts/run --release "$(RELEASE)" -k "$(SELECT)"
