@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from time import monotonic
@@ -18,17 +17,17 @@ from celery.exceptions import SoftTimeLimitExceeded
 from psycopg import Connection
 
 from services.domain.errors import Unavailable
-from services.domain.outcome import Failed, Outcome
+from services.domain.outcome import Failed
 from services.ledger import store
 from services.ledger.database import Ledger, is_away
 from services.ledger.message import Message
 from services.ledger.settle import settle
 from services.observability.metrics import StepMetrics, count_effects
 from services.observability.spans import Spans
+from services.runner.calling import HandlerCalls
 from services.runner.delivery import Delivery
 from services.runner.failpoints import Failpoints
 from services.runner.giving_up import (
-    Ignored,
     KilledTooOften,
     PastHardLimit,
     Untraceable,
@@ -36,8 +35,7 @@ from services.runner.giving_up import (
 from services.runner.parking import park, parked_answer
 from services.runner.permits import take_permits
 from services.runner.sorting import Sorted, sort_deliveries
-from services.runner.task import BatchTask, Running, running
-from services.runner.tracing import Traced, about, fail, ran, tell_log, tell_spans, trace
+from services.runner.tracing import about, ran, tell_log, tell_spans
 
 logger = logging.getLogger(__name__)
 
@@ -100,7 +98,7 @@ class Executor:
     ) -> None:
         self._app = app
         self._ledger = ledger
-        self._transaction = transaction
+        self._calls = HandlerCalls(app, transaction, failpoints)
         self._host = host
         self._failpoints = failpoints
         self._finish = finish
@@ -251,7 +249,7 @@ class Executor:
         if self._count_starts(connection, sorted_.run):
             rows, sorted_ = self._look(connection, deliveries)
         park(connection, self._app, sorted_)
-        traced = self._execute(connection, sorted_.run)
+        traced = self._calls.execute(connection, sorted_.run)
         notes = {t.delivery.id: ran(t, rows[t.delivery.id], self._host, started_at) for t in traced}
         settled = settle(connection, self._app, [t.unit for t in traced], notes)
         echoes = self._echoes(connection, sorted_.settled)
@@ -333,54 +331,6 @@ class Executor:
         if again:
             connection.commit()
         return bool(again)
-
-    def _execute(self, connection: Connection[Any], run: Sequence[Delivery]) -> list[Traced]:
-        prepared = Running(self._transaction(connection))
-        token = running.set(prepared)
-        try:
-            # Alone, a step that fails takes its own rows back and nothing else.
-            with connection.transaction() if len(run) == 1 else nullcontext():
-                self._call_handlers(run, prepared)
-            self._hit("after_handler", run)
-            return [self._trace(connection, delivery, prepared) for delivery in run]
-        finally:
-            running.reset(token)
-
-    def _call_handlers(self, run: Sequence[Delivery], prepared: Running) -> None:
-        lists: dict[str, list[Delivery]] = {}
-        for delivery in run:
-            if delivery.outcome is not None:
-                prepared.outcomes[delivery.id] = delivery.outcome
-            elif isinstance(self._app.tasks[delivery.task], BatchTask):
-                lists.setdefault(delivery.task, []).append(delivery)
-        for name, members in lists.items():
-            handled: Any = self._app.tasks[name]
-            outcomes: Sequence[Outcome] = handled.many(
-                [member.value() for member in members], prepared.transaction
-            )
-            prepared.outcomes |= {
-                member.id: outcome for member, outcome in zip(members, outcomes, strict=True)
-            }
-
-    def _trace(self, connection: Connection[Any], delivery: Delivery, prepared: Running) -> Traced:
-        outcome = delivery.outcome
-        if isinstance(outcome, Failed) and isinstance(outcome.error, Untraceable):
-            return fail(self._app, delivery, outcome.error)
-        if delivery.id in prepared.outcomes:
-            return self._ended(delivery, trace(self._app, delivery))
-        with connection.transaction() as savepoint:
-            traced = self._ended(delivery, trace(self._app, delivery))
-            if traced.state in ("failed", "dead"):
-                raise psycopg.Rollback(savepoint)
-        return traced
-
-    def _ended(self, delivery: Delivery, traced: Traced) -> Traced:
-        """The step as traced; but what a canvas waits for may not end without a word."""
-        if traced.outcome == "rejected":
-            return fail(self._app, delivery, Ignored("the task rejected its message"))
-        if traced.outcome == "ignored" and delivery.is_in_canvas:
-            return fail(self._app, delivery, Ignored("the task raised Ignore inside a canvas"))
-        return traced
 
     def _echoes(
         self, connection: Connection[Any], settled: Sequence[tuple[Delivery, str]]
