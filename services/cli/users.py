@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -108,8 +109,8 @@ def unlock(
         if not found:
             raise NotFound(f"nobody of those is {_word(switch)}")
         if not dry_run:
-            _ask(found, switch, yes)
-            _turn_off(connection, found, switch)
+            _ask(found, switch, "off", yes)
+            _turn(connection, "turn_off", found, switch, _REASON)
     if as_json:
         print_json({"switch": switch.value, "dry_run": dry_run, "users": found})
         return
@@ -126,35 +127,99 @@ def unlock(
     typer.echo(f"{counted(len(found), 'user')} {done} ({switch.value})")
 
 
+@app.command("lock")
+def lock(
+    tenant: Annotated[str, typer.Argument(help="The application whose users these are.")],
+    names: Annotated[
+        list[str] | None, typer.Argument(help="These users.", metavar="USER_ID")
+    ] = None,
+    file: Annotated[
+        Path | None,
+        typer.Option(help="And those in this file, one a line; - is standard input."),
+    ] = None,
+    reason: Annotated[str, typer.Option(help="Why, for the audit trail.")] = "locked by hand",
+    switch: Annotated[SwitchName, typer.Option(help="Which switch.")] = SwitchName.locked,
+    dry_run: DryRun = False,
+    yes: Yes = False,
+    as_json: AsJson = False,
+) -> None:
+    """Turn a switch of these users on, until `unlock`. Nobody is told but the application, when it asks.
+
+    Refused, and nothing changed, when one of them has never logged in. In
+    portions, each with its rows in the audit trail; safe to interrupt and to
+    repeat: who is locked already stays as it is.
+    """
+    listed = _lines(file) if file else []
+    users = [name for name in dict.fromkeys([*(names or []), *listed]) if name]
+    if not users:
+        raise ConfigurationError("say who: USER_ID..., or --file with one a line")
+    with connected(find().database_url) as connection:
+        asked = {"tenant": tenant, "users": users, "name": switch.value}
+        found = {row["user_id"]: row["is_on"] for row in _run(connection, "of_tenant", asked)}
+        connection.rollback()
+        if unknown := [user for user in users if user not in found]:
+            more = f" and {len(unknown) - _SHOWN:,} more" if len(unknown) > _SHOWN else ""
+            raise NotFound(
+                f"{counted(len(unknown), 'user')} of {tenant} never logged in:"
+                f" {', '.join(unknown[:_SHOWN])}{more}; nobody was locked"
+            )
+        due = [{"tenant_id": tenant, "user_id": user} for user in users if not found[user]]
+        if due and not dry_run:
+            _ask(due, switch, "on", yes)
+            _turn(connection, "turn_on", due, switch, reason)
+    if as_json:
+        print_json({"switch": switch.value, "dry_run": dry_run, "users": due})
+        return
+    done = "would be locked" if dry_run else "locked"
+    before = len(users) - len(due)
+    typer.echo(f"{counted(len(due), 'user')} {done} ({switch.value}), {before:,} were before")
+
+
+def _lines(file: Path) -> list[str]:
+    try:
+        text = (sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()).decode()
+    except OSError as error:
+        raise ConfigurationError(f"--file {file} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigurationError(f"--file {file} is no UTF-8: {error}") from error
+    return [line.strip() for line in text.splitlines()]
+
+
 def _word(switch: SwitchName) -> str:
     return "locked" if switch is SwitchName.locked else "asked for a second factor"
 
 
-def _ask(found: list[dict[str, Any]], switch: SwitchName, yes: bool) -> None:
+def _ask(found: list[dict[str, Any]], switch: SwitchName, way: str, yes: bool) -> None:
     if yes:
         return
     if not sys.stdin.isatty():
         raise ConfigurationError(
-            "nobody can be asked here (standard input is no terminal): unlock with --yes,"
+            "nobody can be asked here (standard input is no terminal): say --yes,"
             " or look first with --dry-run"
         )
-    question = f"turn {switch.value} off for {counted(len(found), 'user')}?"
+    question = f"turn {switch.value} {way} for {counted(len(found), 'user')}?"
     typer.confirm(question, abort=True, err=True)
 
 
-def _turn_off(connection: Connection[Any], found: list[dict[str, Any]], switch: SwitchName) -> None:
+def _turn(
+    connection: Connection[Any],
+    query: str,
+    found: list[dict[str, Any]],
+    switch: SwitchName,
+    reason: str,
+) -> None:
     with Progress(console=Console(stderr=True), transient=True) as progress:
-        bar = progress.add_task("unlock", total=len(found))
+        bar = progress.add_task(switch.value, total=len(found))
         for start in range(0, len(found), _PORTION):
             portion = found[start : start + _PORTION]
             values = {
                 "tenants": [row["tenant_id"] for row in portion],
                 "users": [row["user_id"] for row in portion],
                 "name": switch.value,
-                "reason": _REASON,
+                "reason": reason,
                 "actor": actor(),
             }
-            _run(connection, "turn_off", values)
+            _run(connection, query, values)
             connection.commit()
             progress.advance(bar, len(portion))
 

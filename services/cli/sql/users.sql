@@ -34,3 +34,26 @@ WITH turned AS (
 )
 INSERT INTO switch_change (tenant_id, user_id, name, is_on, reason, actor)
 SELECT tenant_id, user_id, name, false, %(reason)s, %(actor)s FROM turned
+
+-- name: of_tenant
+-- Those of these users who have logged in, and whether the switch is on for them.
+SELECT u.user_id, coalesce(s.is_on, false) AS is_on
+FROM unnest(%(users)s::text[]) AS u(user_id)
+LEFT JOIN switch AS s ON s.tenant_id = %(tenant)s AND s.user_id = u.user_id AND s.name = %(name)s
+WHERE s.user_id IS NOT NULL
+   OR EXISTS (SELECT FROM device AS d WHERE d.tenant_id = %(tenant)s AND d.user_id = u.user_id)
+   OR EXISTS (SELECT FROM workflow AS w WHERE w.tenant_id = %(tenant)s AND w.user_id = u.user_id)
+
+-- name: turn_on
+-- Turn these users' switch on where it is off, each with its row in the audit trail.
+WITH turned AS (
+    INSERT INTO switch (tenant_id, user_id, name, is_on)
+    SELECT u.tenant_id, u.user_id, %(name)s, true
+    FROM unnest(%(tenants)s::text[], %(users)s::text[]) AS u(tenant_id, user_id)
+    ORDER BY u.tenant_id, u.user_id
+    ON CONFLICT (tenant_id, user_id, name)
+    DO UPDATE SET is_on = true, changed_at = now() WHERE NOT switch.is_on
+    RETURNING tenant_id, user_id, name
+)
+INSERT INTO switch_change (tenant_id, user_id, name, is_on, reason, actor)
+SELECT tenant_id, user_id, name, true, %(reason)s, %(actor)s FROM turned

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -103,6 +104,62 @@ def test_many_users_are_unlocked_at_once(database_url: str, doorbell: Run) -> No
     )
     assert (flips, actors, on) == (1_200, 1_200, 0)
     assert doorbell(*wanted, "--yes")[0] == 4
+
+
+def log_in(url: str, tenant: str, *users: str) -> None:
+    """A device of each, as a login brings it."""
+    rows(url, "INSERT INTO tenant VALUES (%s, 'A Shop') ON CONFLICT DO NOTHING", tenant)
+    for user in users:
+        rows(
+            url,
+            "INSERT INTO device (id, tenant_id, user_id, fingerprint, description,"
+            " first_workflow_id, first_of_user, first_seen_at, last_seen_at) VALUES"
+            " (gen_random_uuid(), %s, %s, 'f', 'Firefox', gen_random_uuid(), true, now(), now())",
+            tenant,
+            user,
+        )
+
+
+def test_many_users_are_locked_at_once(database_url: str, doorbell: Run, tmp_path: Path) -> None:
+    """Those of a file, each with an audit row; who was locked before has no second one."""
+    users = [f"user-{number}" for number in range(1_200)]
+    log_in(database_url, "shop", *users)
+    lock(database_url, "shop", "user-7", HOUR)
+    names = tmp_path / "names"
+    names.write_text("\n".join([*users, "", "user-3"]))
+    wanted = ("users", "lock", "shop", "--file", str(names), "--reason", "stolen passwords")
+    code, told = doorbell(*wanted, "--dry-run")
+    assert (code, len(told["users"])) == (0, 1_199)
+    assert doorbell(*wanted)[0] == 2
+    assert locked(database_url) == {"user-7"}
+
+    assert doorbell(*wanted, "--yes")[0] == 0
+    assert locked(database_url) == set(users)
+    assert rows(
+        database_url,
+        "SELECT is_on, reason, count(*), count(actor) FROM switch_change GROUP BY 1, 2",
+    ) == [(True, "stolen passwords", 1_199, 1_199)]
+    assert doorbell(*wanted, "--yes")[1]["users"] == []
+
+
+def test_a_user_who_never_logged_in_is_not_locked(
+    database_url: str, doorbell: Run, tmp_path: Path
+) -> None:
+    """A mistyped name is said, and nobody is locked; of another application's users neither."""
+    log_in(database_url, "shop", "ada")
+    log_in(database_url, "bank", "bob")
+    code, said = doorbell("users", "lock", "shop", "ada", "bob", "--yes")
+    assert code == 4
+    assert "1 user of shop never logged in: bob; nobody was locked" in said
+    assert locked(database_url) == set()
+    (tmp_path / "names").write_bytes(b"ad\xff")
+    for file, word in ((tmp_path / "names", "UTF-8"), (tmp_path / "none", "cannot be read")):
+        code, said = doorbell("users", "lock", "shop", "--file", str(file), "--yes")
+        assert code == 2
+        assert word in said
+    code, said = doorbell("users", "lock", "shop", "--yes")
+    assert code == 2
+    assert "say who" in said
 
 
 def test_one_user_is_unlocked_by_name(database_url: str, doorbell: Run) -> None:
