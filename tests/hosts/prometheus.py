@@ -18,7 +18,7 @@ def value(installation: Installation, query: str) -> float | None:
 
 
 LOADS_OWN = "WorkGivenUp"
-"""What a run under load pages for, whatever else happens: some of its logins are refused by the API and by receivers."""
+"""What a run under load pages for, whatever else happens: some of its logins are refused by the API and receivers."""
 
 
 def pages(installation: Installation, since: float) -> list[str]:
