@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from datetime import UTC, datetime
 
 import pytest
 
@@ -50,3 +51,38 @@ def test_a_backup_is_restored_onto_fresh_hosts(installation: Installation) -> No
         time.sleep(20.0)
     after.expect_well()
     assert controller.play("site").changes == []
+
+
+def test_a_restore_to_too_early_a_time_is_not_the_last_word(installation: Installation) -> None:
+    """What the first one undid is there for a second, to the time that was meant."""
+    _write(installation, "CREATE TABLE marker AS SELECT 1 AS id")
+    too_early = _moment()
+    _write(installation, "INSERT INTO marker VALUES (2)")
+    meant = _moment()
+    _write(installation, "INSERT INTO marker VALUES (3)")
+    time.sleep(_WAL_SECONDS)
+    for moment, rows in ((too_early, "1"), (meant, "1,2")):
+        for host in DATABASES:
+            installation.fleet.run(host, "systemctl", "stop", "postgresql")
+        installation.controller.play("restore", restore_host="database1", restore_to=moment)
+        assert (
+            _write(installation, "SELECT string_agg(id::text, ',' ORDER BY id) FROM marker") == rows
+        )
+    _write(installation, "DROP TABLE marker")
+    installation.controller.play(
+        "site", "--limit=databases,backups", "--extra-vars=postgresql_rebuild_standby=true"
+    )
+
+
+def _write(installation: Installation, statement: str) -> str:
+    """Have the primary run a statement as its own superuser."""
+    psql = ("runuser", "--user=postgres", "--", "psql", "-qAt", "--dbname=doorbell", "-c")
+    return installation.fleet.run(primary_of(installation), *psql, statement).strip()
+
+
+def _moment() -> str:
+    """A time that lies seconds away from both its neighbours, as an operator writes it."""
+    time.sleep(2.0)
+    moment = datetime.now(UTC).isoformat(sep=" ")
+    time.sleep(2.0)
+    return moment
