@@ -177,7 +177,9 @@ def lock(
 
 def _lines(file: Path) -> list[str]:
     try:
-        text = (sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()).decode()
+        text = (sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()).decode(
+            "utf-8-sig"
+        )
     except OSError as error:
         raise ConfigurationError(f"--file {file} cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
