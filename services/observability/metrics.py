@@ -23,19 +23,19 @@ RUN_SECONDS = Histogram(
 )
 WAIT_SECONDS = Histogram(
     "doorbell_step_wait_seconds",
-    "From a step's being due until a process had taken it for the first time: the queue, and the list it waited for.",
+    "From a step's being due until a process took its message; a pause of its task counts.",
     ["pool", "task"],
     buckets=_SECONDS,
 )
 LIST_SIZE = Histogram(
     "doorbell_list_steps",
-    "Steps that shared a transaction.",
+    "Steps that shared a transaction, each try of one included.",
     ["pool"],
     buckets=(1, 2, 5, 10, 20, 50, 100, 200, 500),
 )
 TRANSACTION_SECONDS = Histogram(
     "doorbell_transaction_seconds",
-    "One transaction of the ledger: a list's rows locked, its effects and what follows written, all committed.",
+    "One try at a transaction: a list's rows locked, its effects and what follows written, all committed.",
     ["pool"],
     buckets=_SECONDS,
 )
@@ -45,7 +45,11 @@ PUBLISH_SECONDS = Histogram(
     ["pool"],
     buckets=_SECONDS,
 )
-VERDICTS = Counter("doorbell_verdicts_total", "Verdicts stored, by level.", ["level"])
+VERDICTS = Counter(
+    "doorbell_verdicts_total",
+    "Verdicts stored, by level; one that replaces `unscored` too.",
+    ["level"],
+)
 VERDICT_SECONDS = Histogram(
     "doorbell_verdict_seconds",
     "From a login's being accepted to its verdict's being stored.",
