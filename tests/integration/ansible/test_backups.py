@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import shutil
 import signal
 import subprocess
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -68,6 +70,28 @@ class BackupHost:
                 cwd="/",
                 start_new_session=True,
             )
+
+    def verify_slowly(self) -> tuple[Path, Path]:
+        """Have checks of base backups take long: a file that is there once one has begun, one that lets it end."""
+        binaries = self.directory / "binaries"
+        binaries.mkdir()
+        real = Path(self._environment["BACKUP_BINARIES"])
+        for program in real.iterdir():
+            (binaries / program.name).symlink_to(program)
+        verify = binaries / "pg_verifybackup"
+        verify.unlink()
+        inside = "/var/backups/doorbell/binaries"
+        verify.write_text(
+            f"""#!/bin/sh
+touch {inside}/begun
+until [ -e {inside}/may_end ]; do sleep 0.05; done
+exec {real}/pg_verifybackup "$@"
+"""
+        )
+        verify.chmod(0o755)
+        shutil.chown(binaries, "postgres", "postgres")
+        self._environment["BACKUP_BINARIES"] = inside
+        return binaries / "begun", binaries / "may_end"
 
     def stop(self) -> None:
         if self._receiver is not None and self._receiver.poll() is None:
@@ -136,12 +160,12 @@ def _restore(
 
     by_hand: the archive is not ended before.
     """
+    chosen = backup_host.run("choose_base_backup", to)
+    assert chosen.returncode == 0, chosen.stderr
     backup_host.stop()
     if not by_hand:
         ended = backup_host.run("set_wal_aside")
         assert ended.returncode == 0, ended.stderr
-    chosen = backup_host.run("choose_base_backup", to)
-    assert chosen.returncode == 0, chosen.stderr
     base, segment, timeline = chosen.stdout.split()
     host.run("rm", "-rf", host.data, "/var/lib/postgresql/restored-wal")
     for command, target in (
@@ -164,7 +188,7 @@ def _restore(
         )
     host.run("touch", host.data / "recovery.signal")
     restoring = (host.directory / "restore.conf").read_text().replace(TIMELINE, timeline)
-    if to:
+    if to and not to.startswith("wal."):
         restoring = restoring.replace(RESTORE_TO, to)
     else:
         restoring = "".join(line for line in restoring.splitlines(True) if RESTORE_TO not in line)
@@ -264,8 +288,87 @@ def test_what_a_restore_undid_can_still_be_restored(
     _restore(primary, backup_host, between)
     assert _rows(hosts) == {1, 4}
     primary.stop()
+    first = min(path.name for path in backup_host.directory.glob("wal.until-*"))
+    for to, rows in ("", {1, 2, 6}), (first, {1, 2, 3}):
+        _restore(primary, backup_host, to)
+        assert _rows(hosts) == rows
+        primary.stop()
+
+
+def test_what_came_between_a_restore_and_its_base_backup_can_be_restored(
+    hosts: DatabaseHosts, backup_host: BackupHost
+) -> None:
+    """The archive goes back to the restore itself, though it begins with a base backup that ends later."""
+    primary, _ = hosts.make_pair()
+    _write(hosts, 1)
+    _receive(hosts, backup_host)
+    _write(hosts, 2)
+    early = _moment()
+    _write(hosts, 3)
+    _stop(hosts, backup_host, primary)
+    hosts.clear_databases()
+    _restore(primary, backup_host, early)
+    assert _rows(hosts) == {1, 2}
+
+    hosts.make_objects(primary)
+    _write(hosts, 4)
+    between = _moment()
+    _write(hosts, 5)
+    _receive(hosts, backup_host)
+    _write(hosts, 6)
+    _stop(hosts, backup_host, primary)
+    _restore(primary, backup_host, between)
+    assert _rows(hosts) == {1, 2, 4}
+
+
+def test_what_is_written_while_a_base_backup_is_verified_can_be_restored(
+    hosts: DatabaseHosts, backup_host: BackupHost
+) -> None:
+    """Segments that began and ended between the first base backup's end and its check's are in the archive."""
+    primary, _ = hosts.make_pair()
+    _write(hosts, 1)
+    begun, may_end = backup_host.verify_slowly()
+    with ThreadPoolExecutor(1) as pool:
+        receiving = pool.submit(_receive, hosts, backup_host)
+        hosts.wait(begun.exists, "no base backup is verified")
+        for row in (2, 3, 4):
+            _write(hosts, row)
+            primary.sql("SELECT pg_switch_wal()")
+        may_end.touch()
+        receiving.result(DEADLINE_SECONDS)
+    _write(hosts, 5)
+    _stop(hosts, backup_host, primary)
+    hosts.clear_databases()
+
+    # To PostgreSQL a gap is the end.
+    *_, lost, _ = sorted((backup_host.directory / "wal").glob("[0-9A-F]*"))
+    elsewhere = lost.rename(backup_host.directory / lost.name)
+    refused = backup_host.run("choose_base_backup")
+    assert refused.returncode == 1
+    assert f"segment {lost.name[8:]} is missing" in refused.stderr
+    until = re.search("restore_to='(.*)'", refused.stderr)
+    assert until is not None
+    assert backup_host.run("choose_base_backup", until[1]).returncode == 0
+    elsewhere.rename(lost)
+
     _restore(primary, backup_host)
-    assert _rows(hosts) == {1, 2, 6}
+    assert _rows(hosts) == {1, 2, 3, 4, 5}
+
+
+def test_a_restore_to_nowhere_is_refused(hosts: DatabaseHosts, backup_host: BackupHost) -> None:
+    """With what to write instead."""
+    hosts.make_pair()
+    _receive(hosts, backup_host)
+    tomorrow = (datetime.now(UTC) + timedelta(days=1)).isoformat(sep=" ")
+    for wanted, complaint in (
+        ("yesterdey", "'yesterdey' is not a time; write it like"),
+        (tomorrow, f"'{tomorrow}' is yet to come; leave it out"),
+        ("wal.until-20200101T000000Z", "there is no wal.until-20200101T000000Z in"),
+        ("2020-01-01", "No base backup in /var/backups/doorbell/base ended before 2020-01-01"),
+    ):
+        chosen = backup_host.run("choose_base_backup", wanted)
+        assert (chosen.returncode, chosen.stdout) == (1, "")
+        assert complaint in chosen.stderr
 
 
 def test_an_archive_that_cannot_be_gone_on_with_is_set_aside(
