@@ -7,7 +7,6 @@ import re
 import stat
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,6 @@ import yaml
 
 from routing.load import load
 from routing.permissions import permissions
-from tests.support.certificates import Authority
 
 ROOT = Path(__file__).resolve().parents[2]
 ANSIBLE = ROOT / "ansible"
@@ -195,21 +193,6 @@ def test_a_ca_is_replaced_or_can_be_again(tmp_path: Path) -> None:
             subprocess.run(["sh", "-euc", "; ".join(commands)], cwd=files, check=True)
         for name in ("ca.key", "ca.crt"):
             assert (files / name).read_text() == "ca-next"
-
-
-def test_the_first_certificate_of_a_file_to_end_counts(tmp_path: Path) -> None:
-    """Beside a key too; a file without any counts as one that ended long ago."""
-    made = Authority(tmp_path).issue("localhost")
-    both, empty, told = tmp_path / "both.pem", tmp_path / "empty.pem", tmp_path / "told.prom"
-    both.write_text(made.file.read_text() + made.key.read_text())
-    empty.write_text(made.key.read_text())
-    program = ANSIBLE / "roles/exporter/files/certificate_ends"
-    subprocess.run([program, told, both, empty, tmp_path / "missing"], check=True)
-    subprocess.run(["promtool", "check", "metrics"], input=told.read_bytes(), check=True)
-    ends = [float(line.split()[-1]) for line in told.read_text().splitlines() if line[0] != "#"]
-    assert 47 < (ends[0] - time.time()) / 3600 < 49
-    assert ends[1:] == [0, 0]
-    assert [path.name for path in tmp_path.glob("told*")] == ["told.prom"]
 
 
 def argv_of(task: dict[str, Any]) -> Any:
