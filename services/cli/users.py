@@ -31,6 +31,10 @@ _PORTION = 500
 _SHOWN = 20
 _REASON = "unlocked by hand"
 
+NamesFile = Annotated[
+    Path | None, typer.Option(help="And those in this file, one a line; - is standard input.")
+]
+
 
 class SwitchName(StrEnum):
     """The switches that a verdict can turn on."""
@@ -83,6 +87,14 @@ def unlock(
     ] = None,
     switch: Annotated[SwitchName, typer.Option(help="Which switch.")] = SwitchName.locked,
     tenant: Annotated[str | None, typer.Option(help="Only this application's users.")] = None,
+    file: NamesFile = None,
+    because: Annotated[
+        str | None,
+        typer.Option(
+            metavar="REASON",
+            help="Those whose switch was last turned on for it, as lock's --reason said.",
+        ),
+    ] = None,
     younger_than: Annotated[
         float | None,
         typer.Option(parser=seconds_of, metavar="AGE", help="Locked since then: 90s, 10m, 1h, 2d."),
@@ -92,17 +104,24 @@ def unlock(
     yes: Yes = False,
     as_json: AsJson = False,
 ) -> None:
-    """Turn a switch of users off again: those named, those of a tenant, those locked since then.
+    """Turn a switch of users off again: those named, those of a tenant, those locked since then or for a reason.
 
-    In portions, each with its rows in the audit trail; safe to interrupt and
+    Who is named and not locked is left out. In portions, each with its rows in the audit trail; safe to interrupt and
     to repeat.
     """
-    if not (names or tenant or younger_than is not None or everyone):
+    users = _named(names, file)
+    if not (users or tenant or because or younger_than is not None or everyone):
         raise ConfigurationError(
-            "say who: USER_ID..., --tenant, --younger-than, or --all for everybody who is locked"
+            "say who: USER_ID..., --file, --tenant, --because, --younger-than, or --all for everybody who is locked"
         )
     since = None if younger_than is None else datetime.now(UTC) - timedelta(seconds=younger_than)
-    wanted = {"name": switch.value, "tenant": tenant, "users": names or None, "since": since}
+    wanted = {
+        "name": switch.value,
+        "tenant": tenant,
+        "users": users if names or file else None,
+        "reason": because,
+        "since": since,
+    }
     with connected(find().database_url) as connection:
         found = _run(connection, "locked", wanted)
         connection.rollback()
@@ -133,46 +152,56 @@ def lock(
     names: Annotated[
         list[str] | None, typer.Argument(help="These users.", metavar="USER_ID")
     ] = None,
-    file: Annotated[
-        Path | None,
-        typer.Option(help="And those in this file, one a line; - is standard input."),
-    ] = None,
+    file: NamesFile = None,
     reason: Annotated[str, typer.Option(help="Why, for the audit trail.")] = "locked by hand",
     switch: Annotated[SwitchName, typer.Option(help="Which switch.")] = SwitchName.locked,
+    skip_unknown: Annotated[
+        bool, typer.Option("--skip-unknown", help="Leave out who has never logged in.")
+    ] = False,
     dry_run: DryRun = False,
     yes: Yes = False,
     as_json: AsJson = False,
 ) -> None:
     """Turn a switch of these users on, until `unlock`. Nobody is told but the application, when it asks.
 
-    Refused, and nothing changed, when one of them has never logged in. In
-    portions, each with its rows in the audit trail; safe to interrupt and to
-    repeat: who is locked already stays as it is.
+    Refused, and nothing changed, when one of them has never logged in, unless
+    those are to be skipped; they are named then. In portions, each with its
+    rows in the audit trail; safe to interrupt and to repeat: who is locked
+    already stays as it is.
     """
-    listed = _lines(file) if file else []
-    users = [name for name in dict.fromkeys([*(names or []), *listed]) if name]
+    users = _named(names, file)
     if not users:
         raise ConfigurationError("say who: USER_ID..., or --file with one a line")
     with connected(find().database_url) as connection:
         asked = {"tenant": tenant, "users": users, "name": switch.value}
         found = {row["user_id"]: row["is_on"] for row in _run(connection, "of_tenant", asked)}
         connection.rollback()
-        if unknown := [user for user in users if user not in found]:
+        unknown = [user for user in users if user not in found]
+        if unknown and not skip_unknown:
             more = f" and {len(unknown) - _SHOWN:,} more" if len(unknown) > _SHOWN else ""
             raise NotFound(
                 f"{counted(len(unknown), 'user')} of {tenant} never logged in:"
-                f" {', '.join(unknown[:_SHOWN])}{more}; nobody was locked"
+                f" {', '.join(unknown[:_SHOWN])}{more}; nobody was locked (--skip-unknown leaves them out)"
             )
-        due = [{"tenant_id": tenant, "user_id": user} for user in users if not found[user]]
+        known = [user for user in users if user in found]
+        due = [{"tenant_id": tenant, "user_id": user} for user in known if not found[user]]
         if due and not dry_run:
             _ask(due, switch, "on", yes)
             _turn(connection, "turn_on", due, switch, reason)
     if as_json:
-        print_json({"switch": switch.value, "dry_run": dry_run, "users": due})
+        print_json({"switch": switch.value, "dry_run": dry_run, "users": due, "unknown": unknown})
         return
+    for user in unknown:
+        typer.echo(f"never logged in: {user}", err=True)
     done = "would be locked" if dry_run else "locked"
-    before = len(users) - len(due)
+    before = len(known) - len(due)
     typer.echo(f"{counted(len(due), 'user')} {done} ({switch.value}), {before:,} were before")
+
+
+def _named(names: list[str] | None, file: Path | None) -> list[str]:
+    """Those named and those in the file, each once."""
+    listed = _lines(file) if file else []
+    return [name for name in dict.fromkeys([*(names or []), *listed]) if name]
 
 
 def _lines(file: Path) -> list[str]:

@@ -162,6 +162,35 @@ def test_a_user_who_never_logged_in_is_not_locked(
     assert "say who" in said
 
 
+def test_who_never_logged_in_can_be_left_out(database_url: str, doorbell: Run) -> None:
+    """One stale name of a list keeps nobody else from being locked, and is named."""
+    log_in(database_url, "shop", "ada")
+    code, told = doorbell("users", "lock", "shop", "ada", "bob", "--skip-unknown", "--yes")
+    assert (code, told["unknown"]) == (0, ["bob"])
+    assert locked(database_url) == {"ada"}
+
+
+def test_what_was_locked_in_bulk_is_unlocked_in_bulk(
+    database_url: str, doorbell: Run, tmp_path: Path
+) -> None:
+    """By the list, or by the reason; whom a verdict has locked stays so."""
+    log_in(database_url, "shop", "ada", "bob", "eve")
+    wanted = ("users", "lock", "shop", "--reason", "stolen passwords", "--yes")
+    assert doorbell(*wanted, "ada", "bob")[0] == 0
+    assert doorbell("users", "lock", "shop", "eve", "--reason", "a verdict", "--yes")[0] == 0
+    (tmp_path / "names").write_text("ada\nzoe\n")
+    assert doorbell("users", "unlock", "--file", str(tmp_path / "names"), "--yes")[0] == 0
+    assert locked(database_url) == {"bob", "eve"}
+    assert doorbell("users", "unlock", "--because", "stolen passwords", "--yes")[0] == 0
+    assert locked(database_url) == {"eve"}
+    assert doorbell("users", "unlock", "--because", "stolen passwords", "--yes")[0] == 4
+    (tmp_path / "names").write_text("\n")
+    for whose in (), ("--tenant", "shop"):
+        empty = ("users", "unlock", "--file", str(tmp_path / "names"), *whose, "--yes")
+        assert doorbell(*empty)[0] in (2, 4)
+    assert locked(database_url) == {"eve"}
+
+
 def test_one_user_is_unlocked_by_name(database_url: str, doorbell: Run) -> None:
     lock(database_url, "shop", "ada", HOUR)
     lock(database_url, "shop", "bob", HOUR)
