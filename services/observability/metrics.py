@@ -29,13 +29,13 @@ WAIT_SECONDS = Histogram(
 )
 LIST_SIZE = Histogram(
     "doorbell_list_steps",
-    "Steps that shared a transaction, each try of one included.",
+    "Steps that committed in one transaction.",
     ["pool"],
     buckets=(1, 2, 5, 10, 20, 50, 100, 200, 500),
 )
 TRANSACTION_SECONDS = Histogram(
     "doorbell_transaction_seconds",
-    "One try at a transaction: a list's rows locked, its effects and what follows written, all committed.",
+    "A list's transaction: its rows locked, its effects and what follows written, all committed.",
     ["pool"],
     buckets=_SECONDS,
 )
@@ -105,10 +105,9 @@ class StepMetrics:
     def waited(self, task: str, seconds: float) -> None:
         WAIT_SECONDS.labels(self._pool, self._name(task)).observe(seconds)
 
-    def transaction(self, steps: int) -> AbstractContextManager[object]:
-        """Measures the block: one transaction of so many steps."""
+    def committed(self, steps: int, seconds: float) -> None:
         LIST_SIZE.labels(self._pool).observe(steps)
-        return TRANSACTION_SECONDS.labels(self._pool).time()
+        TRANSACTION_SECONDS.labels(self._pool).observe(seconds)
 
     def publishing(self) -> AbstractContextManager[object]:
         """Measures the block: messages published and confirmed."""

@@ -119,8 +119,9 @@ class Executor:
         while not self._stop.is_set():
             try:
                 self._begin(deliveries)
-                with self._metrics.transaction(len(deliveries)):
-                    committed = self._commit(deliveries)
+                began = monotonic()
+                committed = self._commit(deliveries)
+                self._metrics.committed(len(deliveries), monotonic() - began)
                 break
             except psycopg.errors.LockNotAvailable as error:
                 self._rollback()
@@ -278,19 +279,20 @@ class Executor:
             self._limit(connection, deliveries)
             rows = self._lock(connection, deliveries)
             if not take_permits(connection, deliveries, rows):
-                self._tell_waits(deliveries, rows)
-                return rows, sort_deliveries(deliveries, rows)
+                sorted_ = sort_deliveries(deliveries, rows)
+                self._tell_waits(sorted_.run, rows)
+                return rows, sorted_
 
     def _tell_waits(
         self, deliveries: Sequence[Delivery], rows: Mapping[str, Mapping[str, Any]]
     ) -> None:
-        """Measure how long steps were in their queue. What comes again was not there all that time."""
+        """Measure how long steps were due before they came. What comes again was not waiting all that time."""
         for delivery in deliveries:
-            if not (delivery.is_wait_told or delivery.is_redelivered):
+            waited = rows[delivery.id]["waited_seconds"]
+            if waited is not None and not (delivery.is_wait_told or delivery.is_redelivered):
                 delivery.is_wait_told = True
                 held = monotonic() - delivery.received_at
-                waited = float(rows[delivery.id]["waited_seconds"] or 0.0) - held
-                self._metrics.waited(delivery.task, max(waited, 0.0))
+                self._metrics.waited(delivery.task, max(float(waited) - held, 0.0))
 
     def _limit(self, connection: Connection[Any], deliveries: Sequence[Delivery]) -> None:
         # Whatever was redelivered may still be in the hands of a process that stands still.

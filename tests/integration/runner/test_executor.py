@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
 from uuid import uuid4
@@ -12,6 +13,7 @@ from uuid import uuid4
 import psycopg
 import pytest
 from celery import chain, chord, group
+from prometheus_client import REGISTRY
 
 from services.domain.errors import Refused
 from services.domain.outcome import Done, Failed, Outcome
@@ -84,6 +86,40 @@ def test_lost_races_are_no_starts(batch: Bench, lost: type[psycopg.Error]) -> No
     assert [each.outcome for each in finished] == ["done"]
     rows = batch.rows("SELECT state, redeliveries FROM step WHERE id = %s", delivery.id)
     assert rows == [("done", 1)]
+
+
+def test_only_what_has_committed_is_measured(batch: Bench) -> None:
+    """Tries that were rolled back are no transactions, and a late copy of a step has not waited."""
+    left = [psycopg.errors.SerializationFailure("lost") for _ in range(3)]
+
+    def handler(_: psycopg.Connection[Any]) -> Outcome:
+        if left:
+            raise left.pop()
+        return Done({})
+
+    def measured() -> list[float]:
+        """Transactions, and waits of any task."""
+        samples = [each for family in REGISTRY.collect() for each in family.samples]
+        names = ("doorbell_transaction_seconds_count", "doorbell_step_wait_seconds_count")
+        return [
+            sum(
+                each.value
+                for each in samples
+                if each.name == name and each.labels["pool"] == "test"
+            )
+            for name in names
+        ]
+
+    executor = executor_of(batch, lambda _: None, threading.Event())
+    delivery = delivery_of(batch, step(batch, handler), redelivered=False)
+    before = measured()
+    executor.run([delivery])
+    once = measured()
+    executor.run([replace(delivery, is_wait_told=False)])
+    executor.close()
+    twice = measured()
+    assert [after - others for after, others in zip(once, before, strict=True)] == [1, 1]
+    assert [after - others for after, others in zip(twice, once, strict=True)] == [1, 0]
 
 
 def test_an_ack_comes_after_the_commit_and_the_publish(batch: Bench) -> None:
