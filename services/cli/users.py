@@ -177,11 +177,12 @@ def lock(
         found = {row["user_id"]: row["is_on"] for row in _run(connection, "of_tenant", asked)}
         connection.rollback()
         unknown = [user for user in users if user not in found]
-        if unknown and not skip_unknown:
+        if unknown and not (skip_unknown and found):
             more = f" and {len(unknown) - _SHOWN:,} more" if len(unknown) > _SHOWN else ""
+            leave_out = " (--skip-unknown leaves them out)" if found else ""
             raise NotFound(
                 f"{counted(len(unknown), 'user')} of {tenant} never logged in:"
-                f" {', '.join(unknown[:_SHOWN])}{more}; nobody was locked (--skip-unknown leaves them out)"
+                f" {', '.join(unknown[:_SHOWN])}{more}; nobody was locked{leave_out}"
             )
         known = [user for user in users if user in found]
         due = [{"tenant_id": tenant, "user_id": user} for user in known if not found[user]]

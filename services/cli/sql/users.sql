@@ -17,10 +17,12 @@ WHERE s.name = %(name)s AND s.is_on
   AND (%(tenant)s::text IS NULL OR s.tenant_id = %(tenant)s)
   AND (%(users)s::text[] IS NULL OR s.user_id = ANY(%(users)s))
   AND (%(since)s::timestamptz IS NULL OR s.changed_at >= %(since)s)
-  AND (%(reason)s::text IS NULL OR %(reason)s = (
-      SELECT c.reason FROM switch_change AS c
-      WHERE c.tenant_id = s.tenant_id AND c.user_id = s.user_id AND c.name = s.name
-      ORDER BY c.changed_at DESC, c.id DESC LIMIT 1))
+  AND (%(reason)s::text IS NULL OR (s.tenant_id, s.user_id) IN (
+      SELECT last.tenant_id, last.user_id
+      FROM (SELECT DISTINCT ON (c.tenant_id, c.user_id) c.tenant_id, c.user_id, c.reason FROM switch_change AS c
+            WHERE c.name = %(name)s AND (%(tenant)s::text IS NULL OR c.tenant_id = %(tenant)s)
+            ORDER BY c.tenant_id, c.user_id, c.changed_at DESC, c.id DESC) AS last
+      WHERE last.reason = %(reason)s))
 ORDER BY s.changed_at, s.tenant_id, s.user_id
 
 -- name: turn_off

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import shlex
 import shutil
 import signal
@@ -105,7 +104,8 @@ exec {real}/pg_verifybackup "$@"
         return sorted(path.name for path in (self.directory / "base").glob("*Z"))
 
     def is_receiving(self) -> bool:
-        return any((self.directory / "wal").glob("*.partial"))
+        wal = self.directory / "wal"
+        return any(wal.glob("*.partial")) and not (wal / "base_backup_is_due").exists()
 
     def log(self) -> str:
         return (self._hosts.directory / "backup1/log").read_text()[-2000:]
@@ -166,14 +166,14 @@ def _restore(
     if not by_hand:
         ended = backup_host.run("set_wal_aside")
         assert ended.returncode == 0, ended.stderr
-    base, segment, timeline = chosen.stdout.split()
+    base, segment, timeline, archive, time_of_it = chosen.stdout.split()
     host.run("rm", "-rf", host.data, "/var/lib/postgresql/restored-wal")
     for command, target in (
         (f"base {base}", host.data),
-        (f"wal {segment}", Path("/var/lib/postgresql/restored-wal")),
+        (f"wal {segment} {archive}", Path("/var/lib/postgresql/restored-wal")),
     ):
         host.run("install", "-d", "-m", "0700", target)
-        archive = host.directory / "var/lib/postgresql/fetched.tar"
+        fetched = host.directory / "var/lib/postgresql/fetched.tar"
         serve = shlex.join(
             [*host.hosts.entering("backup1", "postgres"), str(PROGRAMS / "serve_backup")]
         )
@@ -182,14 +182,14 @@ def _restore(
             "SSH_ORIGINAL_COMMAND": command,
             "BACKUP_DIRECTORY": "/var/backups/doorbell",
         }
-        subprocess.run(f"{serve} >{archive}", shell=True, check=True, env=environment)
+        subprocess.run(f"{serve} >{fetched}", shell=True, check=True, env=environment)
         host.run(
             "tar", "--extract", f"--directory={target}", "--file=/var/lib/postgresql/fetched.tar"
         )
     host.run("touch", host.data / "recovery.signal")
     restoring = (host.directory / "restore.conf").read_text().replace(TIMELINE, timeline)
-    if to and not to.startswith("wal."):
-        restoring = restoring.replace(RESTORE_TO, to)
+    if time_of_it != "-":
+        restoring = restoring.replace(RESTORE_TO, time_of_it)
     else:
         restoring = "".join(line for line in restoring.splitlines(True) if RESTORE_TO not in line)
     (host.directory / "restoring.conf").write_text(restoring)
@@ -346,13 +346,39 @@ def test_what_is_written_while_a_base_backup_is_verified_can_be_restored(
     refused = backup_host.run("choose_base_backup")
     assert refused.returncode == 1
     assert f"segment {lost.name[8:]} is missing" in refused.stderr
-    until = re.search("restore_to='(.*)'", refused.stderr)
-    assert until is not None
-    assert backup_host.run("choose_base_backup", until[1]).returncode == 0
+    assert "restore_up_to_gap=true" in refused.stderr
+    assert backup_host.run("choose_base_backup", RESTORE_UP_TO_GAP="true").returncode == 0
     elsewhere.rename(lost)
 
     _restore(primary, backup_host)
     assert _rows(hosts) == {1, 2, 3, 4, 5}
+
+
+def test_wal_that_a_newer_backup_needs_outlives_older_ones(
+    hosts: DatabaseHosts, backup_host: BackupHost
+) -> None:
+    """After a restore the new timeline is behind the undone one, whose base backups are the older ones all the same."""
+    primary, _ = hosts.make_pair()
+    _write(hosts, 1)
+    _receive(hosts, backup_host)
+    early = _moment()
+    for row in (2, 3, 4, 5):
+        _write(hosts, row)
+        primary.sql("SELECT pg_switch_wal()")
+    _moment()
+    assert backup_host.run("take_base_backup").returncode == 0
+    _stop(hosts, backup_host, primary)
+    hosts.clear_databases()
+    _restore(primary, backup_host, early)
+    _go_on(hosts, backup_host, primary)
+    _write(hosts, 6)
+    meant = _moment()
+    _write(hosts, 7)
+    assert backup_host.run("take_base_backup", BACKUP_KEEP="3").returncode == 0
+    assert len(backup_host.bases()) == 3
+    _stop(hosts, backup_host, primary)
+    _restore(primary, backup_host, meant)
+    assert _rows(hosts) == {1, 6}
 
 
 def test_a_restore_to_nowhere_is_refused(hosts: DatabaseHosts, backup_host: BackupHost) -> None:
@@ -363,7 +389,10 @@ def test_a_restore_to_nowhere_is_refused(hosts: DatabaseHosts, backup_host: Back
     for wanted, complaint in (
         ("yesterdey", "'yesterdey' is not a time; write it like"),
         (tomorrow, f"'{tomorrow}' is yet to come; leave it out"),
+        ("12:00", "'12:00' is not a time"),
+        ("2026-11-25 12:00 IST", "is not a time"),
         ("wal.until-20200101T000000Z", "there is no wal.until-20200101T000000Z in"),
+        ("wal.until-20200101T000000Z/", "is not a time"),
         ("2020-01-01", "No base backup in /var/backups/doorbell/base ended before 2020-01-01"),
     ):
         chosen = backup_host.run("choose_base_backup", wanted)
