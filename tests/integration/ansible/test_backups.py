@@ -345,7 +345,7 @@ def test_what_is_written_while_a_base_backup_is_verified_can_be_restored(
     elsewhere = lost.rename(backup_host.directory / lost.name)
     refused = backup_host.run("choose_base_backup")
     assert refused.returncode == 1
-    assert f"segment {lost.name[8:]} is missing" in refused.stderr
+    assert f"segment {lost.name[8:]} of timeline 1 is missing" in refused.stderr
     assert "restore_up_to_gap=true" in refused.stderr
     assert backup_host.run("choose_base_backup", RESTORE_UP_TO_GAP="true").returncode == 0
     elsewhere.rename(lost)
