@@ -168,6 +168,7 @@ def test_who_never_logged_in_can_be_left_out(database_url: str, doorbell: Run) -
     code, told = doorbell("users", "lock", "shop", "ada", "bob", "--skip-unknown", "--yes")
     assert (code, told["unknown"]) == (0, ["bob"])
     assert locked(database_url) == {"ada"}
+    assert doorbell("users", "lock", "shpo", "ada", "--skip-unknown", "--yes")[0] == 4
 
 
 def test_what_was_locked_in_bulk_is_unlocked_in_bulk(
