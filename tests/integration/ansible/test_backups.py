@@ -92,10 +92,13 @@ exec {real}/pg_verifybackup "$@"
         self._environment["BACKUP_BINARIES"] = inside
         return binaries / "begun", binaries / "may_end"
 
-    def stop(self) -> None:
-        if self._receiver is not None and self._receiver.poll() is None:
+    def stop(self) -> int | None:
+        """Interrupt the receiver, as its unit does; returns its exit code, None if it was never started."""
+        if self._receiver is None:
+            return None
+        if self._receiver.poll() is None:
             os.killpg(self._receiver.pid, signal.SIGINT)
-            self._receiver.wait(DEADLINE_SECONDS)
+        return self._receiver.wait(DEADLINE_SECONDS)
 
     def has_ended(self) -> bool:
         return self._receiver is not None and self._receiver.poll() is not None
@@ -352,6 +355,21 @@ def test_what_is_written_while_a_base_backup_is_verified_can_be_restored(
 
     _restore(primary, backup_host)
     assert _rows(hosts) == {1, 2, 3, 4, 5}
+
+
+def test_a_first_base_backup_that_was_stopped_is_taken_at_the_next_start(
+    hosts: DatabaseHosts, backup_host: BackupHost
+) -> None:
+    """Whoever stops the receiver meanwhile is told of no failure."""
+    hosts.make_pair()
+    begun, may_end = backup_host.verify_slowly()
+    backup_host.receive()
+    hosts.wait(begun.exists, "no base backup is verified")
+    assert backup_host.stop() == 0
+    assert backup_host.bases() == []
+    may_end.touch()
+    _receive(hosts, backup_host)
+    assert len(backup_host.bases()) == 1
 
 
 def test_wal_that_a_newer_backup_needs_outlives_older_ones(
