@@ -13,10 +13,15 @@ _TEXTS = ("exception", "traceback")
 """What an event quotes of an error. Arguments and results are ids and facts by design, and many."""
 
 
+_RETRIES = {"max_retries": 2, "interval_start": 0, "interval_step": 0.1, "interval_max": 0.1}
+"""Celery's heartbeats are sent from the consumer's loop and tried until they succeed; meanwhile nothing is consumed."""
+
+
 class RedactedDispatcher(EventDispatcher):
-    """Sends events whose quoted texts are redacted."""
+    """Sends events whose quoted texts are redacted. One that cannot be sent soon is kept for the next connection."""
 
     def send(self, *args: Any, **fields: Any) -> None:
+        fields.setdefault("retry_policy", _RETRIES)
         for name in _TEXTS:
             if fields.get(name) is not None:
                 fields[name] = redact(str(fields[name]))

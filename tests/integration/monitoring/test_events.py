@@ -1,0 +1,46 @@
+"""Events of a worker whose connection for them is lost."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Iterator
+
+import pytest
+from celery import Celery
+
+from services.observability.events import RedactedEvents
+from tests.support.fleet import doorbell_node
+from tests.support.ports import free_port
+from tests.support.rabbitmq import ADMINISTRATOR, PrivateRabbitMQ
+
+
+@pytest.fixture(scope="module")
+def node() -> Iterator[PrivateRabbitMQ]:
+    with doorbell_node() as running:
+        yield running
+
+
+def test_a_lost_connection_holds_nobody_up(node: PrivateRabbitMQ) -> None:
+    """Celery sends heartbeats from the consumer's loop: one that cannot be sent is given back, and kept for later."""
+    broker = node.broker_url(ADMINISTRATOR, node.password, "doorbell")
+    app = Celery(broker=broker, events=RedactedEvents, set_as_current=False)
+    sent = threading.Event()
+    connection = app.connection_for_write()
+    dispatcher = app.events.Dispatcher(connection, hostname="w@h")
+
+    def lose_it() -> None:
+        dispatcher.send("worker-heartbeat", retry=True)
+        connection.port = free_port()
+        connection.connection.transport.sock.shutdown(socket.SHUT_RDWR)
+        dispatcher.send("worker-heartbeat", retry=True)
+        sent.set()
+
+    threading.Thread(target=lose_it, daemon=True).start()
+    assert sent.wait(15)
+    assert len(dispatcher._outbound_buffer) == 1
+
+    connection.port = int(broker.rpartition(":")[2].partition("/")[0])
+    dispatcher.send("worker-heartbeat", retry=True)
+    dispatcher.flush()
+    assert not dispatcher._outbound_buffer
