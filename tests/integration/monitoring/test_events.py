@@ -26,13 +26,15 @@ def test_a_lost_connection_holds_nobody_up(node: PrivateRabbitMQ) -> None:
     broker = node.broker_url(ADMINISTRATOR, node.password, "doorbell")
     app = Celery(broker=broker, events=RedactedEvents, set_as_current=False)
     sent = threading.Event()
+    lost: list[socket.socket] = []
     connection = app.connection_for_write()
     dispatcher = app.events.Dispatcher(connection, hostname="w@h")
 
     def lose_it() -> None:
         dispatcher.send("worker-heartbeat", retry=True)
         connection.port = free_port()
-        connection.connection.transport.sock.shutdown(socket.SHUT_RDWR)
+        lost.append(connection.connection.transport.sock)
+        lost[0].shutdown(socket.SHUT_RDWR)
         dispatcher.send("worker-heartbeat", retry=True)
         sent.set()
 
@@ -44,3 +46,5 @@ def test_a_lost_connection_holds_nobody_up(node: PrivateRabbitMQ) -> None:
     dispatcher.send("worker-heartbeat", retry=True)
     dispatcher.flush()
     assert not dispatcher._outbound_buffer
+    connection.close()
+    lost[0].close()
