@@ -106,8 +106,8 @@ def unlock(
 ) -> None:
     """Turn a switch of users off again: those named, those of a tenant, those locked since then or for a reason.
 
-    Who is named and not locked is left out. In portions, each with its rows in the audit trail; safe to interrupt and
-    to repeat.
+    Who is named and not locked is left out. In portions, each with its rows
+    in the audit trail; safe to interrupt and to repeat.
     """
     users = _named(names, file)
     if not (users or tenant or because or younger_than is not None or everyone):
@@ -133,15 +133,7 @@ def unlock(
     if as_json:
         print_json({"switch": switch.value, "dry_run": dry_run, "users": found})
         return
-    print_table(
-        ("TENANT", "USER", "SINCE"),
-        [
-            (row["tenant_id"], row["user_id"], f"{row['changed_at']:%F %T %Z}")
-            for row in found[:_SHOWN]
-        ],
-    )
-    more = len(found) - _SHOWN
-    typer.echo(f"and {more:,} more" if more > 0 else "", nl=more > 0)
+    _show_some(found)
     done = "would be unlocked" if dry_run else "unlocked"
     typer.echo(f"{counted(len(found), 'user')} {done} ({switch.value})")
 
@@ -197,6 +189,18 @@ def lock(
     done = "would be locked" if dry_run else "locked"
     before = len(known) - len(due)
     typer.echo(f"{counted(len(due), 'user')} {done} ({switch.value}), {before:,} were before")
+
+
+def _show_some(found: list[dict[str, Any]]) -> None:
+    print_table(
+        ("TENANT", "USER", "SINCE"),
+        [
+            (row["tenant_id"], row["user_id"], f"{row['changed_at']:%F %T %Z}")
+            for row in found[:_SHOWN]
+        ],
+    )
+    more = len(found) - _SHOWN
+    typer.echo(f"and {more:,} more" if more > 0 else "", nl=more > 0)
 
 
 def _named(names: list[str] | None, file: Path | None) -> list[str]:
