@@ -7,7 +7,8 @@ import re
 import signal
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -188,6 +189,27 @@ class Controller:
 
     def break_off(self, playbook: str, when: str, **variables: object) -> None:
         """Kill a playbook, and everything it started here, as soon as its output has `when`."""
+        with self._started(playbook, when, variables):
+            pass
+
+    @contextmanager
+    def playing(self, playbook: str, when: str, **variables: object) -> Iterator[None]:
+        """From where a playbook's output has `when`; on exit it has come to its end.
+
+        Raises:
+            PlaybookError: it failed.
+        """
+        with self._started(playbook, when, variables) as (running, log):
+            yield
+            status = running.wait(_PLAYBOOK_SECONDS)
+        if status:
+            raise PlaybookError(f"{playbook}: {status}\n{log.read_text()[-_END:]}")
+
+    @contextmanager
+    def _started(
+        self, playbook: str, when: str, variables: Mapping[str, object]
+    ) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
+        """A playbook whose output has `when`, and its log; on exit it is killed with everything it started here."""
         log = self._new_log(playbook)
         with log.open("w") as output:
             running = subprocess.Popen(
@@ -206,8 +228,10 @@ class Controller:
                 f"{playbook} says {when!r}",
             )
             assert running.poll() is None, log.read_text()[-_END:]
+            yield running, log
         finally:
-            os.killpg(running.pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):
+                os.killpg(running.pid, signal.SIGKILL)
             running.wait()
 
     def ssh_command(self, host: str, *options: str) -> list[str | Path]:

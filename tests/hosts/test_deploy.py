@@ -134,3 +134,29 @@ def test_a_deploy_that_was_broken_off_goes_on(
         whole.controller.play("rollback")
     expect_unnoticed(run)
     assert versions(whole) == {version(releases["first"])}
+
+
+def test_a_host_is_taken_out_during_a_deploy(whole: Installation, releases: dict[str, str]) -> None:
+    """It gets the release and sleeps; brought back, it runs what the others run."""
+    host = "calls1"
+    with whole.under_load() as run:
+        with whole.controller.playing(
+            "deploy", "PLAY [Workers]", doorbell_release=releases["next"]
+        ):
+            whole.controller.play("drain_host", host=host)
+        assert awake(whole, host) == []
+        assert versions(whole) == {version(releases["next"])}
+        whole.controller.play("drain_host", host=host, undo=True)
+        assert awake(whole, host)
+        whole.controller.play("rollback")
+    expect_unnoticed(run)
+    assert versions(whole) == {version(releases["first"])}
+
+
+def awake(installation: Installation, host: str) -> list[str]:
+    """Doorbell's units that run on a host."""
+    listed = installation.fleet.run(
+        *(host, "systemctl", "list-units", "--plain", "--no-legend", "--state=active,activating"),
+        "doorbell-*.service",
+    )
+    return [line.split()[0] for line in listed.splitlines()]
