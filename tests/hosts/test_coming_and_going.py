@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 import pytest
 
@@ -25,11 +26,15 @@ def consumers(installation: Installation, pool: str) -> int:
     return int(rows[pool])
 
 
-def test_a_host_joins(whole: Installation) -> None:
-    """add_host.yml makes a fresh host one more of its pools; the others let it in."""
+def test_a_host_joins(whole: Installation, directory: Path) -> None:
+    """add_host.yml makes a fresh host one more of its pools, with the fleet's own release; the others let it in."""
     before = {pool: consumers(whole, pool) for pool in _POOLS}
     whole.fleet.create([NEW])
     whole.controller.join(NEW, like="calls1")
+    other = str(directory / "dist" / "next" / "doorbell.tar")
+    refused = whole.controller.try_to_play("add_host", host=NEW, doorbell_release=other)
+    assert refused.status
+    assert "The fleet runs" in refused.output
     with whole.under_load() as run:
         whole.controller.play("add_host", host=NEW)
     run.expect_well()

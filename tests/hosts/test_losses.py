@@ -114,11 +114,40 @@ def test_the_primary_databases_host_is_lost(whole: Installation) -> None:
     assert primary_of(whole) != primary
 
 
+def test_a_standby_that_lacks_commits_is_not_promoted(whole: Installation) -> None:
+    """While the primary answers nothing of it is given up; the standby catches up, and what waited is accepted."""
+    primary = primary_of(whole)
+    [standby] = {"database1", "database2"} - {primary}
+    followers = "SELECT count(*) FROM pg_stat_replication WHERE application_name <> 'backup'"
+    with whole.under_load(may_hold_off=True) as run:
+        time.sleep(_BEFORE_SECONDS)
+        whole.world.note("kill", "postgres")
+        sql(whole, standby, "ALTER SYSTEM SET primary_conninfo = 'host=127.0.0.1 port=1'")
+        sql(whole, standby, "SELECT pg_reload_conf()")
+        wait_until(lambda: sql(whole, primary, followers) == "0", 60, "the standby to be behind")
+        refused = whole.controller.try_to_play("promote_standby")
+        sql(whole, standby, "ALTER SYSTEM RESET primary_conninfo")
+        sql(whole, standby, "SELECT pg_reload_conf()")
+        whole.world.note("back", "postgres")
+        wait_until(lambda: all(whole.is_ready(g) for g in GATEWAYS), 60, "the gateways to accept")
+        time.sleep(_BEFORE_SECONDS)
+    run.expect_well()
+    assert refused.status
+    assert "no standby has all that it has committed" in " ".join(refused.output.split())
+    assert primary_of(whole) == primary
+
+
+def sql(installation: Installation, host: str, statement: str) -> str:
+    """What a database's administrator is told on its host."""
+    return installation.fleet.run(
+        host, "runuser", "-u", "postgres", "--", "psql", "-tAc", statement
+    ).strip()
+
+
 def primary_of(installation: Installation) -> str:
     """The host whose database takes writes."""
-    ask = ("su", "postgres", "-c", "psql -tAc 'SELECT pg_is_in_recovery()'")
     answers = {
-        host: installation.fleet.ask(host, *ask).output.strip()
+        host: sql(installation, host, "SELECT pg_is_in_recovery()")
         for host in ("database1", "database2")
     }
     [primary] = [host for host, answer in answers.items() if answer == "f"]
