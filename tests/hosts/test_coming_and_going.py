@@ -60,6 +60,18 @@ def test_a_host_is_taken_out_and_brought_back(whole: Installation) -> None:
     )
 
 
+def test_a_host_is_taken_out_while_another_is_dead(whole: Installation) -> None:
+    """The dead one counts for nobody, and keeps nobody: the third does the work of both."""
+    with whole.under_load() as run:
+        whole.world.note("kill", *whole.pools_of("calls2"))
+        whole.fleet.kill("calls2")
+        whole.controller.play("drain_host", host=NEW)
+        whole.controller.play("drain_host", host=NEW, undo=True)
+    whole.fleet.start("calls2")
+    run.expect_well()
+    assert run.found.held_off == 0
+
+
 def test_a_host_leaves(whole: Installation) -> None:
     """Drained, it can be switched off and forgotten; nothing misses it."""
     whole.controller.play("drain_host", host=NEW)

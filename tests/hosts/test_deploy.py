@@ -104,10 +104,13 @@ def half_a_deploy(installation: Installation, release: str, first: str) -> None:
 def unlock(installation: Installation, playbook: str, **variables: object) -> None:
     """Do what the playbook says when the lock of a lost controller is still there."""
     refused = installation.controller.try_to_play(playbook, **variables)
-    told = re.search(r"remove (\S+) on (\S+) and run it again", refused.output)
+    told = re.search(
+        r"remove (\S+) on ([a-z0-9 ]+), and run it again", " ".join(refused.output.split())
+    )
     assert refused.status
     assert told, refused.output[-3000:]
-    installation.fleet.run(told[2], "rm", told[1])
+    for host in told[2].split(" and "):
+        installation.fleet.run(host, "rm", told[1])
 
 
 def test_a_deploy_that_was_broken_off_is_taken_back(
@@ -156,7 +159,7 @@ def test_a_host_is_taken_out_during_a_deploy(whole: Installation, releases: dict
 def awake(installation: Installation, host: str) -> list[str]:
     """Doorbell's units that run on a host."""
     listed = installation.fleet.run(
-        *(host, "systemctl", "list-units", "--plain", "--no-legend", "--state=active,activating"),
+        *(host, "systemctl", "list-units", "--plain", "--no-legend", "--state=running,start"),
         "doorbell-*.service",
     )
     return [line.split()[0] for line in listed.splitlines()]

@@ -122,12 +122,10 @@ def test_a_standby_that_lacks_commits_is_not_promoted(whole: Installation) -> No
     with whole.under_load(may_hold_off=True) as run:
         time.sleep(_BEFORE_SECONDS)
         whole.world.note("kill", "postgres")
-        sql(whole, standby, "ALTER SYSTEM SET primary_conninfo = 'host=127.0.0.1 port=1'")
-        sql(whole, standby, "SELECT pg_reload_conf()")
-        wait_until(lambda: sql(whole, primary, followers) == "0", 60, "the standby to be behind")
+        whole.fleet.cuts.cut((primary,), (standby,))
+        wait_until(lambda: sql(whole, primary, followers) == "0", 120, "the standby to be behind")
         refused = whole.controller.try_to_play("promote_standby")
-        sql(whole, standby, "ALTER SYSTEM RESET primary_conninfo")
-        sql(whole, standby, "SELECT pg_reload_conf()")
+        whole.fleet.cuts.heal((primary,), (standby,))
         whole.world.note("back", "postgres")
         wait_until(lambda: all(whole.is_ready(g) for g in GATEWAYS), 60, "the gateways to accept")
         time.sleep(_BEFORE_SECONDS)
@@ -135,6 +133,24 @@ def test_a_standby_that_lacks_commits_is_not_promoted(whole: Installation) -> No
     assert refused.status
     assert "no standby has all that it has committed" in " ".join(refused.output.split())
     assert primary_of(whole) == primary
+
+
+def test_a_primary_that_stands_still_is_replaced(whole: Installation) -> None:
+    """It answers nobody, but runs: the playbook ends it before the standby is promoted."""
+    with whole.under_load(may_hold_off=True) as run:
+        time.sleep(_BEFORE_SECONDS)
+        primary = primary_of(whole)
+        whole.world.note("kill", "postgres")
+        whole.fleet.run(primary, "pkill", "--signal=STOP", "--uid=postgres")
+        recap = whole.controller.play("promote_standby")
+        whole.world.note("back", "postgres")
+        assert recap.seconds < PROMOTED_SECONDS
+        assert whole.fleet.ask(primary, "pgrep", "--uid=postgres").output == ""
+        wait_until(lambda: all(whole.is_ready(g) for g in GATEWAYS), 60, "the gateways to accept")
+        time.sleep(_BEFORE_SECONDS)
+    run.expect_well()
+    whole.controller.play("site", "--limit=databases")
+    assert primary_of(whole) != primary
 
 
 def sql(installation: Installation, host: str, statement: str) -> str:
