@@ -60,7 +60,7 @@ def test_a_host_is_taken_out_and_brought_back(whole: Installation) -> None:
     )
 
 
-def test_a_host_is_taken_out_while_another_is_dead(whole: Installation) -> None:
+def test_a_host_is_taken_out_while_another_one_is_dead(whole: Installation) -> None:
     """The dead one counts for nobody, and keeps nobody: the third does the work of both."""
     with whole.under_load() as run:
         whole.world.note("kill", *whole.pools_of("calls2"))
