@@ -127,6 +127,24 @@ class DatabaseHost:
         assert self._process is not None
         self._process.send_signal(signal.SIGHUP)
 
+    def freeze(self) -> None:
+        """It runs, and answers nobody, until it is killed."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+
+    def look(self) -> str:
+        """What the role takes the host for."""
+        command = ["sh", "-c", (self.directory / "look").read_text()]
+        return subprocess.run(
+            [*self.hosts.entering(self.name, "root"), *command],
+            input="SELECT CASE WHEN pg_is_in_recovery() THEN 'standby' ELSE 'primary' END",
+            stdout=subprocess.PIPE,
+            text=True,
+            check=True,
+            cwd="/",
+            timeout=DEADLINE_SECONDS,
+        ).stdout.strip()
+
     def stop(self) -> None:
         if self._process is not None and self._process.poll() is None:
             self._process.send_signal(signal.SIGINT)
@@ -308,6 +326,7 @@ class DatabaseHosts:
             "_backup_time": RESTORE_TO,
             "backup_status_directory": "/var/backups/doorbell",
             "_postgresql_restored_wal": "/var/lib/postgresql/restored-wal",
+            "_postgresql_data": "/var/lib/postgresql/data",
             "_postgresql_programs": str(ROLES / "postgresql/files"),
             "_backup_programs": str(ROLES / "backup/files"),
             "_postgresql_version": find_binaries().parent.name,

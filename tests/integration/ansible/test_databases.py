@@ -187,3 +187,44 @@ def test_every_setting_is_applied(hosts: DatabaseHosts) -> None:
             connection.execute("INSERT INTO visit VALUES (%s)", ("personal",))
     hosts.wait(lambda: "visit_pkey" in primary.log(), "the error is not logged")
     assert "personal" not in primary.log()
+
+
+def test_a_setting_that_is_refused_is_named(hosts: DatabaseHosts) -> None:
+    """A mistyped name or value, with which no server starts; what waits for a restart is no such one."""
+    primary = hosts.databases[0]
+    primary.initialise()
+    primary.wait_for_nobody()
+    primary.start()
+    refused = (primary.directory / "refused.sql").read_text()
+    assert primary.sql(refused) == ""
+    settings = primary.directory / "doorbell.conf"
+    good = settings.read_text()
+    try:
+        for wrong, told in (
+            ("max_slot_wal_keep_size = 16G", "max_slot_wal_keep_size = 16G in "),
+            ("shared_bufers = 1", "shared_bufers = 1 in "),
+            ("shared_buffers 1 1", "syntax error"),
+        ):
+            settings.write_text(f"{good}\n{wrong}\n")
+            primary.reload()
+            hosts.wait(lambda told=told: told in primary.sql(refused), f"{wrong} is not refused")
+        settings.write_text(f"{good}\nmax_connections = 321\n")
+        primary.reload()
+        pending = "SELECT name FROM pg_settings WHERE pending_restart"
+        hosts.wait(lambda: primary.sql(pending) == "max_connections", "nothing waits for a restart")
+        assert primary.sql(refused) == ""
+    finally:
+        settings.write_text(good)
+
+
+def test_a_database_that_runs_is_not_taken_for_a_stopped_one(hosts: DatabaseHosts) -> None:
+    """Also when it answers nobody: beside it none may be promoted or restored."""
+    primary, standby = hosts.databases
+    assert primary.look() == "empty"
+    primary, standby = hosts.make_pair()
+    assert (primary.look(), standby.look()) == ("primary", "standby")
+    primary.freeze()
+    assert primary.look() == "silent primary"
+    primary.kill()
+    standby.stop()
+    assert (primary.look(), standby.look()) == ("stopped primary", "stopped standby")
