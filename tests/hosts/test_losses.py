@@ -162,8 +162,9 @@ def sql(installation: Installation, host: str, statement: str) -> str:
 
 def primary_of(installation: Installation) -> str:
     """The host whose database takes writes."""
+    ask = ("runuser", "-u", "postgres", "--", "psql", "-tAc", "SELECT pg_is_in_recovery()")
     answers = {
-        host: sql(installation, host, "SELECT pg_is_in_recovery()")
+        host: installation.fleet.ask(host, *ask).output.strip()
         for host in ("database1", "database2")
     }
     [primary] = [host for host, answer in answers.items() if answer == "f"]

@@ -194,12 +194,13 @@ def test_a_setting_that_is_refused_is_named(hosts: DatabaseHosts) -> None:
     primary = hosts.databases[0]
     primary.initialise()
     primary.wait_for_nobody()
-    primary.start()
     refused = (primary.directory / "refused.sql").read_text()
-    assert primary.sql(refused) == ""
     settings = primary.directory / "doorbell.conf"
     good = settings.read_text()
+    settings.write_text(f"{good}\nmax_prepared_transactions = 5\n")
     try:
+        primary.start()
+        assert primary.sql(refused) == ""
         for wrong, told in (
             ("max_slot_wal_keep_size = 16G", "max_slot_wal_keep_size = 16G in "),
             ("shared_bufers = 1", "shared_bufers = 1 in "),
@@ -210,8 +211,9 @@ def test_a_setting_that_is_refused_is_named(hosts: DatabaseHosts) -> None:
             hosts.wait(lambda told=told: told in primary.sql(refused), f"{wrong} is not refused")
         settings.write_text(f"{good}\nmax_connections = 321\n")
         primary.reload()
-        pending = "SELECT name FROM pg_settings WHERE pending_restart"
-        hosts.wait(lambda: primary.sql(pending) == "max_connections", "nothing waits for a restart")
+        pending = "SELECT name FROM pg_settings WHERE pending_restart ORDER BY name"
+        both = "max_connections\nmax_prepared_transactions"
+        hosts.wait(lambda: primary.sql(pending) == both, "nothing waits for a restart")
         assert primary.sql(refused) == ""
     finally:
         settings.write_text(good)
