@@ -34,13 +34,15 @@ _ADDRESSES = {"database1": "127.20.0.1", "database2": "127.20.0.2", "backup1": "
 _PLAYBOOK = Path(__file__).with_name("render.yml")
 # What a host has for itself, by the path at which its programs look for it.
 _OWN = ("/etc/doorbell/tls", "/run/postgresql", "/var/lib/postgresql", "/var/backups")
-# In a mount namespace of its own; as a user, and gone with the test.
+# In a mount namespace of its own; as a user, and gone with the test. With signals as systemd gives them to a unit: what
+# was started in a shell's background ignores some.
 _ENTER = """
 set -eu
 host=$1 user=$2; shift 2
 mount --bind "$host/hosts" /etc/hosts
 for own in {own}; do mkdir -p "$own"; mount --bind "$host$own" "$own"; done
-exec setpriv --reuid "$user" --regid "$user" --init-groups --pdeathsig KILL -- env HOME=/var/lib/postgresql "$@"
+set -- env --default-signal HOME=/var/lib/postgresql "$@"
+exec setpriv --reuid "$user" --regid "$user" --init-groups --pdeathsig KILL -- "$@"
 """
 
 
