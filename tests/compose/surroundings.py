@@ -126,7 +126,9 @@ def surroundings(stack: Stack, api_key: str, broker: str = "rabbitmq") -> Iterat
 
 
 def _recreate_callers(stack: Stack) -> None:
-    stack.up("--no-deps", *_CALLERS)
+    # With what they depend on: Compose v2 takes a service that was made without for another one, and the next `up`
+    # makes it anew.
+    stack.up(*_CALLERS)
     wait_until(lambda: not stack.unhealthy(), _HEALTHY_SECONDS, "every container to be healthy")
 
 
