@@ -1,6 +1,6 @@
 # What people do with Doorbell on one machine. Each target calls one script; the work is done there.
 .DEFAULT_GOAL := help
-.PHONY: help demo up down status test test-chaos chaos game-days quiet-days test-rabbitmq4 test-slow test-compose test-hosts bench lint lock bench-monitoring
+.PHONY: help demo up down status test test-chaos chaos game-days operations quiet-days test-rabbitmq4 test-slow test-compose test-hosts bench lint lock bench-monitoring
 
 # Processes of a pool, where not one: make up PROCESSES="device_checks=2 db_writes=2"
 PROCESSES ?=
@@ -52,6 +52,10 @@ chaos: ## the long run: every scenario with LOGINS logins for each of SEEDS; wri
 game-days: ## alerts provoked for real, told, mended by the runbook, and over, on the local cluster, two minutes and more each (ALERTS="GatewayDown or BrokerDown"; TABLE=1 writes their table)
 	@deploy/local/setup --dev
 	@.venv/bin/python -m pytest -p no:randomly -s -k "$(or $(ALERTS),test_game_day)" $(if $(TABLE),--table) tests/gamedays
+
+operations: ## the runbooks' pages about operations, gone through on the cluster of a copy of this tree
+	@deploy/local/setup --dev
+	@.venv/bin/python -m pytest -p no:randomly -s tests/gamedays/test_operations.py
 
 quiet-days: ## nobody is woken by pools that are restarted, ten minutes without logins, and 80% of the peak (half an hour)
 	@deploy/local/setup --dev

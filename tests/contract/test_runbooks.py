@@ -9,7 +9,7 @@ import pytest
 
 from tests.contract.test_alerts import NAMES
 from tests.gamedays import table
-from tests.gamedays.runbook import PLACES, RUNBOOKS, SECTIONS, Page, pages
+from tests.gamedays.runbook import PLACES, RUNBOOKS, SECTIONS, Page, operations, pages
 
 PAGES = pages()
 
@@ -32,10 +32,10 @@ def test_its_verify_can_be_asked(page: Page) -> None:
     assert page.conditions
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", [*PAGES, *operations()], ids=lambda page: page.name)
 def test_every_command_is_one_that_a_shell_can_read(page: Page) -> None:
     """`bash -n`: a quote that is missing is found here and not at night."""
-    for section in SECTIONS:
+    for section in page.sections:
         for place in PLACES:
             for script in page.commands(section, place):
                 checked = subprocess.run(

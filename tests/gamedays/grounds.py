@@ -1,4 +1,4 @@
-"""The local cluster of this tree as the ground of a game day: its commands, its Prometheus, and logins that come in."""
+"""The local cluster of a tree as the ground of a game day: its commands, its Prometheus, and logins that come in."""
 
 from __future__ import annotations
 
@@ -25,7 +25,6 @@ from tests.gamedays.runbook import Condition
 
 ROOT = Path(__file__).resolve().parents[2]
 
-_UP_SECONDS = 300.0
 _COMMAND_SECONDS = 300.0
 _RATE = 2.0
 _AGENTS = (
@@ -37,15 +36,16 @@ _AGENTS = (
 class Grounds:
     """What a game day does to the cluster, and asks it."""
 
-    def __init__(self, environment: dict[str, str]) -> None:
+    def __init__(self, environment: dict[str, str], root: Path = ROOT) -> None:
         self._environment = environment
+        self.root = root
 
     @property
     def endpoints(self) -> dict[str, str]:
-        found: dict[str, str] = json.loads((ROOT / ".local" / "endpoints.json").read_text())
+        found: dict[str, str] = json.loads((self.root / ".local" / "endpoints.json").read_text())
         return found
 
-    def run(self, script: str) -> str:
+    def run(self, script: str, seconds: float = _COMMAND_SECONDS) -> str:
         """Run a runbook's commands as somebody at a terminal would, one shell for all; returns what they print.
 
         Raises:
@@ -54,13 +54,13 @@ class Grounds:
         ended = subprocess.run(
             ["bash", "-e", "-o", "pipefail", "-c", script],
             check=False,
-            cwd=ROOT,
+            cwd=self.root,
             env=self._environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=_COMMAND_SECONDS,
+            timeout=seconds,
         )
         assert ended.returncode == 0, f"{script}\n{ended.stdout}"
         return ended.stdout
@@ -69,7 +69,7 @@ class Grounds:
         """Tell the supervisor of the cluster something, in supervisorctl's words."""
         command = [".venv/bin/supervisorctl", "-c", ".local/supervisord.conf", *words]
         return subprocess.run(
-            command, check=True, cwd=ROOT, stdout=subprocess.PIPE, text=True, timeout=60
+            command, check=True, cwd=self.root, stdout=subprocess.PIPE, text=True, timeout=60
         ).stdout
 
     def pid(self, name: str) -> int:
@@ -120,6 +120,18 @@ class Grounds:
             return cursor.fetchall() if cursor.description else []
 
 
+def login_body(user: str, agent: str = _AGENTS[0]) -> dict[str, str]:
+    """What an application reports of a login of this moment."""
+    return {
+        "event_id": str(uuid4()),
+        "user_id": user,
+        "occurred_at": datetime.now(UTC).isoformat(),
+        "ip": "203.0.113.9",
+        "user_agent": agent,
+        "email": f"{user}@example.org",
+    }
+
+
 class Logins:
     """Reports logins as an application does, each user's from two devices in turn, whatever the answer."""
 
@@ -151,34 +163,24 @@ class Logins:
             sleep(max(0.0, due - monotonic()))
 
     def _report(self, user: str, agent: str) -> None:
-        body = {
-            "event_id": str(uuid4()),
-            "user_id": user,
-            "occurred_at": datetime.now(UTC).isoformat(),
-            "ip": "203.0.113.9",
-            "user_agent": agent,
-            "email": f"{user}@example.org",
-        }
         try:
-            requests.post(self._url, json=body, headers=self._headers, timeout=5)
+            requests.post(self._url, json=login_body(user, agent), headers=self._headers, timeout=5)
         except requests.RequestException:
             self._stop.wait(0.5)
 
 
 @contextmanager
-def grounds(box: Inbox, directory: Path) -> Iterator[Grounds]:
-    """The cluster, up, with the inbox as the one that is told; down afterwards."""
+def grounds(box: Inbox, directory: Path, root: Path = ROOT) -> Iterator[Grounds]:
+    """The cluster of a tree, up, with the inbox as the one that is told; down afterwards."""
     receivers = directory / "receivers.yml"
     hook = [{"url": f"http://127.0.0.1:{box.port}/", "send_resolved": True}]
     receivers.write_text(
         yaml.safe_dump({name: {"webhook_configs": hook} for name in ("page", "ticket")})
     )
     # As an operator who has set who is told would have it in his shell.
-    found = Grounds({**os.environ, "ALERT_RECEIVERS": str(receivers)})
-    subprocess.run(
-        ["make", "up"], check=True, cwd=ROOT, env=found._environment, timeout=_UP_SECONDS
-    )
+    found = Grounds({**os.environ, "ALERT_RECEIVERS": str(receivers)}, root)
+    found.run("make up")
     try:
         yield found
     finally:
-        subprocess.run(["make", "down"], check=True, cwd=ROOT, timeout=_UP_SECONDS)
+        found.run("make down")

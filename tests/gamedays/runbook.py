@@ -10,8 +10,8 @@ from typing import Literal
 RUNBOOKS = Path(__file__).resolve().parents[2] / "deploy" / "runbooks"
 SECTIONS = ("Meaning", "Impact", "Diagnosis", "Mitigation", "Verify")
 
-Place = Literal["local", "containers", "hosts"]
-PLACES: tuple[Place, ...] = ("local", "containers", "hosts")
+Place = Literal["checkout", "local", "containers", "hosts"]
+PLACES: tuple[Place, ...] = ("checkout", "local", "containers", "hosts")
 
 _SECTION = re.compile(r"^## (.+)\n", re.MULTILINE)
 _BLOCK = re.compile(r"^```sh (\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -39,7 +39,7 @@ class Condition:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """One alert's page, its sections by name."""
+    """One page, its sections by name."""
 
     name: str
     sections: dict[str, str]
@@ -59,17 +59,22 @@ class Page:
         ]
 
 
-def read(alert: str) -> Page:
-    """The page of an alert.
+def read(name: str, folder: Path = RUNBOOKS) -> Page:
+    """The page of an alert, or of something that operators do.
 
     Raises:
         FileNotFoundError: there is none.
     """
-    _, *parts = _SECTION.split((RUNBOOKS / f"{alert}.md").read_text())
-    return Page(alert, dict(zip(parts[::2], parts[1::2], strict=True)))
+    _, *parts = _SECTION.split((folder / f"{name}.md").read_text())
+    return Page(name, dict(zip(parts[::2], parts[1::2], strict=True)))
 
 
 def pages() -> list[Page]:
     """The pages of all alerts: those whose file is named as alerts are."""
     names = [path.stem for path in sorted(RUNBOOKS.glob("[A-Z]*.md"))]
     return [read(name) for name in names if name != "README"]
+
+
+def operations() -> list[Page]:
+    """The pages of what operators do: those whose file is named in small letters."""
+    return [read(path.stem) for path in sorted(RUNBOOKS.glob("[a-z]*.md"))]
