@@ -47,8 +47,8 @@ def add_queue(tree: Path) -> None:
         tree / _TOPOLOGY,
         ("\nqueues:\n", "\nqueues:\n  unscored: {pool: db_writes, " + _LIMITS),
         (
-            "db_writes.record_unscored:      {queue: db_writes, ",
-            "db_writes.record_unscored:      {queue: unscored, ",
+            "db_writes.record_unscored:       {queue: db_writes,",
+            "db_writes.record_unscored:       {queue: unscored,",
         ),
         (
             "{queue: external_api,  retry: api,      sends: [db_writes, ",
@@ -63,8 +63,8 @@ def stop_using_queue(tree: Path) -> None:
     _edit(
         tree / _TOPOLOGY,
         (
-            "db_writes.record_unscored:      {queue: unscored, ",
-            "db_writes.record_unscored:      {queue: db_writes, ",
+            "db_writes.record_unscored:       {queue: unscored,",
+            "db_writes.record_unscored:       {queue: db_writes,",
         ),
     )
 
