@@ -38,7 +38,7 @@ def test_a_pool_sends_what_its_tasks_send_and_retries_into_its_own_queue(tmp_pat
 
 def test_an_unknown_pool_is_named_with_the_known_ones() -> None:
     """A misspelled pool on a command line ends with the names to choose from."""
-    with pytest.raises(ConfigurationError, match="no pool 'db_write': use one of .*db_writes,"):
+    with pytest.raises(ConfigurationError, match=r"no pool 'db_write': use one of .*db_writes,"):
         TOPOLOGY.pool("db_write")
 
 
