@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from routing.alerts import Rule, as_yaml, rules
+from routing.alerts import PROBE_TASK, Rule, as_yaml, rules
 from routing.topology import Topology, dead_queue_name
 
 Case = dict[str, Any]
@@ -31,7 +31,7 @@ def alert_cases(topology: Topology) -> str:
 
 
 class _Cases:
-    """Values are written as promtool has them: `1x6` is 1 and the same six times more, 5 s apart."""
+    """Values are written as promtool has them: `1x6` is 1 and the same six times more, 5 s apart; `stale _x6` is a gap."""
 
     def __init__(self, topology: Topology) -> None:
         self._topology = topology
@@ -55,6 +55,13 @@ class _Cases:
             self._case(
                 "none of the messages is done",
                 {**waiting, **self._steps("7x60")},
+                "4m",
+                alert,
+                {"{{ $value }}": "5"},
+            ),
+            self._case(
+                "only the canary's probes are done",
+                {**waiting, **self._steps("7x60"), **self._probes("0+1x60")},
                 "4m",
                 alert,
                 {"{{ $value }}": "5"},
@@ -102,6 +109,13 @@ class _Cases:
                 {"{{ $value }}": "1"},
             ),
             self._case("old ones that nobody has replayed", self._dead("2x800"), "65m", alert),
+            self._case(
+                "old ones, and the broker was away an hour ago",
+                self._dead("2x30 stale _x60 2x750"),
+                "65m",
+                alert,
+            ),
+            self._case("old ones, and Prometheus is new", self._dead("_x6 2x50"), "2m", alert),
         ]
 
     def work_given_up(self) -> list[Case]:
@@ -114,6 +128,12 @@ class _Cases:
             self._case("many at once", dead, "6m", alert, {"{{ $value }}": total}),
             self._case("a few", few, "6m", alert),
             self._case("as many, long ago", self._dead("30x100"), "7m", alert),
+            self._case(
+                "as many, long ago, and the broker was away for a while",
+                self._dead("30x30 stale _x30 30x80"),
+                "8m",
+                alert,
+            ),
         ]
 
     def _case(
@@ -157,6 +177,12 @@ class _Cases:
 
     def _steps(self, values: str) -> Series:
         return {self._steps_of(pool): values for pool in self._pools()}
+
+    def _probes(self, values: str) -> Series:
+        return {
+            f'doorbell_steps_total{{pool="{pool}", task="{PROBE_TASK}", outcome="done"}}': values
+            for pool in self._pools()
+        }
 
     def _draining(self, values: str) -> Series:
         return {f'doorbell_draining{{pool="{pool}"}}': values for pool in self._pools()}

@@ -17,6 +17,9 @@ CLEAR_SECONDS = 300
 _MARGIN_SECONDS = 15
 """Behind a pool's hard limit, at which even the longest step has ended, or its process has."""
 
+PROBE_TASK = "maintenance.probe"
+"""The canary's step in each pool."""
+
 _GIVEN_UP = 20
 """Steps given up within five minutes that are no longer one user's or one receiver's trouble."""
 
@@ -79,6 +82,8 @@ def _without_consumer(topology: Topology, queue: Queue) -> Rule:
 def _stands_still(topology: Topology, queue: Queue, pool: Pool) -> Rule:
     selector = _of(topology, queue.name)
     window = f"{pool.hard_limit_seconds + _MARGIN_SECONDS}s"
+    # The canary's probe calls nobody and locks nothing of users': it passes where their steps hang.
+    steps = f'{{pool="{queue.pool}", task!="{PROBE_TASK}"}}'
     return _alert(
         "QueueStandsStill",
         queue,
@@ -86,7 +91,7 @@ def _stands_still(topology: Topology, queue: Queue, pool: Pool) -> Rule:
         needs="broker database",
         expr=f"max(min_over_time(rabbitmq_detailed_queue_messages{selector}[{window}])) > 0\n"
         f"and on () max(rabbitmq_detailed_queue_consumers{selector}) > 0\n"
-        f'and on () (sum(increase(doorbell_steps_total{{pool="{queue.pool}"}}[{window}])) or vector(0)) == 0\n',
+        f"and on () (sum(increase(doorbell_steps_total{steps}[{window}])) or vector(0)) == 0\n",
         wait="15s",
         summary=f"Queue {queue.name} holds {{{{ $value }}}} messages, has consumers, and none is done",
         description=f"The processes of pool {queue.pool} hold messages for longer than a step may take. What this"
@@ -110,13 +115,13 @@ def _will_not_clear(queue: Queue) -> Rule:
 
 
 def _dead_letters(topology: Topology, queue: Queue) -> Rule:
-    messages = f"rabbitmq_detailed_queue_messages{_of(topology, dead_queue_name(queue.name))}"
+    selector = _of(topology, dead_queue_name(queue.name))
     return _alert(
         "DeadLettersArriving",
         queue,
         severity="ticket",
         needs="broker",
-        expr=f"max({messages})\n  - (max({messages} offset 1h) or vector(0)) > 0\n",
+        expr=f"max by (queue) (rabbitmq_detailed_queue_messages{selector})\n  - {_fewest(selector, '1h')} > 0\n",
         wait=None,
         summary=f"{{{{ $value }}}} steps of queue {queue.name} were given up within an hour",
         description="Each is one login whose work ended failed or dead. Nothing of it is tried again by itself; its"
@@ -125,13 +130,12 @@ def _dead_letters(topology: Topology, queue: Queue) -> Rule:
 
 
 def _work_given_up(topology: Topology) -> Rule:
-    dead = _of_queues(topology, [dead_queue_name(name) for name in topology.queues])
-    messages = f"rabbitmq_detailed_queue_messages{dead}"
+    selector = _of_queues(topology, [dead_queue_name(name) for name in topology.queues])
     return _rule(
         "WorkGivenUp",
         {"severity": "page", "needs": "broker"},
-        expr=f"sum(max by (queue) ({messages}))\n"
-        f"  - (sum(max by (queue) ({messages} offset 5m)) or vector(0)) > {_GIVEN_UP}\n",
+        expr=f"sum(\n  max by (queue) (rabbitmq_detailed_queue_messages{selector})\n"
+        f"    - {_fewest(selector, '5m')}\n) > {_GIVEN_UP}\n",
         wait=None,
         summary="{{ $value }} steps were given up within five minutes",
         description="Something is wrong for many logins at once: they end failed or dead, without verdict or notice,"
@@ -172,6 +176,14 @@ def _rule(
 def _unless_drained(queue: Queue) -> str:
     # What an operator keeps from working is no news to them.
     return f'unless on () min(doorbell_draining{{pool="{queue.pool}"}}) == 1\n'
+
+
+def _fewest(selector: str, window: str) -> str:
+    # Of what was seen: a broker or a Prometheus that was away has not emptied the queue. Which node
+    # shows a queue changes with its leader, so the nodes are joined at each moment.
+    return (
+        f"min_over_time((max by (queue) (rabbitmq_detailed_queue_messages{selector}))[{window}:15s])"
+    )
 
 
 def _of(topology: Topology, queue: str) -> str:
