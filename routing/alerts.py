@@ -181,9 +181,7 @@ def _unless_drained(queue: Queue) -> str:
 def _fewest(selector: str, window: str) -> str:
     # Of what was seen: a broker or a Prometheus that was away has not emptied the queue. Which node
     # shows a queue changes with its leader, so the nodes are joined at each moment.
-    return (
-        f"min_over_time((max by (queue) (rabbitmq_detailed_queue_messages{selector}))[{window}:15s])"
-    )
+    return f"min_over_time((max by (queue) (rabbitmq_detailed_queue_messages{selector}))[{window}:15s])"
 
 
 def _of(topology: Topology, queue: str) -> str:

@@ -17,6 +17,7 @@ from deploy.grafana.panels import (
 )
 
 _NOT_ACCEPTED = 'outcome=~"shed|unavailable|error"'
+_OURS_TO_ANSWER = 'outcome=~"accepted|repeated|shed|unavailable|error"'
 _DELIVERED = 'task="notifications.deliver_notice"'
 
 
@@ -40,7 +41,8 @@ def _accepted() -> list[Panel]:
         number(
             "Not accepted",
             "Share of logins that were not accepted for a reason of ours. LoginsNotAccepted pages from 5 %.",
-            f"sum(rate(doorbell_logins_total{{{_NOT_ACCEPTED}}}[1m])) / sum(rate(doorbell_logins_total[1m]))",
+            f"sum(rate(doorbell_logins_total{{{_NOT_ACCEPTED}}}[1m]))"
+            f" / sum(rate(doorbell_logins_total{{{_OURS_TO_ANSWER}}}[1m]))",
             SHARE,
             0.05,
         ),

@@ -2,26 +2,54 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Coroutine
 from datetime import datetime
 from typing import Any
 from uuid import uuid4
 
 from fastapi import APIRouter, Request
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
+from fastapi.routing import APIRoute
+from starlette.exceptions import HTTPException
 
+from services.domain.errors import Unavailable
 from services.gateway.acceptance import Answer, Submission
 from services.gateway.answers import Accepted, BatchAnswer
 from services.gateway.bodies import BATCH_BYTES, LOGIN_BYTES, read_json
 from services.gateway.metrics import Outcome
 from services.gateway.parameters import idempotency_key
 from services.gateway.parts import Parts, parts_of
-from services.gateway.problems import Overloaded, Problem, as_problem, unavailable
+from services.gateway.problems import (
+    DATABASE_ERRORS,
+    Overloaded,
+    Problem,
+    as_problem,
+    unavailable,
+)
 from services.gateway.reports import MAX_BATCH, FieldError, as_login, body_sha256, read_report
 from services.gateway.specification import body_of, header, problem_responses
 from services.gateway.strict_json import render
 from services.gateway.tenants import Tenant
 
-router = APIRouter(prefix="/v1", tags=["logins"])
+
+class _Counted(APIRoute):
+    """Counts requests that were refused as a whole, also those that never came to their handler."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+
+        async def counted(request: Request) -> Response:
+            try:
+                return await handle(request)
+            except Exception as error:
+                parts_of(request).metrics.count_login(_outcome(error))
+                raise
+
+        return counted
+
+
+router = APIRouter(prefix="/v1", tags=["logins"], route_class=_Counted)
 
 
 @router.post(
@@ -48,20 +76,16 @@ async def report_login(request: Request, tenant: Tenant) -> Response:
     another body 409.
     """
     parts = parts_of(request)
-    try:
-        key = idempotency_key(request)
-        value = await read_json(request, LOGIN_BYTES)
-        prepared = _prepare(value, tenant, key, parts.clock.now())
-        if isinstance(prepared, Problem):
-            raise prepared
-        _refuse_when_full(parts)
-        [answer] = await parts.intake.submit([prepared])
-        accepted = _accepted_or_problem(answer)
-        if isinstance(accepted, Problem):
-            raise accepted
-    except Problem as problem:
-        parts.metrics.count_login(_outcome(problem))
-        raise
+    key = idempotency_key(request)
+    value = await read_json(request, LOGIN_BYTES)
+    prepared = _prepare(value, tenant, key, parts.clock.now())
+    if isinstance(prepared, Problem):
+        raise prepared
+    _refuse_when_full(parts)
+    [answer] = await parts.intake.submit([prepared])
+    accepted = _accepted_or_problem(answer)
+    if isinstance(accepted, Problem):
+        raise accepted
     assert isinstance(answer, Answer)
     parts.metrics.count_login("accepted" if answer.outcome == "accepted" else "repeated")
     return _answer(accepted, 202, {"Location": f"/v1/workflows/{answer.workflow_id}"})
@@ -97,7 +121,8 @@ async def report_batch(request: Request, tenant: Tenant) -> Response:
     ]
     statuses = {result["status"] for result in results}
     if statuses == {503}:
-        raise unavailable(results[0]["problem"]["detail"])
+        # Answered, not raised: each of them is counted already.
+        return unavailable(results[0]["problem"]["detail"]).response()
     return _answer({"results": results}, 200 if statuses <= {202} else 207)
 
 
@@ -161,10 +186,12 @@ def _result(parts: Parts, login: Any, answer: Problem | Answer | BaseException) 
     return {"status": 202, **found}
 
 
-def _outcome(problem: Problem) -> Outcome:
+def _outcome(error: Exception) -> Outcome:
     named: dict[int, Outcome] = {409: "conflict", 410: "conflict", 500: "error"}
-    if isinstance(problem, Overloaded):
+    if isinstance(error, Overloaded):
         return "shed"
-    if problem.status == 503:
+    if isinstance(error, (Unavailable, *DATABASE_ERRORS)):
         return "unavailable"
-    return named.get(problem.status, "invalid")
+    if isinstance(error, Problem):
+        return "unavailable" if error.status == 503 else named.get(error.status, "invalid")
+    return "invalid" if isinstance(error, (HTTPException, RequestValidationError)) else "error"

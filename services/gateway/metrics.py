@@ -31,7 +31,7 @@ class Metrics:
         GCCollector(registry=self.registry)
         self.logins = Counter(
             "doorbell_logins",
-            "Logins by what they were answered.",
+            "Logins by what they were answered; a batch that is refused as a whole counts as one.",
             ["outcome"],
             registry=self.registry,
         )

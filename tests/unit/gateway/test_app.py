@@ -11,7 +11,9 @@ from uuid import UUID
 import httpx
 import pytest
 from fastapi import FastAPI
+from psycopg_pool import PoolTimeout
 
+from services.domain.errors import Unavailable
 from services.gateway.app import make_app
 from services.gateway.outbox import PublishesMessages
 from services.gateway.reports import read_report
@@ -166,7 +168,55 @@ def test_an_overfull_outbox_sheds_logins(app: FastAPI) -> None:
         assert_problem(response, 503)
         assert response.headers["retry-after"] == "2"
     value = parts.metrics.registry.get_sample_value
-    assert value("doorbell_logins_total", {"outcome": "shed"}) == 1
+    assert value("doorbell_logins_total", {"outcome": "shed"}) == 2
+
+
+@pytest.mark.parametrize("path", ["/v1/logins", "/v1/logins:batch"])
+@pytest.mark.parametrize(
+    ("error", "status", "outcome"),
+    [
+        (PoolTimeout("away"), 503, "unavailable"),
+        (Unavailable("away"), 503, "unavailable"),
+        (ZeroDivisionError("ours"), 500, "error"),
+    ],
+)
+def test_a_report_whose_key_cannot_be_looked_up_is_counted(
+    app: FastAPI,
+    monkeypatch: pytest.MonkeyPatch,
+    path: str,
+    error: Exception,
+    status: int,
+    outcome: str,
+) -> None:
+    """What users feel counts, however early on its way a report was refused."""
+
+    async def broken(_: object) -> None:
+        raise error
+
+    parts = app.state.parts
+    monkeypatch.setattr(parts, "read", broken)
+    monkeypatch.setattr(parts.keys, "cached", lambda _: None)
+    assert_problem(ask(app, "POST", path, json={}), status)
+    counted = parts.metrics.registry.get_sample_value("doorbell_logins_total", {"outcome": outcome})
+    assert counted == 1
+
+
+@pytest.mark.parametrize(
+    ("path", "logins"), [("/v1/logins", 1), ("/v1/logins:batch", 1), ("/v1/logins:batch", 3)]
+)
+def test_a_login_that_the_ledger_does_not_take_is_counted_once(
+    app: FastAPI, path: str, logins: int
+) -> None:
+    """Each login of a batch by itself; the whole's being 503 adds nothing."""
+    parts = app.state.parts
+    login = _now(
+        {"event_id": "e", "user_id": "u", "occurred_at": "", "ip": "192.0.2.1", "user_agent": ""}
+    )
+    body = login if path == "/v1/logins" else {"logins": [login] * logins}
+    # The intake is not open: nobody takes what is submitted.
+    assert_problem(ask(app, "POST", path, json=body), 503)
+    value = parts.metrics.registry.get_sample_value
+    assert value("doorbell_logins_total", {"outcome": "shed"}) == logins
 
 
 def _now(login: dict[str, str]) -> dict[str, str]:
