@@ -4,24 +4,23 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
-from typing import Annotated
+from typing import Annotated, Any
 
+import psycopg
 import typer
 from rich.console import Console
 from rich.progress import Progress
 
+from services.cli.database import connected, fetch
 from services.cli.dead import DryRun
 from services.cli.desk import Desk, as_rate, counted, opened, queues_of, seconds_of
+from services.cli.endpoints import find
 from services.cli.exits import OK, REFUSED
 from services.cli.output import AsJson, print_json, print_table
 from services.ledger.republish import Lost, count, republish
+from services.observability.redaction import redact
 
 app = typer.Typer(help="The ledger.", no_args_is_help=True)
-
-
-@app.callback()
-def ledger() -> None:
-    """Keep `republish` a command of its own, also while it is the only one."""
 
 
 @app.command("republish")
@@ -62,6 +61,60 @@ def republish_ledger(
     else:
         _print(lost, published, refusing, dry_run)
     raise typer.Exit(REFUSED if refusing else OK)
+
+
+@app.command("blockers")
+def blockers(
+    end: Annotated[
+        bool,
+        typer.Option("--end", help="End these sessions; what they have not committed is undone."),
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """List the sessions of others that hold a lock which Doorbell waits for.
+
+    Ours are not listed: they end by themselves. Exit code 1: there are some,
+    and with --end, some are left.
+    """
+    with connected(find().database_url) as connection:
+        found = fetch(connection, "blockers")
+        left = [each for each in found if not (end and _ended(connection, each["pid"]))]
+    for each in found:
+        each["query"] = redact(each["query"])
+    if as_json:
+        print_json({"found": found, "left": [each["pid"] for each in left]})
+    else:
+        _print_blockers(found, len(found) - len(left))
+    raise typer.Exit(REFUSED if left else OK)
+
+
+def _ended(connection: psycopg.Connection[dict[str, Any]], pid: int) -> bool:
+    try:
+        with connection.transaction():
+            return bool(fetch(connection, "end_session", pid=pid)[0]["is_gone"])
+    except psycopg.errors.InsufficientPrivilege as error:
+        typer.echo(f"{pid}: {error.diag.message_primary}: have a superuser end it", err=True)
+        return False
+
+
+def _print_blockers(found: list[dict[str, Any]], ended: int) -> None:
+    if not found:
+        typer.echo("nobody else holds a lock that Doorbell waits for")
+        return
+    print_table(
+        ("PID", "USER", "APPLICATION", "CLIENT", "FOR", "HOLDS UP", "LAST STATEMENT"),
+        [
+            (
+                *(each[name] for name in ("pid", "user", "application", "client")),
+                None if each["seconds"] is None else f"{each['seconds']:,.0f} s",
+                each["waiting"],
+                " ".join(each["query"].split())[:80],
+            )
+            for each in found
+        ],
+    )
+    if ended:
+        typer.echo(f"{counted(ended, 'session')} ended")
 
 
 def _run(

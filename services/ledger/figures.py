@@ -36,11 +36,22 @@ class Slot:
 
 
 @dataclass(frozen=True, slots=True)
+class Held:
+    """What an operator keeps from working: a `task`, a `breaker`, or processes of a `pool`, since so many seconds."""
+
+    kind: str
+    name: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class Figures:
     """One look at the ledger; counts end at a limit.
 
     oldest_waiting_seconds: for each queue, since its oldest step was published and due, the steps
         in some process's hands included.
+    oldest_workflow_seconds: since the oldest open workflow was accepted; of a replayed one, since it last moved.
+    open_breakers: those that failures have opened; what an operator holds open is among `held`.
     lost_steps: given up as lost, neither replayed nor dropped yet.
     canary_seconds: since a canary last came back from all queues.
     is_standby_missing: commits wait for a standby, and none is connected.
@@ -58,6 +69,7 @@ class Figures:
     is_unprotected: bool
     canary_seconds: float
     slots: Sequence[Slot]
+    held: Sequence[Held]
 
 
 def measure(connection: Connection[Any], queues: Sequence[str], notice_task: str) -> Figures:
@@ -75,14 +87,16 @@ def measure(connection: Connection[Any], queues: Sequence[str], notice_task: str
     (workflows,) = _rows(connection, "open_workflows", values)
     (logins,) = _rows(connection, "late_logins", values)
     waiting = _rows(connection, "waiting_steps", values)
+    (parked,) = _rows(connection, "parked_notices", values)
     (lost,) = _rows(connection, "lost_steps", values)
     (surroundings,) = _rows(connection, "surroundings", values)
     slots = _rows(connection, "slots", values)
+    held = _rows(connection, "held", values)
     return Figures(
         open_workflows=workflows["workflows"],
         oldest_workflow_seconds=workflows["oldest_seconds"],
         late_logins=logins["logins"],
-        late_notices=sum(row["late_notices"] for row in waiting),
+        late_notices=sum(row["late_notices"] for row in waiting) + parked["late"],
         oldest_waiting_seconds={row["queue"]: row["oldest_seconds"] for row in waiting},
         lost_steps=lost["steps"],
         open_breakers=surroundings["open_breakers"],
@@ -90,6 +104,7 @@ def measure(connection: Connection[Any], queues: Sequence[str], notice_task: str
         is_unprotected=surroundings["is_unprotected"],
         canary_seconds=surroundings["canary_seconds"],
         slots=[Slot(row["slot"], row["is_fetched"], row["kept_bytes"]) for row in slots],
+        held=[Held(row["kind"], row["name"], row["seconds"]) for row in held],
     )
 
 

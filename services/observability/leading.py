@@ -12,7 +12,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import REGISTRY, Collector, CollectorRegistry
 
-from services.ledger.figures import LATE_SECONDS, MOST, Figures, Slot
+from services.ledger.figures import LATE_SECONDS, MOST, Figures, Held, Slot
 
 logger = logging.getLogger(__name__)
 
@@ -139,7 +139,7 @@ def _families(figures: Figures) -> Iterator[Metric]:
     )
     yield GaugeMetricFamily(
         "doorbell_oldest_workflow_seconds",
-        "Since the oldest open workflow was accepted.",
+        "Since the oldest open workflow was accepted; of a replayed one, since it last moved.",
         figures.oldest_workflow_seconds,
     )
     yield GaugeMetricFamily(
@@ -167,7 +167,7 @@ def _families(figures: Figures) -> Iterator[Metric]:
     )
     yield GaugeMetricFamily(
         "doorbell_open_breakers",
-        "Circuit breakers that let no call through but probes.",
+        "Circuit breakers that failures have opened: they let no call through but probes.",
         figures.open_breakers,
     )
     yield GaugeMetricFamily(
@@ -186,6 +186,18 @@ def _families(figures: Figures) -> Iterator[Metric]:
         figures.canary_seconds,
     )
     yield from _slots(figures.slots)
+    yield _held(figures.held)
+
+
+def _held(found: Sequence[Held]) -> Metric:
+    held = GaugeMetricFamily(
+        "doorbell_held_seconds",
+        "Since an operator keeps something from working: a task, a breaker, or processes of a pool.",
+        labels=["kind", "name"],
+    )
+    for each in found:
+        held.add_metric([each.kind, each.name], each.seconds)
+    return held
 
 
 def _slots(slots: Sequence[Slot]) -> Iterator[Metric]:

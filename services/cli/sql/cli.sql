@@ -50,3 +50,20 @@ SELECT current_setting('server_version') AS version, clock_timestamp() AS now
 -- name: wait_for_turn
 -- Migrations run one at a time; the session's end gives the turn back, however it ends.
 SELECT pg_advisory_lock(hashtextextended('doorbell migrate', 0))
+
+-- name: blockers
+-- Sessions of others that hold what sessions of ours wait for, and for how long; the waiting ones of each.
+SELECT holder.pid, holder.usename AS user, holder.application_name AS application, host(holder.client_addr) AS client,
+       holder.state, extract(epoch FROM now() - holder.xact_start)::float8 AS seconds, holder.query,
+       count(DISTINCT waiting.pid) AS waiting
+FROM pg_stat_activity AS waiting
+CROSS JOIN LATERAL unnest(pg_blocking_pids(waiting.pid)) AS blocking(pid)
+JOIN pg_stat_activity AS holder ON holder.pid = blocking.pid
+WHERE waiting.datname = current_database() AND waiting.application_name LIKE 'doorbell%%'
+  AND holder.backend_type = 'client backend' AND holder.application_name NOT LIKE 'doorbell%%'
+GROUP BY holder.pid, holder.usename, holder.application_name, holder.client_addr, holder.state, holder.xact_start, holder.query
+ORDER BY seconds DESC
+
+-- name: end_session
+-- End a session, and wait until it has gone: whether it has.
+SELECT pg_terminate_backend(%(pid)s, 5000) AS is_gone

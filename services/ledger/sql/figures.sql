@@ -1,10 +1,15 @@
 -- name: open_workflows
--- How many workflows are open (counted up to a limit), and how long ago the oldest was accepted.
+-- How many workflows are open (counted up to a limit), and for how long the oldest has been: since it was
+-- accepted, or, as a replayed one is old from its first moment, since any of its steps last moved.
 SELECT count(*) AS workflows,
-       coalesce(extract(epoch FROM now() - min(accepted_at)), 0)::float8 AS oldest_seconds
+       coalesce(extract(epoch FROM now() - min(CASE generation WHEN 1 THEN accepted_at ELSE moved.at END)), 0)::float8
+           AS oldest_seconds
 FROM (
-    SELECT accepted_at FROM workflow WHERE state = 'accepted' ORDER BY accepted_at LIMIT %(most)s
+    SELECT id, accepted_at, generation FROM workflow WHERE state = 'accepted' ORDER BY accepted_at LIMIT %(most)s
 ) AS open
+LEFT JOIN LATERAL (
+    SELECT max(greatest(ready_at, finished_at)) AS at FROM step WHERE workflow_id = open.id AND open.generation > 1
+) AS moved ON true
 
 -- name: late_logins
 -- Among the longest open logins, those that have waited for their verdict for too long. A replayed one
@@ -37,6 +42,23 @@ LEFT JOIN LATERAL (
 ) AS s ON true
 GROUP BY u.queue
 
+-- name: parked_notices
+-- How many notices were recorded too long ago and wait for a resume, or for a permit.
+SELECT count(*) FILTER (WHERE planned_at < now() - make_interval(secs => %(late)s)) AS late
+FROM (
+    SELECT planned_at FROM step
+    WHERE task = %(notice_task)s AND state = 'parked' AND generation = 1 ORDER BY ready_at LIMIT %(most)s
+) AS parked
+
+-- name: held
+-- What operators keep from working, and since when: tasks, breakers, processes of a pool.
+SELECT 'task' AS kind, task AS name, extract(epoch FROM now() - paused_at)::float8 AS seconds
+FROM pause WHERE resumed_at IS NULL
+UNION ALL
+SELECT 'breaker', name, extract(epoch FROM now() - changed_at)::float8 FROM breaker WHERE held_by IS NOT NULL
+UNION ALL
+SELECT 'pool', pool, extract(epoch FROM now() - min(drained_at))::float8 FROM drain WHERE resumed_at IS NULL GROUP BY pool
+
 -- name: lost_steps
 -- Steps that were given up because the broker lost their messages again and again, among the latest
 -- of those that nobody has replayed or dropped.
@@ -47,9 +69,9 @@ FROM (
 ) AS given_up
 
 -- name: surroundings
--- How many circuit breakers are open, how long ago a canary came back, whether commits wait for a standby that is not connected,
+-- How many circuit breakers have opened, how long ago a canary came back, whether commits wait for a standby that is not connected,
 -- and whether they wait for none although there is to be one, as behind a promotion.
-SELECT (SELECT count(*) FROM breaker WHERE open_until IS NOT NULL OR held_by IS NOT NULL) AS open_breakers,
+SELECT (SELECT count(*) FROM breaker WHERE open_until IS NOT NULL AND held_by IS NULL) AS open_breakers,
        names <> '' AND NOT EXISTS (
            SELECT FROM pg_stat_replication
            WHERE application_name <> '' AND position(application_name IN names) > 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 from services.adapters.breaker import PostgresBreaker
 from services.domain.errors import Unavailable
 from tests.integration.cli.conftest import Run
+from tests.support.fleet import wait_until
 
 HOUR = timedelta(hours=1)
 
@@ -204,3 +206,28 @@ def test_nobody_is_unlocked_unasked(database_url: str, doorbell: Run) -> None:
     code, said = doorbell("users", "unlock", "--yes")
     assert code == 2
     assert "--all" in said
+
+
+def test_a_session_that_blocks_is_found_and_ended(database_url: str, doorbell: Run) -> None:
+    """Only one of others, and only while one of ours waits for it."""
+    nobody = {"found": [], "left": []}
+    with (
+        psycopg.connect(database_url, application_name="somebody") as holder,
+        psycopg.connect(database_url, application_name="doorbell-test", autocommit=True) as ours,
+    ):
+        holder.execute("LOCK TABLE tenant IN ACCESS EXCLUSIVE MODE")
+        assert doorbell("ledger", "blockers") == (0, nobody)
+        with ThreadPoolExecutor(1) as waiting:
+            waits = waiting.submit(ours.execute, "SELECT FROM tenant")
+            try:
+                wait_until(lambda: bool(doorbell("ledger", "blockers")[0]))
+                code, listed = doorbell("ledger", "blockers")
+                [blocker] = listed["found"]
+                pid = holder.info.backend_pid
+                assert (code, blocker["pid"], blocker["waiting"]) == (1, pid, 1)
+                assert "LOCK TABLE tenant" in blocker["query"]
+                assert doorbell("ledger", "blockers", "--end")[1]["left"] == []
+            finally:
+                holder.close()
+            waits.result(10)
+    assert doorbell("ledger", "blockers", "--end") == (0, nobody)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -10,6 +11,8 @@ import psycopg
 import pytest
 
 from services.canvas.delivery import NOTICE_TASK
+from services.ledger import breakers, drains, pauses
+from services.ledger.drains import Scope
 from services.ledger.figures import Figures, measure
 from tests.integration.ledger.conftest import Database
 
@@ -41,12 +44,16 @@ def accept(database: Database, ago: str, **columns: Any) -> UUID:
     return workflow_id
 
 
+def _ago(**age: float) -> datetime:
+    return datetime.now(UTC) - timedelta(**age)
+
+
 def test_an_empty_ledger_has_figures_too(database: Database) -> None:
     """Nothing is zero, and every queue has its sample."""
     found = figures_of(database)
     assert 0 <= found.canary_seconds < 60
     assert replace(found, canary_seconds=0.0) == Figures(
-        0, 0.0, 0, 0, dict.fromkeys(QUEUES, 0.0), 0, 0, False, False, 0.0, []
+        0, 0.0, 0, 0, dict.fromkeys(QUEUES, 0.0), 0, 0, False, False, 0.0, [], []
     )
 
 
@@ -58,6 +65,18 @@ def test_open_workflows_are_counted_with_the_age_of_the_oldest(database: Databas
     found = figures_of(database)
     assert found.open_workflows == 2
     assert 600 <= found.oldest_workflow_seconds < 660
+
+
+def test_a_replayed_workflow_is_as_old_as_its_last_move(database: Database) -> None:
+    """However long ago it was accepted, and however long a replay lasts that goes on."""
+    replayed = accept(database, "1 day", generation=2)
+    add_step(database, "given up", workflow_id=replayed, state="done", ready_at="2020-01-01")
+    database.rows("UPDATE step SET finished_at = now() - interval '1 hour'")
+    add_step(database, "replayed", workflow_id=replayed, ready_at=_ago(minutes=2))
+    database.rows("UPDATE step SET finished_at = NULL WHERE id = 'replayed'")
+    assert 120 <= figures_of(database).oldest_workflow_seconds < 180
+    accept(database, "10 minutes")
+    assert 600 <= figures_of(database).oldest_workflow_seconds < 660
 
 
 def test_a_login_is_late_while_it_has_no_verdict(database: Database) -> None:
@@ -94,6 +113,9 @@ def test_a_notice_is_late_from_when_it_was_recorded(database: Database) -> None:
     add_step(database, "replayed", task=NOTICE_TASK, planned_at=long_ago, generation=2)
     add_step(database, "sent", task=NOTICE_TASK, planned_at=long_ago, state="done")
     assert figures_of(database).late_notices == 1
+    add_step(database, "parked", task=NOTICE_TASK, planned_at=long_ago, state="parked")
+    add_step(database, "parked and young", task=NOTICE_TASK, state="parked")
+    assert figures_of(database).late_notices == 2
 
 
 def test_lost_steps_count_until_somebody_acts(database: Database) -> None:
@@ -109,6 +131,30 @@ def test_a_breaker_counts_while_it_is_open(database: Database) -> None:
     database.rows("INSERT INTO breaker (name, failures, open_until) VALUES ('open', 5, now())")
     database.rows("INSERT INTO breaker (name, failures) VALUES ('closed', 4)")
     assert figures_of(database).open_breakers == 1
+
+
+def test_what_operators_hold_is_told_with_its_age(database: Database) -> None:
+    """Until they let it go; a breaker that is held has not opened by itself."""
+    with database.connect() as connection:
+        pauses.pause(connection, NOTICE_TASK, "ada@desk")
+        breakers.hold_open(connection, "outlier_api", "ada@desk")
+        drains.drain(connection, Scope("db_writes", "host1"), "ada@desk")
+        drains.drain(connection, Scope("db_writes", "host2"), "ada@desk")
+        connection.commit()
+    database.rows("UPDATE drain SET drained_at = now() - interval '1 hour' WHERE host = 'host1'")
+    found = figures_of(database)
+    assert found.open_breakers == 0
+    ages = {(each.kind, each.name): each.seconds for each in found.held}
+    assert ages[("task", NOTICE_TASK)] < 60
+    assert ages[("breaker", "outlier_api")] < 60
+    assert 3600 <= ages[("pool", "db_writes")] < 3660
+    assert len(found.held) == 3
+    with database.connect() as connection:
+        pauses.resume(connection, NOTICE_TASK, "ada@desk")
+        breakers.close(connection, "outlier_api", "ada@desk")
+        drains.resume(connection, Scope("db_writes"), "ada@desk")
+        connection.commit()
+    assert figures_of(database).held == []
 
 
 def test_a_missing_standby_is_seen(database: Database) -> None:

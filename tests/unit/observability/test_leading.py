@@ -5,7 +5,7 @@ from __future__ import annotations
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.registry import Collector
 
-from services.ledger.figures import Figures, Slot
+from services.ledger.figures import Figures, Held, Slot
 from services.observability.leading import STALE_SECONDS, BrokerCertificate, LedgerFigures
 
 FIGURES = Figures(
@@ -20,6 +20,7 @@ FIGURES = Figures(
     is_unprotected=True,
     canary_seconds=16.0,
     slots=[Slot("backup", is_fetched=False, kept_bytes=4096.0)],
+    held=[Held("task", "notifications.deliver_notice", 90.0)],
 )
 SHOWN = {
     "doorbell_open_workflows 12.0",
@@ -35,6 +36,7 @@ SHOWN = {
     "doorbell_canary_age_seconds 16.0",
     'doorbell_replication_slot_fetched{slot="backup"} 0.0',
     'doorbell_replication_slot_kept_bytes{slot="backup"} 4096.0',
+    'doorbell_held_seconds{kind="task",name="notifications.deliver_notice"} 90.0',
 }
 
 
