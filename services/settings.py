@@ -14,6 +14,9 @@ from services.domain.errors import ConfigurationError
 
 _SECRETS = ("broker_url", "database_url", "outlier_api_key", "smtp_url")
 
+ACTOR_VARIABLE = "DOORBELL_ACTOR"
+"""Who gives an operator's command, where that cannot be seen from its process."""
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:
@@ -103,7 +106,7 @@ def _variable(name: str) -> str:
 
 def _collect(environ: Mapping[str, str], problems: list[str]) -> dict[str, str]:
     raw: dict[str, str] = {}
-    known: set[str] = set(tls_variables())
+    known: set[str] = {*tls_variables(), ACTOR_VARIABLE}
     for field in fields(Settings):
         if field.name == "broker_tls":
             continue

@@ -22,7 +22,7 @@ from services.cli.endpoints import find
 from services.domain.errors import ConfigurationError
 from services.ledger.database import Ledger
 from services.ledger.dead_letters import DeadLetters
-from services.settings import Settings
+from services.settings import ACTOR_VARIABLE, Settings
 
 _AGE = re.compile(r"([0-9]+(?:\.[0-9]+)?)([smhd])")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -108,11 +108,17 @@ def as_rate(rate: float) -> float:
 
 
 def actor() -> str:
-    """Who is at the keyboard, for the audit trail: user@host."""
-    try:
-        name = pwd.getpwuid(os.getuid()).pw_name
-    except KeyError:
-        name = str(os.getuid())
+    """Who is at the keyboard, for the audit trail: user@host.
+
+    On hosts and in containers the command runs as a user of its own; whoever
+    starts it there says in DOORBELL_ACTOR for whom.
+    """
+    name = os.environ.get(ACTOR_VARIABLE, "").strip()
+    if not name:
+        try:
+            name = pwd.getpwuid(os.getuid()).pw_name
+        except KeyError:
+            name = str(os.getuid())
     return f"{name}@{socket.gethostname()}"
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import getpass
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
+from socket import gethostname
 from typing import Any
 
 import psycopg
@@ -51,6 +53,19 @@ def test_a_held_breaker_lets_nobody_through_until_it_is_closed(
         ("open", listed["held_by"]),
         ("close", listed["held_by"]),
     ]
+
+
+def test_the_audit_trail_names_who_is_told_to_have_called(
+    database_url: str, doorbell: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On hosts the command's own user is of the moment, and says nothing."""
+    monkeypatch.setenv("DOORBELL_ACTOR", "ada")
+    doorbell("breaker", "open", "outlier_api")
+    monkeypatch.setenv("DOORBELL_ACTOR", "")
+    doorbell("breaker", "close", "outlier_api")
+    [(first,), (second,)] = rows(database_url, "SELECT actor FROM breaker_action ORDER BY id")
+    assert first == f"ada@{gethostname()}"
+    assert second == f"{getpass.getuser()}@{gethostname()}"
 
 
 def test_close_ends_what_failures_have_opened(database_url: str, doorbell: Run) -> None:
