@@ -1,14 +1,16 @@
-"""The local cluster's commands: `python -m deploy.local up | down | status | demo | remove`."""
+"""The local cluster's commands: `python -m deploy.local up | down | status | demo | remove | rabbitmqctl | psql`."""
 
 from __future__ import annotations
 
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
+from typing import NoReturn
 
-from deploy.local import cluster, replay, status
+from deploy.local import cluster, replay, status, tools
 from deploy.local.layout import REPOSITORY, Layout
 from deploy.local.process import ClusterError
 from services.domain.errors import DoorbellError
@@ -69,7 +71,22 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("remove", help="stop everything and delete it with its data").set_defaults(
         run=_remove
     )
+    for name, tool in (("rabbitmqctl", tools.rabbitmqctl), ("psql", tools.psql)):
+        command = commands.add_parser(
+            name,
+            help=f"{name} for this cluster, with what follows",
+            add_help=False,
+            prefix_chars="\0",
+        )
+        command.add_argument("arguments", nargs=argparse.REMAINDER)
+        command.set_defaults(run=partial(_become, tool))
     return parser
+
+
+def _become(
+    tool: Callable[[Layout, Sequence[str]], NoReturn], layout: Layout, options: argparse.Namespace
+) -> int:
+    tool(layout, options.arguments)
 
 
 def _path(text: str) -> Path | None:

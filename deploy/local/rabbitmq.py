@@ -74,7 +74,7 @@ def processes(layout: Layout, ports: Mapping[str, int], topology: Topology) -> l
     # Not the file with the definitions: its password hashes have a new salt every time.
     shape = json.dumps([definitions(topology), permissions(topology)])
     digest = hashlib.sha256(_configuration(layout).read_bytes() + shape.encode())
-    environment = _environment(layout, ports) | {"CONFIGURATION_DIGEST": digest.hexdigest()}
+    settings = environment(layout, ports) | {"CONFIGURATION_DIGEST": digest.hexdigest()}
     epmd = shutil.which("epmd")
     if epmd is None:
         raise ClusterError("Erlang's epmd is not installed: call deploy/local/setup")
@@ -90,7 +90,7 @@ def processes(layout: Layout, ports: Mapping[str, int], topology: Topology) -> l
             name="rabbitmq",
             command=(str(find_binary("rabbitmq-server")),),
             directory=layout.rabbitmq,
-            environment=environment,
+            environment=settings,
             probe=lambda: _probe(layout, ports, topology.vhost),
             stop_seconds=60,
             address=f"{HOST}:{ports['rabbitmq']}",
@@ -98,26 +98,8 @@ def processes(layout: Layout, ports: Mapping[str, int], topology: Topology) -> l
     ]
 
 
-def count_consumers(layout: Layout, port: int, vhost: str, queue: str) -> int:
-    """How many consumers a queue has at this moment.
-
-    Raises:
-        OSError, amqp.AMQPError: the broker does not answer, or there is no such queue.
-    """
-    with _connect(layout, port, vhost) as connection, closing(connection.channel()) as channel:
-        declared = channel.queue_declare(queue, passive=True)
-        return int(declared[2]) if declared else 0
-
-
-def _configuration(layout: Layout) -> Path:
-    return layout.rabbitmq / "rabbitmq.conf"
-
-
-def _definitions(layout: Layout) -> Path:
-    return layout.rabbitmq / "definitions.json"
-
-
-def _environment(layout: Layout, ports: Mapping[str, int]) -> dict[str, str]:
+def environment(layout: Layout, ports: Mapping[str, int]) -> dict[str, str]:
+    """Of the node, and of every tool that is to find it."""
     here = layout.rabbitmq
     return {
         "HOME": str(here),  # the cookie's place
@@ -143,6 +125,25 @@ def _environment(layout: Layout, ports: Mapping[str, int]) -> dict[str, str]:
         # the supervisor's signals, and a kill, meet the node itself.
         "RUNNING_UNDER_SYSTEMD": "true",
     }
+
+
+def count_consumers(layout: Layout, port: int, vhost: str, queue: str) -> int:
+    """How many consumers a queue has at this moment.
+
+    Raises:
+        OSError, amqp.AMQPError: the broker does not answer, or there is no such queue.
+    """
+    with _connect(layout, port, vhost) as connection, closing(connection.channel()) as channel:
+        declared = channel.queue_declare(queue, passive=True)
+        return int(declared[2]) if declared else 0
+
+
+def _configuration(layout: Layout) -> Path:
+    return layout.rabbitmq / "rabbitmq.conf"
+
+
+def _definitions(layout: Layout) -> Path:
+    return layout.rabbitmq / "definitions.json"
 
 
 def _probe(layout: Layout, ports: Mapping[str, int], vhost: str) -> None:

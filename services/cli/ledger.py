@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
+from time import monotonic, sleep
 from typing import Annotated, Any
 
 import psycopg
@@ -21,6 +22,8 @@ from services.ledger.republish import Lost, count, republish
 from services.observability.redaction import redact
 
 app = typer.Typer(help="The ledger.", no_args_is_help=True)
+
+_POLL_SECONDS = 0.2
 
 
 @app.command("republish")
@@ -69,15 +72,24 @@ def blockers(
         bool,
         typer.Option("--end", help="End these sessions; what they have not committed is undone."),
     ] = False,
+    look: Annotated[
+        float,
+        typer.Option("--for", min=0, max=300, help="Look for so many seconds, until there is one."),
+    ] = 10.0,
     as_json: AsJson = False,
 ) -> None:
     """List the sessions of others that hold a lock which Doorbell waits for.
 
-    Ours are not listed: they end by themselves. Exit code 1: there are some,
-    and with --end, some are left.
+    Ours are not listed: they end by themselves. Ours that wait give up after
+    some seconds and come again, so one look may be too early. Exit code 1: there
+    are some, and with --end, some are left.
     """
+    deadline = monotonic() + look
     with connected(find().database_url) as connection:
-        found = fetch(connection, "blockers")
+        while not (found := fetch(connection, "blockers")) and monotonic() < deadline:
+            # Within a transaction the server shows the sessions of its first look.
+            connection.rollback()
+            sleep(_POLL_SECONDS)
         left = [each for each in found if not (end and _ended(connection, each["pid"]))]
     for each in found:
         each["query"] = redact(each["query"])

@@ -10,6 +10,9 @@ _NAMES = (
     r"(?:user_)?e?mail|recipient|(?:ip|remote)(?:_?addr(?:ess)?)?|user[_-]agent|(?:device_)?cookie|set-cookie|"
     r"(?:access_|id_)?token|password|passwd|(?:webhook[_-]|client_)?secret|api_?key|authorization|input_value"
 )
+_SECRETS = (
+    r"(?:device_)?cookie|set-cookie|(?:access_|id_)?token|password|passwd|(?:webhook[_-]|client_)?secret|api_?key"
+)
 _NAME = re.compile(_NAMES, re.IGNORECASE)
 _SECRET_IN_URL = re.compile(r"(?<=://)[^\s/@]+@")
 _SECRET = re.compile(
@@ -26,6 +29,11 @@ _NAMED = re.compile(
     re.IGNORECASE,
 )
 _ASSIGNED = re.compile(rf"(?<![a-z0-9])({_NAMES})=(?![\"'\[])[^\s,;&)\]}}]+", re.IGNORECASE)
+# As headers are written. Of other names, what follows is known by its own form, or is a sentence.
+_FOLLOWED = re.compile(
+    rf"(?<![a-z0-9])({_SECRETS}):[ \t]{{1,8}}(?![\"'\[<])[^\s,;&)\]}}]+(?:;[ \t]?[^\s,;&)\]}}]+)*",
+    re.IGNORECASE,
+)
 _MAIL_ADDRESS = re.compile(
     # Signs that usually stand around an address count as its own after a letter only: o'brien@...
     r"(?:[^\s@<>()\[\]{}\"'`,;:=\\/|]|(?<=\w)['`{}|/=]){1,64}(?:@|%40)"
@@ -53,6 +61,7 @@ def redact(text: str) -> str:
     text = _SECRET.sub("[secret]", text)
     text = _NAMED.sub(r"\1\2\3[redacted]\3", text)
     text = _ASSIGNED.sub(r"\1=[redacted]", text)
+    text = _FOLLOWED.sub(r"\1: [redacted]", text)
     text = _USER_AGENT.sub("[user agent]", text)
     text = _MAIL_ADDRESS.sub("[email]", text)
     return _ADDRESS.sub(_without_address, text)

@@ -9,7 +9,8 @@ import pytest
 
 from tests.contract.test_alerts import NAMES
 from tests.gamedays import table
-from tests.gamedays.runbook import PLACES, RUNBOOKS, SECTIONS, Page, operations, pages
+from tests.gamedays.faults import GAME_DAYS
+from tests.gamedays.runbook import PLACES, RUNBOOKS, SECTIONS, Page, operations, pages, read
 
 PAGES = pages()
 
@@ -29,7 +30,40 @@ def test_a_page_has_all_sections_in_order(page: Page) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_its_verify_can_be_asked(page: Page) -> None:
     """At least one query with what it has to answer."""
-    assert page.conditions
+    assert page.conditions()
+
+
+@pytest.mark.parametrize("alert", GAME_DAYS)
+def test_what_has_a_game_day_is_mended_by_commands(alert: str) -> None:
+    """Not by being thought about: somebody is tired."""
+    assert read(alert).commands("Mitigation", "local")
+
+
+def test_commands_and_conditions_are_those_of_the_alert() -> None:
+    """Where a page has an example, its reader puts what he was told."""
+    page = read("QueueStandsStill")
+    labels = {"pool": "device_checks"}
+    _, script = page.commands("Mitigation", "local", labels)
+    assert "POOL=device_checks " in script
+    assert "POOL=db_writes " in page.commands("Mitigation", "local")[1]
+    [condition] = page.conditions(labels)
+    assert 'pool="device_checks"' in condition.query
+    with pytest.raises(KeyError):
+        page.commands("Mitigation", "local", {"queue": "device_checks"})
+
+
+def test_every_example_says_whose_it_is() -> None:
+    """A variable without a word beside it is copied as it stands."""
+    bare = [
+        f"{page.name}: {line}"
+        for page in PAGES
+        for section in page.sections
+        for place in PLACES
+        for script in page.commands(section, place)
+        for line in script.splitlines()
+        if re.match(r"[A-Z]+=", line) and "   # the " not in line
+    ]
+    assert bare == []
 
 
 @pytest.mark.parametrize("page", [*PAGES, *operations()], ids=lambda page: page.name)

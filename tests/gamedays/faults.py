@@ -6,7 +6,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 
@@ -63,7 +63,8 @@ def locked(table: str) -> Fault:
         with psycopg.connect(grounds.endpoints["database_url"]) as connection:
             connection.execute(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE".encode())
             yield
-            connection.rollback()
+            with suppress(psycopg.OperationalError):  # the page ends it
+                connection.rollback()
 
     return fault
 
@@ -174,46 +175,58 @@ def unprotected(grounds: Grounds) -> Iterator[None]:
     try:
         yield
     finally:
-        grounds.rows("SELECT pg_drop_replication_slot('standby')")
+        grounds.rows(
+            "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots"
+            " WHERE slot_name = 'standby'"
+        )
+
+
+@contextmanager
+def forgotten(grounds: Grounds) -> Iterator[None]:
+    """Somebody has paused a task more than an hour ago, and has gone home."""
+    grounds.run(".venv/bin/doorbell task pause notifications.record_receipt")
+    grounds.rows(
+        "UPDATE pause SET paused_at = now() - interval '61 minutes' WHERE resumed_at IS NULL"
+    )
+    try:
+        yield
+    finally:
+        grounds.run(".venv/bin/doorbell task resume notifications.record_receipt")
 
 
 GAME_DAYS: dict[str, GameDay] = {
     "BeatSilent": GameDay(frozen("schedule")),
     "BreakerOpen": GameDay(stopped("outlier_api")),
     "BrokerAlarm": GameDay(
-        told(("set_vm_memory_high_watermark", "0.0001"), ("set_vm_memory_high_watermark", "0.4")),
-        is_mended_outside=True,
+        told(("set_vm_memory_high_watermark", "0.0001"), ("set_vm_memory_high_watermark", "0.4"))
     ),
     "BrokerDiskSoonFull": GameDay(
         told(("set_disk_free_limit", "mem_relative", "1.0"), ("set_disk_free_limit", "50MB")),
-        is_mended_outside=True,
         page_seconds=420,
     ),
     "BrokerDown": GameDay(stopped("rabbitmq")),
     "CanarySilent": GameDay(stopped("maintenance.1")),
-    "CommitsUnprotected": GameDay(unprotected, is_mended_outside=True, page_seconds=480),
+    "CommitsUnprotected": GameDay(unprotected, page_seconds=480),
     "DatabaseDown": GameDay(stopped("postgres")),
     "DeadLetteringStopped": GameDay(stopped_dead_lettering, page_seconds=300),
     "DeadLettersArriving": GameDay(refusing_api, is_mended_outside=True, page_seconds=180),
     "FlowerBlind": GameDay(unbound, page_seconds=420),
     "GatewayDown": GameDay(stopped("gateway")),
-    "LedgerNotMeasured": GameDay(locked("breaker"), is_mended_outside=True),
-    "LoginsNotAccepted": GameDay(locked("idempotency_key"), is_mended_outside=True),
+    "HeldTooLong": GameDay(forgotten, page_seconds=180),
+    "LedgerNotMeasured": GameDay(locked("breaker")),
+    "LoginsNotAccepted": GameDay(locked("idempotency_key")),
     "NoticesNotGoingOut": GameDay(stopped("mail_sink")),
-    "QueueStandsStill": GameDay(locked("device"), is_mended_outside=True),
+    "QueueStandsStill": GameDay(locked("device")),
     "QueueWithoutConsumer": GameDay(stopped("db_writes.1")),
     "QueueWillNotClear": GameDay(slowed, page_seconds=600),
-    "ReconcilerRepairing": GameDay(
-        purged, is_mended_outside=True, page_seconds=600, resolve_seconds=1200
-    ),
-    "StandbyMissing": GameDay(lost_standby, is_mended_outside=True),
+    "ReconcilerRepairing": GameDay(purged, page_seconds=600, resolve_seconds=1200),
+    "StandbyMissing": GameDay(lost_standby),
     "TargetDown": GameDay(stopped("flower"), page_seconds=240),
     "VerdictsLate": GameDay(
         commanded(
             ".venv/bin/doorbell task pause external_api.score_login",
             ".venv/bin/doorbell task resume external_api.score_login",
-        ),
-        is_mended_outside=True,
+        )
     ),
     "WorkGivenUp": GameDay(refusing_api, is_mended_outside=True),
     "WorkLost": GameDay(
@@ -226,7 +239,6 @@ GAME_DAYS: dict[str, GameDay] = {
             ".venv/bin/doorbell task pause db_writes.save_event",
             ".venv/bin/doorbell task resume db_writes.save_event",
         ),
-        is_mended_outside=True,
         page_seconds=720,
     ),
 }

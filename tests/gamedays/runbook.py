@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -15,8 +16,9 @@ PLACES: tuple[Place, ...] = ("checkout", "local", "containers", "hosts")
 
 _SECTION = re.compile(r"^## (.+)\n", re.MULTILINE)
 _BLOCK = re.compile(r"^```sh (\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_OF_THE_ALERT = re.compile(r"^([A-Z]+)=\S+(\s+# the alert's label)", re.MULTILINE)
 _CONDITION = re.compile(
-    r"`([^`\n]+)`(?:, with the alert's \w+,)?\s+(is above|is below|is|falls to)\s+([0-9.]+)"
+    r"`([^`\n]+)`(?:, with the alert's (\w+),)?\s+(is above|is below|is|falls to)\s+([0-9.]+)"
 )
 
 
@@ -44,19 +46,37 @@ class Page:
     name: str
     sections: dict[str, str]
 
-    def commands(self, section: str, place: Place) -> list[str]:
-        """The shell scripts of a section for one place, in their order."""
-        blocks = _BLOCK.findall(self.sections.get(section, ""))
-        return [script for where, script in blocks if where == place]
+    def commands(
+        self, section: str, place: Place, labels: Mapping[str, str] | None = None
+    ) -> list[str]:
+        """The shell scripts of a section for one place, in their order.
 
-    @property
-    def conditions(self) -> list[Condition]:
-        """What is true once it is mended."""
-        text = self.sections["Verify"]
+        labels: an alert's. Where the page gives an example of one, as an operator would, its value is put.
+        """
+        blocks = _BLOCK.findall(self.sections.get(section, ""))
+        return [_filled_in(script, labels or {}) for where, script in blocks if where == place]
+
+    def conditions(self, labels: Mapping[str, str] | None = None) -> list[Condition]:
+        """What is true once it is mended; labels: as of `commands`."""
+        given = labels or {}
         return [
-            Condition(query, relation, float(bound.rstrip(".")))
-            for query, relation, bound in _CONDITION.findall(text)
+            Condition(
+                re.sub(f'{label}="[^"]*"', f'{label}="{given[label]}"', query)
+                if label in given
+                else query,
+                relation,
+                float(bound.rstrip(".")),
+            )
+            for query, label, relation, bound in _CONDITION.findall(self.sections["Verify"])
         ]
+
+
+def _filled_in(script: str, labels: Mapping[str, str]) -> str:
+    def value(found: re.Match[str]) -> str:
+        name = found[1]
+        return f"{name}={labels[name.lower()]}{found[2]}" if labels else found[0]
+
+    return _OF_THE_ALERT.sub(value, script)
 
 
 def read(name: str, folder: Path = RUNBOOKS) -> Page:

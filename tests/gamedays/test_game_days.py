@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from time import time
 
 import pytest
@@ -12,7 +12,7 @@ from tests.gamedays import table
 from tests.gamedays.faults import GAME_DAYS
 from tests.gamedays.grounds import Grounds, Logins
 from tests.gamedays.inbox import Inbox
-from tests.gamedays.runbook import read
+from tests.gamedays.runbook import Page, read
 
 pytestmark = pytest.mark.timeout(1800)
 
@@ -40,11 +40,13 @@ def test_game_day(alert: str, ground: Grounds, box: Inbox, writes_table: bool) -
             f"{alert} to be told",
         )
         opened = time()
+        told = box.find(alert, "firing", began)
+        assert told is not None
         if not day.is_mended_outside:
-            mend(ground, alert)
+            mend(ground, page, told.labels)
     if day.is_mended_outside:
-        mend(ground, alert)
-    ground.wait_for(page.conditions, MEND_SECONDS - (time() - opened))
+        mend(ground, page, told.labels)
+    ground.wait_for(page.conditions(told.labels), MEND_SECONDS - (time() - opened))
     mended = time() - opened
     wait_until(
         lambda: box.find(alert, "resolved", opened) is not None,
@@ -58,7 +60,9 @@ def test_game_day(alert: str, ground: Grounds, box: Inbox, writes_table: bool) -
         table.write([row])
 
 
-def mend(ground: Grounds, alert: str) -> None:
-    """Run the commands of the page's Mitigation."""
-    for script in read(alert).commands("Mitigation", "local"):
+def mend(ground: Grounds, page: Page, labels: Mapping[str, str]) -> None:
+    """Run the commands of the page's Mitigation, as for this alert."""
+    scripts = page.commands("Mitigation", "local", labels)
+    assert scripts, f"{page.name} has no command that mends"
+    for script in scripts:
         print(ground.run(script))

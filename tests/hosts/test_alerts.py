@@ -52,7 +52,7 @@ def mend(installation: Installation, alert: str, host: str) -> None:
 
 def expect_over(installation: Installation, box: Inbox, alert: str, opened: float) -> None:
     """The page's Verify holds within five minutes of its being opened, and whoever was told hears the all-clear."""
-    for condition in read(alert).conditions:
+    for condition in read(alert).conditions():
 
         def holds(wanted: Condition = condition) -> bool:
             found = value(installation, wanted.query)

@@ -16,7 +16,6 @@ import pytest
 from services.adapters.breaker import PostgresBreaker
 from services.domain.errors import Unavailable
 from tests.integration.cli.conftest import Run
-from tests.support.fleet import wait_until
 
 HOUR = timedelta(hours=1)
 
@@ -231,11 +230,10 @@ def test_a_session_that_blocks_is_found_and_ended(database_url: str, doorbell: R
         psycopg.connect(database_url, application_name="doorbell-test", autocommit=True) as ours,
     ):
         holder.execute("LOCK TABLE tenant IN ACCESS EXCLUSIVE MODE")
-        assert doorbell("ledger", "blockers") == (0, nobody)
+        assert doorbell("ledger", "blockers", "--for", 0) == (0, nobody)
         with ThreadPoolExecutor(1) as waiting:
             waits = waiting.submit(ours.execute, "SELECT FROM tenant")
             try:
-                wait_until(lambda: bool(doorbell("ledger", "blockers")[0]))
                 code, listed = doorbell("ledger", "blockers")
                 [blocker] = listed["found"]
                 pid = holder.info.backend_pid
@@ -245,4 +243,4 @@ def test_a_session_that_blocks_is_found_and_ended(database_url: str, doorbell: R
             finally:
                 holder.close()
             waits.result(10)
-    assert doorbell("ledger", "blockers", "--end") == (0, nobody)
+    assert doorbell("ledger", "blockers", "--end", "--for", 0.5) == (0, nobody)

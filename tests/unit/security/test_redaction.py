@@ -33,6 +33,8 @@ COOKIE = "c0ok1e-of-ada"
         ("pyamqp://gateway:s3cret@mq1:5672/x", "pyamqp://[secret]@mq1:5672/x"),
         ("Authorization: Bearer abcdefghijkl", "Authorization: Bearer [secret]"),
         ("signed by whsec_MfKQ9r8GKYqrTwjU", "signed by [secret]"),
+        ("set-cookie: door=abc; Path=/; Secure, and so on", "set-cookie: [redacted], and so on"),
+        ("refused password: hunter2", "refused password: [redacted]"),
         ("device_cookie='it\\'s'", "device_cookie='[redacted]'"),
         ('{"user_agent": "own app 1"}', '{"user_agent": "[redacted]"}'),
         (r'"{\"device_cookie\": \"c\"}"', r'"{\"device_cookie\": \"[redacted]\"}"'),
