@@ -31,7 +31,7 @@ def alert_cases(topology: Topology) -> str:
 
 
 class _Cases:
-    """Values are written as promtool has them: `1x6` is 1 and the same six times more, 5 s apart; `stale _x6`, a gap."""
+    """Values as promtool has them, 5 s apart: `1x6` is 1 and the same six times more, `stale _x6` a gap."""
 
     def __init__(self, topology: Topology) -> None:
         self._topology = topology
