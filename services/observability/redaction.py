@@ -10,7 +10,7 @@ _NAMES = (
     r"(?:user_)?e?mail|recipient|(?:ip|remote)(?:_?addr(?:ess)?)?|user[_-]agent|(?:device_)?cookie|set-cookie|"
     r"(?:access_|id_)?token|password|passwd|(?:webhook[_-]|client_)?secret|api_?key|authorization|input_value"
 )
-_SECRETS = r"(?:device_)?cookie|set-cookie|(?:access_|id_)?token|password|passwd|(?:webhook[_-]|client_)?secret|api_?key"
+_SECRETS = r"(?:set-|device_)?cookie|(?:access_|id_)?token|passw(?:or)?d|(?:webhook[_-]|client_)?secret|api_?key"
 _NAME = re.compile(_NAMES, re.IGNORECASE)
 _SECRET_IN_URL = re.compile(r"(?<=://)[^\s/@]+@")
 _SECRET = re.compile(
