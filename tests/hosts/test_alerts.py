@@ -90,6 +90,22 @@ def test_two_brokers_of_three_are_lost(whole: Installation, box: Inbox) -> None:
     assert run.found.held_off == 0
 
 
+def test_no_door_is_open(whole: Installation, box: Inbox) -> None:
+    """The gateways are well behind proxies that have stopped; applications wait, and no login is lost."""
+    gateways = ("gateway1", "gateway2")
+    with whole.under_load() as run:
+        whole.world.note("kill", "gateway")
+        for gateway in gateways:
+            whole.fleet.run(gateway, "systemctl", "stop", "haproxy")
+        began = time.time()
+        opened = expect_told(box, "DoorClosed", began, _PAGE_SECONDS)
+        for gateway in gateways:
+            mend(whole, "DoorClosed", gateway)
+        whole.world.note("back", "gateway")
+        expect_over(whole, box, "DoorClosed", opened)
+    run.expect_well()
+
+
 def test_nobody_fetches_wal_for_the_backups(whole: Installation, box: Inbox) -> None:
     """The receiver has stopped; the primary keeps what it would have fetched."""
     began = time.time()
