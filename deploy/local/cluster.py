@@ -234,6 +234,7 @@ def targets(ports: Mapping[str, int], counts: Mapping[str, int]) -> dict[str, di
         "workers": {name: ports[name] for name in _metrics_ports(counts)},
         # This machine is its owner's, and watched by whoever watches it.
         "hosts": {},
+        "door": {},
     }
 
 
