@@ -232,7 +232,7 @@ def targets(ports: Mapping[str, int], counts: Mapping[str, int]) -> dict[str, di
         **{name: {name: ports[name]} for name in single},
         "rabbitmq": {"rabbitmq": ports["rabbitmq_prometheus"]},
         "workers": {name: ports[name] for name in _metrics_ports(counts)},
-        # This machine is its owner's, and watched by whoever watches it.
+        # This machine is its owner's, and watched by whoever watches it; no proxy stands before the gateway.
         "hosts": {},
         "door": {},
     }
