@@ -101,6 +101,19 @@ def _outbox() -> list[Panel]:
 def _nets() -> list[Panel]:
     return [
         lines(
+            "Open for long",
+            "Workflows that were accepted longer ago than that and have not ended.",
+            {"{{seconds}} s": "max by (seconds) (doorbell_open_workflows_older)"},
+        ),
+        lines(
+            "Held back",
+            "Steps that wait for an operator, and for how long anything has been held (HeldTooLong).",
+            {
+                "parked": "sum(max by (task) (doorbell_parked_steps)) or vector(0)",
+                "held seconds": "max(doorbell_held_seconds) or vector(0)",
+            },
+        ),
+        lines(
             "Repairs",
             "What the reconciler did in a minute; it is the net under lost messages (ReconcilerRepairing).",
             {"{{outcome}}": "sum by (outcome) (increase(doorbell_repairs_total[1m]))"},

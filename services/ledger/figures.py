@@ -15,6 +15,9 @@ from services.queries import load_queries
 LATE_SECONDS = 45.0
 """A login without a verdict, or a notice that has not left, is late after that: several times what it takes."""
 
+AGES_SECONDS = (10.0, 60.0, 600.0, 3600.0)
+"""Open workflows are counted by whether they are older than each of these."""
+
 MOST = 5_000
 """Rows that a query looks at. In a backlog the exact number matters to nobody, the load does."""
 
@@ -50,6 +53,8 @@ class Figures:
 
     oldest_waiting_seconds: for each queue, since its oldest step was published and due, the steps
         in some process's hands included.
+    open_by_age: how many were accepted more than so many seconds ago.
+    parked_steps, limits: by task; steps that wait because it is held back, and how many begin in a second.
     oldest_workflow_seconds: since the oldest open workflow was accepted; of a replayed one, since it last moved.
     open_breakers: those that failures have opened; what an operator holds open is among `held`.
     lost_steps: given up as lost, neither replayed nor dropped yet.
@@ -70,6 +75,9 @@ class Figures:
     canary_seconds: float
     slots: Sequence[Slot]
     held: Sequence[Held]
+    open_by_age: Mapping[float, int]
+    parked_steps: Mapping[str, int]
+    limits: Mapping[str, float]
 
 
 def measure(connection: Connection[Any], queues: Sequence[str], notice_task: str) -> Figures:
@@ -79,6 +87,7 @@ def measure(connection: Connection[Any], queues: Sequence[str], notice_task: str
     """
     values = {
         "most": MOST,
+        "ages": list(AGES_SECONDS),
         "late": LATE_SECONDS,
         "queues": list(queues),
         "notice_task": notice_task,
@@ -92,6 +101,9 @@ def measure(connection: Connection[Any], queues: Sequence[str], notice_task: str
     (surroundings,) = _rows(connection, "surroundings", values)
     slots = _rows(connection, "slots", values)
     held = _rows(connection, "held", values)
+    ages = _rows(connection, "open_workflows_by_age", values)
+    parked_steps = _rows(connection, "parked_steps", values)
+    limits = _rows(connection, "limits", values)
     return Figures(
         open_workflows=workflows["workflows"],
         oldest_workflow_seconds=workflows["oldest_seconds"],
@@ -105,6 +117,9 @@ def measure(connection: Connection[Any], queues: Sequence[str], notice_task: str
         canary_seconds=surroundings["canary_seconds"],
         slots=[Slot(row["slot"], row["is_fetched"], row["kept_bytes"]) for row in slots],
         held=[Held(row["kind"], row["name"], row["seconds"]) for row in held],
+        open_by_age={row["seconds"]: row["workflows"] for row in ages},
+        parked_steps={row["task"]: row["steps"] for row in parked_steps},
+        limits={row["task"]: row["per_second"] for row in limits},
     )
 
 

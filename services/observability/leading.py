@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from time import monotonic
 
 from prometheus_client import Counter
@@ -137,6 +137,14 @@ def _families(figures: Figures) -> Iterator[Metric]:
         f"Workflows that have not ended, counted up to {MOST}.",
         figures.open_workflows,
     )
+    yield _filled(
+        GaugeMetricFamily(
+            "doorbell_open_workflows_older",
+            f"Workflows that were accepted more than so many seconds ago and have not ended, counted up to {MOST}.",
+            labels=["seconds"],
+        ),
+        {f"{age:.0f}": count for age, count in figures.open_by_age.items()},
+    )
     yield GaugeMetricFamily(
         "doorbell_oldest_workflow_seconds",
         "Since the oldest open workflow was accepted; of a replayed one, since it last moved.",
@@ -152,14 +160,30 @@ def _families(figures: Figures) -> Iterator[Metric]:
         f"Notices that have not left for {LATE_SECONDS:.0f} seconds, counted up to {MOST}.",
         figures.late_notices,
     )
-    waiting = GaugeMetricFamily(
-        "doorbell_oldest_waiting_seconds",
-        "Since the oldest step of a queue was published and due; those under way count.",
-        labels=["queue"],
+    yield _filled(
+        GaugeMetricFamily(
+            "doorbell_oldest_waiting_seconds",
+            "Since the oldest step of a queue was published and due; those under way count.",
+            labels=["queue"],
+        ),
+        figures.oldest_waiting_seconds,
     )
-    for queue, seconds in sorted(figures.oldest_waiting_seconds.items()):
-        waiting.add_metric([queue], seconds)
-    yield waiting
+    yield _filled(
+        GaugeMetricFamily(
+            "doorbell_parked_steps",
+            f"Steps that wait for a resume of their task, or for a permit, counted up to {MOST} in all.",
+            labels=["task"],
+        ),
+        figures.parked_steps,
+    )
+    yield _filled(
+        GaugeMetricFamily(
+            "doorbell_task_limit",
+            "How many steps of a task the fleet begins in a second, where an operator limits that.",
+            labels=["task"],
+        ),
+        figures.limits,
+    )
     yield GaugeMetricFamily(
         "doorbell_lost_steps",
         "Steps given up because the broker lost their messages, not replayed or dropped yet.",
@@ -187,6 +211,12 @@ def _families(figures: Figures) -> Iterator[Metric]:
     )
     yield from _slots(figures.slots)
     yield _held(figures.held)
+
+
+def _filled(family: GaugeMetricFamily, values: Mapping[str, float]) -> Metric:
+    for key, value in sorted(values.items()):
+        family.add_metric([key], value)
+    return family
 
 
 def _held(found: Sequence[Held]) -> Metric:

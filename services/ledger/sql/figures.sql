@@ -11,6 +11,17 @@ LEFT JOIN LATERAL (
     SELECT max(greatest(ready_at, finished_at)) AS at FROM step WHERE workflow_id = open.id AND open.generation > 1
 ) AS moved ON true
 
+-- name: open_workflows_by_age
+-- How many workflows were accepted longer ago than each of these ages and have not ended, counted up to a limit.
+SELECT age AS seconds, count(w.accepted_at) AS workflows
+FROM unnest(%(ages)s::float8[]) AS ages(age)
+LEFT JOIN LATERAL (
+    SELECT accepted_at FROM workflow
+    WHERE state = 'accepted' AND accepted_at < now() - make_interval(secs => age)
+    ORDER BY accepted_at LIMIT %(most)s
+) AS w ON true
+GROUP BY age ORDER BY age
+
 -- name: late_logins
 -- Among the longest open logins, those that have waited for their verdict for too long. A replayed one
 -- is old from its first moment, so its age says nothing. Each verdict is looked up by its key: a join
@@ -49,6 +60,15 @@ FROM (
     SELECT planned_at FROM step
     WHERE task = %(notice_task)s AND state = 'parked' AND generation = 1 ORDER BY ready_at LIMIT %(most)s
 ) AS parked
+
+-- name: parked_steps
+-- How many steps of each task wait for a resume, or for a permit; of all together up to a limit.
+SELECT task, count(*) AS steps
+FROM (SELECT task FROM step WHERE state = 'parked' ORDER BY task, ready_at LIMIT %(most)s) AS parked GROUP BY task
+
+-- name: limits
+-- How many steps of a task the fleet begins in a second, where an operator limits that.
+SELECT task, per_second FROM rate_limit WHERE lifted_at IS NULL
 
 -- name: held
 -- What operators keep from working, and since when: tasks, breakers, processes of a pool.

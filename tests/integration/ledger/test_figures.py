@@ -11,9 +11,9 @@ import psycopg
 import pytest
 
 from services.canvas.delivery import NOTICE_TASK
-from services.ledger import breakers, drains, pauses
+from services.ledger import breakers, drains, limits, pauses
 from services.ledger.drains import Scope
-from services.ledger.figures import Figures, measure
+from services.ledger.figures import AGES_SECONDS, Figures, measure
 from tests.integration.ledger.conftest import Database
 
 QUEUES = ("db_writes", "notifications")
@@ -53,7 +53,21 @@ def test_an_empty_ledger_has_figures_too(database: Database) -> None:
     found = figures_of(database)
     assert 0 <= found.canary_seconds < 60
     assert replace(found, canary_seconds=0.0) == Figures(
-        0, 0.0, 0, 0, dict.fromkeys(QUEUES, 0.0), 0, 0, False, False, 0.0, [], []
+        0,
+        0.0,
+        0,
+        0,
+        dict.fromkeys(QUEUES, 0.0),
+        0,
+        0,
+        False,
+        False,
+        0.0,
+        [],
+        [],
+        dict.fromkeys(AGES_SECONDS, 0),
+        {},
+        {},
     )
 
 
@@ -65,6 +79,7 @@ def test_open_workflows_are_counted_with_the_age_of_the_oldest(database: Databas
     found = figures_of(database)
     assert found.open_workflows == 2
     assert 600 <= found.oldest_workflow_seconds < 660
+    assert found.open_by_age == {10: 1, 60: 1, 600: 1, 3600: 0}
 
 
 def test_a_replayed_workflow_is_as_old_as_its_last_move(database: Database) -> None:
@@ -155,6 +170,22 @@ def test_what_operators_hold_is_told_with_its_age(database: Database) -> None:
         drains.resume(connection, Scope("db_writes"), "ada@desk")
         connection.commit()
     assert figures_of(database).held == []
+
+
+def test_what_is_parked_and_limited_is_told_by_task(database: Database) -> None:
+    """Until it is let go, and the limit is lifted."""
+    for number in range(3):
+        add_step(database, f"parked {number}", task=NOTICE_TASK, state="parked")
+    add_step(database, "waits", task=NOTICE_TASK)
+    with database.connect() as connection:
+        limits.limit(connection, NOTICE_TASK, 0.5, "ada@desk")
+        connection.commit()
+    found = figures_of(database)
+    assert (found.parked_steps, found.limits) == ({NOTICE_TASK: 3}, {NOTICE_TASK: 0.5})
+    with database.connect() as connection:
+        limits.lift(connection, NOTICE_TASK, "ada@desk")
+        connection.commit()
+    assert figures_of(database).limits == {}
 
 
 def test_a_missing_standby_is_seen(database: Database) -> None:

@@ -20,6 +20,9 @@ FIGURES = Figures(
     is_unprotected=True,
     canary_seconds=16.0,
     slots=[Slot("backup", is_fetched=False, kept_bytes=4096.0)],
+    open_by_age={10.0: 12, 600.0: 2},
+    parked_steps={"notifications.deliver_notice": 5},
+    limits={"notifications.deliver_notice": 0.5},
     held=[Held("task", "notifications.deliver_notice", 90.0)],
 )
 SHOWN = {
@@ -36,6 +39,10 @@ SHOWN = {
     "doorbell_canary_age_seconds 16.0",
     'doorbell_replication_slot_fetched{slot="backup"} 0.0',
     'doorbell_replication_slot_kept_bytes{slot="backup"} 4096.0',
+    'doorbell_open_workflows_older{seconds="10"} 12.0',
+    'doorbell_open_workflows_older{seconds="600"} 2.0',
+    'doorbell_parked_steps{task="notifications.deliver_notice"} 5.0',
+    'doorbell_task_limit{task="notifications.deliver_notice"} 0.5',
     'doorbell_held_seconds{kind="task",name="notifications.deliver_notice"} 90.0',
 }
 
