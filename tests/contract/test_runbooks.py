@@ -102,3 +102,9 @@ def test_links_between_pages_lead_somewhere() -> None:
         if not (path.parent / target).exists()
     ]
     assert broken == []
+
+
+def test_ci_takes_every_game_day_in_its_turn() -> None:
+    """An alert that was added would never be provoked there."""
+    turns = re.findall(r'alerts="([^"]+)"', (RUNBOOKS.parents[1] / ".ci" / "run").read_text())
+    assert sorted(alert for turn in turns for alert in turn.split(" or ")) == sorted(GAME_DAYS)
