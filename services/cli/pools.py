@@ -13,7 +13,7 @@ from services.cli.desk import Desk, actor, opened
 from services.cli.exits import OK, REFUSED, NotFound
 from services.cli.output import AsJson, print_json, print_table
 from services.cli.remote import Process, Remote
-from services.domain.errors import Refused
+from services.domain.errors import ConfigurationError, Refused
 from services.ledger import drains
 from services.ledger.drains import Drain, Scope
 
@@ -24,7 +24,10 @@ _RESUME_SECONDS = 15.0
 _NOTICE_SECONDS = 2.0
 """In which the broker has noticed a last ack."""
 
-PoolName = Annotated[str, typer.Argument(help="The pool's name.", metavar="POOL")]
+PoolName = Annotated[
+    str | None,
+    typer.Argument(help="The pool's name; every pool of a host without it.", metavar="[POOL]"),
+]
 Host = Annotated[str | None, typer.Option(help="Only its processes on this host.")]
 Number = Annotated[
     int | None, typer.Option("--process", min=1, help="Only the process of this number there.")
@@ -64,7 +67,7 @@ def list_processes(
 
 @app.command("drain")
 def drain(
-    pool: PoolName,
+    pool: PoolName = None,
     host: Host = None,
     process: Number = None,
     wait: Annotated[
@@ -79,35 +82,42 @@ def drain(
 
     Messages stay in their queue, for other processes of the pool or for later.
     It lasts over restarts and reconnections. Exit code 1: something is left.
+    With --host and no pool it is every pool that has a process there.
     """
     with _at_work() as (desk, remote):
-        seconds = desk.topology.pool(pool).grace_seconds if wait is None else wait
-        scope = Scope(pool, host, process)
-        nodes = _named(remote, scope)
-        drains.drain(desk.connection, scope, actor())
+        scopes = _scopes(desk, remote, pool, host, process)
+        grace = max(desk.topology.pool(scope.pool).grace_seconds for scope in scopes)
+        nodes = [node for scope in scopes for node in _named(remote, scope)]
+        for scope in scopes:
+            drains.drain(desk.connection, scope, actor())
         desk.connection.commit()
-        remote.have_drain_read(pool)
-        left = _wait(remote, nodes, _is_empty, seconds)
-        if not left and scope == Scope(pool):
+        for scope in scopes:
+            remote.have_drain_read(scope.pool)
+        left = _wait(remote, nodes, _is_empty, grace if wait is None else wait)
+        if not left and pool is not None and scopes == [Scope(pool)]:
             left = _others(desk, remote, pool)
-    _say(scope, "drained and empty", nodes, left, as_json)
+    _say(scopes, "drained and empty", nodes, left, as_json)
 
 
 @app.command("resume")
 def resume(
-    pool: PoolName, host: Host = None, process: Number = None, as_json: AsJson = False
+    pool: PoolName = None, host: Host = None, process: Number = None, as_json: AsJson = False
 ) -> None:
     """Let processes take messages again. What was not drained stays as it is."""
     with _at_work() as (desk, remote):
-        scope = Scope(desk.topology.pool(pool).name, host, process)
-        _refuse_wider(desk, scope)
-        ended = drains.resume(desk.connection, scope, actor())
+        scopes = _scopes(desk, remote, pool, host, process)
+        for scope in scopes:
+            _refuse_wider(desk, scope)
+        nodes: list[str] = []
+        for scope in scopes:
+            ended = drains.resume(desk.connection, scope, actor())
+            # Where somebody was drained, nobody need be there at this moment.
+            nodes += _matching(remote, scope) if ended else _named(remote, scope)
         desk.connection.commit()
-        # Where somebody was drained, nobody need be there at this moment.
-        nodes = _matching(remote, scope) if ended else _named(remote, scope)
-        remote.have_drain_read(pool)
+        for scope in scopes:
+            remote.have_drain_read(scope.pool)
         left = _wait(remote, nodes, lambda each: each.state == "consuming", _RESUME_SECONDS)
-    _say(scope, "taking messages", nodes, left, as_json)
+    _say(scopes, "taking messages", nodes, left, as_json)
 
 
 @contextmanager
@@ -118,6 +128,21 @@ def _at_work() -> Iterator[tuple[Desk, Remote]]:
             yield desk, remote
         finally:
             remote.close()
+
+
+def _scopes(
+    desk: Desk, remote: Remote, pool: str | None, host: str | None, process: int | None
+) -> list[Scope]:
+    """What is meant: processes of one pool, or all pools that have, or are drained, on a host."""
+    if pool is not None:
+        return [Scope(desk.topology.pool(pool).name, host, process)]
+    if host is None or process is not None:
+        raise ConfigurationError("POOL: name a pool, or every pool of a host by --host alone")
+    there = {each.pool for each in remote.processes() if each.host == host}
+    drained = {each.pool for each in drains.open_drains(desk.connection) if each.host == host}
+    if not there | drained:
+        raise NotFound(f"no process on {host} answers, and none is drained there: pool list")
+    return [Scope(name, host) for name in desk.topology.pools if name in there | drained]
 
 
 def _is_empty(process: Process) -> bool:
@@ -244,10 +269,13 @@ def _print(rows: Sequence[dict[str, Any]]) -> None:
     )
 
 
-def _say(scope: Scope, what: str, nodes: Sequence[str], left: Sequence[str], as_json: bool) -> None:
+def _say(
+    scopes: Sequence[Scope], what: str, nodes: Sequence[str], left: Sequence[str], as_json: bool
+) -> None:
     """Print how it went, and end with the exit code that says so."""
+    scope = ", ".join(map(str, scopes))
     if as_json:
-        print_json({"scope": str(scope), "processes": list(nodes), "left": list(left)})
+        print_json({"scope": scope, "processes": list(nodes), "left": list(left)})
     elif not nodes:
         typer.echo(f"{scope}: nobody answers now; who comes back finds it in the ledger")
     elif not left:

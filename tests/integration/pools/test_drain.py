@@ -85,6 +85,19 @@ def test_the_drain_of_one_process_leaves_the_work_to_the_other(
     assert _states(operate) == {1: "consuming", 2: "consuming"}
 
 
+def test_a_host_is_drained_with_every_pool_that_it_has(bench: Bench, operate: Operate) -> None:
+    """Without a pool's name, by the host's; and resumed the same way."""
+    code, told = operate("pool", "drain", "--host", "test")
+    assert (code, told["scope"], len(told["processes"])) == (0, f"{POOL} on test", 2)
+    assert _states(operate) == {1: "draining", 2: "draining"}
+    assert operate("pool", "resume", "--host", "test")[0] == 0
+    assert _states(operate) == {1: "consuming", 2: "consuming"}
+    assert operate("pool", "drain", "--host", "elsewhere")[0] == 4
+    for wrong in ((), ("--process", "1"), ("--host", "test", "--process", "1")):
+        code, complaint = operate("pool", "drain", *wrong)
+        assert (code, "POOL: name a pool" in complaint) == (2, True)
+
+
 def test_it_lasts_over_restarts_of_worker_and_broker(bench: Bench, operate: Operate) -> None:
     """A killed process is followed by one that is drained too; so is one that has lost its broker."""
     assert operate("pool", "drain", POOL)[0] == 0
