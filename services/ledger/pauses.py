@@ -39,7 +39,9 @@ def parked(connection: Connection[Any]) -> dict[str, int]:
 
 def pause(connection: Connection[Any], task: str, actor: str, drops: bool = False) -> None:
     """From now on no step of a task begins; what is under way ends as it would. Idempotent."""
-    connection.execute(_SQL["pause"], {"task": task, "drops": drops, "actor": actor})
+    values = {"task": task, "drops": drops, "actor": actor}
+    connection.execute(_SQL["end_other"], values)
+    connection.execute(_SQL["pause"], values)
 
 
 def resume(connection: Connection[Any], task: str, actor: str) -> bool:

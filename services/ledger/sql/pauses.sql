@@ -1,8 +1,12 @@
+-- name: end_other
+-- End a pause that does something else with the steps; who had begun it stays on record.
+UPDATE pause SET resumed_by = %(actor)s, resumed_at = now()
+WHERE resumed_at IS NULL AND task = %(task)s AND drops <> %(drops)s
+
 -- name: pause
--- Pause a task; once more changes nothing but what becomes of its steps.
-INSERT INTO pause AS kept (task, drops, paused_by) VALUES (%(task)s, %(drops)s, %(actor)s)
-ON CONFLICT (task) WHERE resumed_at IS NULL DO UPDATE
-    SET drops = excluded.drops, paused_by = excluded.paused_by WHERE kept.drops <> excluded.drops
+-- Pause a task; once more changes nothing.
+INSERT INTO pause (task, drops, paused_by) VALUES (%(task)s, %(drops)s, %(actor)s)
+ON CONFLICT (task) WHERE resumed_at IS NULL DO NOTHING
 
 -- name: resume
 -- End the pause of a task.

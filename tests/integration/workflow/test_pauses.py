@@ -69,11 +69,18 @@ def test_what_was_sent_by_hand_is_kept_with_its_message(cluster: Cluster, operat
 
 
 def test_a_pause_that_drops_gives_up_what_comes(cluster: Cluster, operate: Operate) -> None:
-    """Only when somebody has said so; what it gave up can be replayed."""
+    """Only when somebody has said so, and what it gave up can be replayed; the pause before it stays on record."""
+    operate("task", "pause", CHECK)
     code, said = operate("task", "pause", CHECK, "--drop")
     assert code == 2
     assert "--yes" in said
     operate("task", "pause", CHECK, "--drop", "--yes")
+    operate("task", "pause", CHECK, "--drop", "--yes")
+    kept, dropping = cluster.rows("SELECT drops, resumed_by FROM pause ORDER BY id DESC LIMIT 2")[
+        ::-1
+    ]
+    assert kept == (False, listed(operate, CHECK)["paused_by"])
+    assert dropping == (True, None)
     workflow = cluster.post(f"user-{uuid4().hex[:8]}")
     assert cluster.ended(workflow) == ["failed"]
     operate("task", "resume", CHECK)
