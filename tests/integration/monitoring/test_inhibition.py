@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -52,10 +53,14 @@ class Alertmanager:
         except httpx.TransportError:
             return False
 
+    def take(self, firing: list[Labels], **annotations: str) -> None:
+        """Tell it of alerts, as Prometheus does."""
+        body = [{"labels": labels, "annotations": annotations} for labels in firing]
+        httpx.post(f"{self._url}/api/v2/alerts", json=body, trust_env=False).raise_for_status()
+
     def tells(self, firing: list[Labels], expected: set[str]) -> None:
         """Of these alerts, just the expected ones would be told; it takes in the others in its own time."""
-        body = [{"labels": labels} for labels in firing]
-        httpx.post(f"{self._url}/api/v2/alerts", json=body, trust_env=False).raise_for_status()
+        self.take(firing)
         seen = [len(firing), *sorted(expected)]
         wait_until(lambda: self._active() == seen, 10, f"to be told of {seen[1:]}")
 
@@ -71,6 +76,13 @@ class Alertmanager:
 
 @pytest.fixture
 def alertmanager(tmp_path: Path) -> Iterator[Alertmanager]:
+    with serving(DEPLOY / "alertmanager" / "alertmanager.yml", tmp_path) as found:
+        yield found
+
+
+@contextmanager
+def serving(configuration: Path, directory: Path) -> Iterator[Alertmanager]:
+    """Alertmanager with a configuration; it keeps its state in a directory."""
     program = shutil.which("prometheus-alertmanager") or shutil.which("alertmanager")
     if program is None:
         reason = "Alertmanager is missing: install the package prometheus-alertmanager"
@@ -80,8 +92,8 @@ def alertmanager(tmp_path: Path) -> Iterator[Alertmanager]:
     address = f"127.0.0.1:{free_port()}"
     command = [
         program,
-        f"--config.file={DEPLOY / 'alertmanager' / 'alertmanager.yml'}",
-        f"--storage.path={tmp_path}",
+        f"--config.file={configuration}",
+        f"--storage.path={directory}",
         f"--web.listen-address={address}",
         "--cluster.listen-address=",
     ]
@@ -104,6 +116,8 @@ def alertmanager(tmp_path: Path) -> Iterator[Alertmanager]:
         ("StandbyMissing", alerts(*LATE, "QueueStandsStill", "LoginsNotAccepted")),
         ("BeatSilent", [*alerts("LedgerNotMeasured"), down("beat")]),
         ("GatewayDown", [down("gateway")]),
+        ("DoorClosed", [down("door")]),
+        ("QueueStandsStill", alerts("CanarySilent", "VerdictsLate", "WorkStuck")),
     ],
 )
 def test_one_fault_is_one_page(
@@ -115,7 +129,7 @@ def test_one_fault_is_one_page(
 
 def test_without_the_cause_each_is_told(alertmanager: Alertmanager) -> None:
     """The control: what is kept back above is told when nothing else explains it."""
-    names = {*WITHOUT_BROKER, *WITHOUT_DATABASE} - {"QueueWillNotClear", "BeatSilent"}
+    names = {*WITHOUT_BROKER, *WITHOUT_DATABASE} - {*OF_QUEUES, "BeatSilent"}
     alertmanager.tells([*alerts(*names), down("rabbitmq"), down("beat")], {*names, "TargetDown"})
 
 
@@ -132,3 +146,22 @@ def test_a_dead_pool_hides_no_other(alertmanager: Alertmanager) -> None:
     alertmanager.tells(
         [RULES["QueueWithoutConsumer"], other], {"QueueWithoutConsumer", "TargetDown"}
     )
+
+
+@pytest.mark.parametrize(("pool", "is_told"), [("notifications", False), ("db_writes", True)])
+def test_a_dead_pool_of_notices_hides_that_they_do_not_go_out(
+    alertmanager: Alertmanager, pool: str, is_told: bool
+) -> None:
+    """No other pool is a reason for that: notices go out without a verdict."""
+    dead = {**RULES["QueueWithoutConsumer"], "queue": pool, "pool": pool}
+    late = {"NoticesNotGoingOut"} if is_told else set()
+    alertmanager.tells(
+        [dead, *alerts("NoticesNotGoingOut", "CanarySilent", "VerdictsLate")],
+        {"QueueWithoutConsumer", *late},
+    )
+
+
+def test_the_brokers_alarm_hides_nothing_that_it_is_no_cause_of(alertmanager: Alertmanager) -> None:
+    """It keeps messages from coming in. Who consumes stays, and what is given up has another reason."""
+    others = ("QueueWithoutConsumer", "DeadLettersArriving", "WorkGivenUp")
+    alertmanager.tells(alerts("BrokerAlarm", *others), {"BrokerAlarm", *others})
