@@ -42,8 +42,9 @@ def list_processes(
 ) -> None:
     """List the processes: what they are at, and by whom they are drained.
 
-    `silent` is what consumes and does not answer (it stands still, waits for
-    PostgreSQL, or is older than this command), or what is drained and not there.
+    STILL FOR: nothing of what is in flight was done for so long. `silent` is what
+    consumes and does not answer (it stands still, waits for PostgreSQL, or is
+    older than this command), or what is drained and not there.
     """
     with _at_work() as (desk, remote):
         pools = list(desk.topology.pools) if pool is None else [desk.topology.pool(pool).name]
@@ -222,12 +223,19 @@ def _rows(
         of_it = [one for one in open_drains if one.scope.covers(each.host, each.process)]
         missed = [one for one in missed if one not in of_it]
         yield _row(
-            pool, each.host, each.process, each.state, each.in_flight, each.uptime_seconds, *of_it
+            pool,
+            each.host,
+            each.process,
+            each.state,
+            each.in_flight,
+            each.still_seconds,
+            each.uptime_seconds,
+            *of_it,
         )
     for one in missed:
-        yield _row(pool, one.host, one.process, "silent", None, None, one)
+        yield _row(pool, one.host, one.process, "silent", None, None, None, one)
     for _ in range(silent):
-        yield _row(pool, None, None, "silent", None, None)
+        yield _row(pool, None, None, "silent", None, None, None)
 
 
 def _row(
@@ -236,6 +244,7 @@ def _row(
     process: int | None,
     state: str,
     in_flight: int | None,
+    still_seconds: int | None,
     uptime_seconds: int | None,
     *drained: Drain,
 ) -> dict[str, Any]:
@@ -245,6 +254,7 @@ def _row(
         "process": process,
         "state": state,
         "in_flight": in_flight,
+        "still_seconds": still_seconds,
         "uptime_seconds": uptime_seconds,
         "drained_by": drained[0].drained_by if drained else None,
         "drained_at": drained[0].drained_at if drained else None,
@@ -253,7 +263,7 @@ def _row(
 
 def _print(rows: Sequence[dict[str, Any]]) -> None:
     print_table(
-        ("POOL", "HOST", "PROCESS", "STATE", "IN FLIGHT", "UP", "DRAINED"),
+        ("POOL", "HOST", "PROCESS", "STATE", "IN FLIGHT", "STILL FOR", "UP", "DRAINED"),
         [
             (
                 row["pool"],
@@ -261,6 +271,7 @@ def _print(rows: Sequence[dict[str, Any]]) -> None:
                 row["process"],
                 row["state"],
                 row["in_flight"],
+                row["still_seconds"] and f"{row['still_seconds']:,} s",
                 None if row["uptime_seconds"] is None else f"{row['uptime_seconds']:,} s",
                 row["drained_by"] and f"by {row['drained_by']}, {row['drained_at']:%F %T %Z}",
             )

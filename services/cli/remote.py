@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import amqp
@@ -24,7 +24,10 @@ _CONNECT_SECONDS = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """A worker process that answered; `node` is Celery's name for it."""
+    """A worker process that answered; `node` is Celery's name for it.
+
+    still_seconds: for how long nothing of what it has in flight was done.
+    """
 
     node: str
     pool: str
@@ -34,6 +37,7 @@ class Process:
     state: str
     in_flight: int
     uptime_seconds: int
+    still_seconds: int = 0
 
 
 class Remote:
@@ -51,7 +55,7 @@ class Remote:
         """
         answers = self._ask(TELL, nodes).items()
         # A version of before knows no such command, and says so.
-        found = [Process(node=node, **told) for node, told in answers if "error" not in told]
+        found = [_process(node, told) for node, told in answers if "error" not in told]
         return sorted(found, key=lambda each: (each.pool, each.host, each.process))
 
     def have_drain_read(self, pool: str) -> None:
@@ -96,3 +100,9 @@ class Remote:
             yield
         except (OSError, OperationalError, amqp.AMQPError) as error:
             raise Unavailable(f"the broker does not answer: {explain(error)}") from error
+
+
+def _process(node: str, told: dict[str, Any]) -> Process:
+    # A later version may tell more.
+    known = {field.name for field in fields(Process)}
+    return Process(node=node, **{name: told[name] for name in told.keys() & known})

@@ -88,6 +88,7 @@ class DrainableConsumer(Consumer):
             "state": self._state,
             # What is received counts too while a rate limit holds it back from the pool.
             "in_flight": max(self.pool.in_flight, len(reserved_requests)),
+            "still_seconds": round(self.pool.still_seconds),
             "uptime_seconds": round(monotonic() - self._started_at),
         }
 

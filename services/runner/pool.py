@@ -53,6 +53,7 @@ class StepPool(BasePool):
         self.on_still_stopping: Callable[[], None] = lambda: None
         self._done: deque[Callable[[], None]] = deque()
         self.in_flight = 0
+        self._moved_at = monotonic()
         self._reader, self._writer = socket.socketpair()
         self._reader.setblocking(False)
         self._writer.setblocking(False)
@@ -125,12 +126,19 @@ class StepPool(BasePool):
 
     def take(self, delivery: Delivery) -> None:
         """Run a delivery; or, when it has an outcome already, only settle it. Called on the consumer's loop."""
+        if not self.in_flight:
+            self._moved_at = monotonic()
         self.in_flight += 1
         self._metrics.received(delivery.task, self.in_flight)
         self._style.submit(delivery)
 
     def _overdue(self, margin_seconds: float) -> str | None:
         return self._style.overdue(margin_seconds) if isinstance(self._style, IoStyle) else None
+
+    @property
+    def still_seconds(self) -> float:
+        """For how long nothing of what is in flight has been answered."""
+        return monotonic() - self._moved_at if self.in_flight else 0.0
 
     def trouble(self) -> str | None:
         """What stands still although the watchdog should have ended this process by now."""
@@ -173,6 +181,7 @@ class StepPool(BasePool):
     def _answer(self, finished: Finished) -> None:
         delivery = finished.delivery
         self.in_flight -= 1
+        self._moved_at = monotonic()
         seconds = monotonic() - delivery.received_at
         self._metrics.finished(delivery.task, finished.outcome, seconds, self.in_flight)
         self._failpoints.hit("before_ack", delivery.task)

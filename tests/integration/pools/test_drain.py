@@ -38,6 +38,7 @@ def test_the_list(bench: Bench, operate: Operate) -> None:
     assert all(0 <= row["uptime_seconds"] < 600 and row["drained_by"] is None for row in rows)
     ids = bench.send("try.batch", *names("hold"))
     wait_until(lambda: sum(row["in_flight"] for row in operate("pool", "list")[1]) == 1, SECONDS)
+    wait_until(lambda: sum(row["still_seconds"] for row in operate("pool", "list")[1]) > 0, SECONDS)
     assert bench.ended(ids) == ["done"]
 
 
