@@ -17,10 +17,11 @@ from services.adapters.webhook import HttpWebhookSender
 from services.canvas.canary import canary
 from services.celery_app import DoorbellApp
 from services.domain.errors import ConfigurationError
+from services.ledger.database import Ledger
 from services.ledger.reconciler import Reconciler
 from services.ledger.relay import relay_once
 from services.ledger.sending import send
-from services.observability.metrics import count_repairs
+from services.observability.metrics import RELAYED, count_repairs
 from services.observability.spans import make_spans
 from services.pools import db_writes, device_checks, external_api, maintenance, notifications
 from services.pools.wiring import Wiring
@@ -73,10 +74,16 @@ def make_wiring(app: DoorbellApp, settings: Settings, topology: Topology) -> Wir
         webhooks=HttpWebhookSender(settings.allowed_private_hosts, SystemClock()),
         outlier_api=HttpOutlierApi(settings.outlier_api_url or "", settings.outlier_api_key),
         breaker=PostgresBreaker(connect, "outlier_api"),
-        relay=lambda: relay_once(app.ledger),
+        relay=lambda: _relay(app.ledger),
         reconcile=lambda: _reconcile(reconciler),
         canary=lambda: send(app, app.ledger, canary(app, topology.queues)),
     )
+
+
+def _relay(ledger: Ledger) -> int:
+    published = relay_once(ledger)
+    RELAYED.inc(published)
+    return published
 
 
 def _reconcile(reconciler: Reconciler) -> dict[str, int]:

@@ -83,7 +83,10 @@ def _outbox() -> list[Panel]:
         lines(
             "First messages",
             "What became at the gateway of a login's first message; the relay publishes the rest.",
-            {"{{outcome}}": rate("doorbell_gateway_published_total", "outcome")},
+            {
+                "{{outcome}}": rate("doorbell_gateway_published_total", "outcome"),
+                "by the relay": rate("doorbell_relayed_messages_total"),
+            },
             PER_SECOND,
         ),
         lines(

@@ -72,6 +72,12 @@ for _outcome in ("republished", "lost", "probes", "ended"):
     REPAIRS.labels(_outcome)
 
 
+RELAYED = Counter(
+    "doorbell_relayed_messages_total",
+    "Messages that the relay has published for others, and the broker confirmed.",
+)
+
+
 def count_repairs(repaired: Mapping[str, int]) -> None:
     """Count one sweep, by what was repaired."""
     for outcome, count in repaired.items():
