@@ -64,8 +64,15 @@ def _series(endpoints: dict[str, str]) -> list[dict[str, str]]:
 
 def _counted(endpoints: dict[str, str], outcome: str) -> float:
     query = f'sum(doorbell_logins_total{{outcome="{outcome}"}})'
-    [one] = _ask(endpoints, "query", {"query": query})["result"]
-    return float(one["value"][1])
+    # Before the first scrape there is nothing.
+    found: list[Any] = []
+
+    def is_scraped() -> bool:
+        found[:] = _ask(endpoints, "query", {"query": query})["result"]
+        return bool(found)
+
+    wait_until(is_scraped, _SHOWN_SECONDS, "Prometheus to have seen the gateway")
+    return float(found[0]["value"][1])
 
 
 def _ask(endpoints: dict[str, str], what: str, parameters: dict[str, str]) -> Any:
