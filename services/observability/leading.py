@@ -12,7 +12,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import REGISTRY, Collector, CollectorRegistry
 
-from services.ledger.figures import LATE_SECONDS, MOST, Figures, Held, Slot
+from services.ledger.figures import LATE_SECONDS, MOST, Figures, Slot
 
 logger = logging.getLogger(__name__)
 
@@ -132,6 +132,13 @@ class BrokerCertificate(Collector):
 
 
 def _families(figures: Figures) -> Iterator[Metric]:
+    yield from _work(figures)
+    yield from _held(figures)
+    yield from _surroundings(figures)
+    yield from _slots(figures.slots)
+
+
+def _work(figures: Figures) -> Iterator[Metric]:
     yield GaugeMetricFamily(
         "doorbell_open_workflows",
         f"Workflows that have not ended, counted up to {MOST}.",
@@ -168,6 +175,14 @@ def _families(figures: Figures) -> Iterator[Metric]:
         ),
         figures.oldest_waiting_seconds,
     )
+    yield GaugeMetricFamily(
+        "doorbell_lost_steps",
+        "Steps given up because the broker lost their messages, not replayed or dropped yet.",
+        figures.lost_steps,
+    )
+
+
+def _held(figures: Figures) -> Iterator[Metric]:
     yield _filled(
         GaugeMetricFamily(
             "doorbell_parked_steps",
@@ -184,11 +199,17 @@ def _families(figures: Figures) -> Iterator[Metric]:
         ),
         figures.limits,
     )
-    yield GaugeMetricFamily(
-        "doorbell_lost_steps",
-        "Steps given up because the broker lost their messages, not replayed or dropped yet.",
-        figures.lost_steps,
+    held = GaugeMetricFamily(
+        "doorbell_held_seconds",
+        "Since an operator keeps something from working: a task, a breaker, or processes of a pool.",
+        labels=["kind", "name"],
     )
+    for each in figures.held:
+        held.add_metric([each.kind, each.name], each.seconds)
+    yield held
+
+
+def _surroundings(figures: Figures) -> Iterator[Metric]:
     yield GaugeMetricFamily(
         "doorbell_open_breakers",
         "Circuit breakers that failures have opened: they let no call through but probes.",
@@ -209,25 +230,12 @@ def _families(figures: Figures) -> Iterator[Metric]:
         "Since a canary last came back from every queue.",
         figures.canary_seconds,
     )
-    yield from _slots(figures.slots)
-    yield _held(figures.held)
 
 
 def _filled(family: GaugeMetricFamily, values: Mapping[str, float]) -> Metric:
     for key, value in sorted(values.items()):
         family.add_metric([key], value)
     return family
-
-
-def _held(found: Sequence[Held]) -> Metric:
-    held = GaugeMetricFamily(
-        "doorbell_held_seconds",
-        "Since an operator keeps something from working: a task, a breaker, or processes of a pool.",
-        labels=["kind", "name"],
-    )
-    for each in found:
-        held.add_metric([each.kind, each.name], each.seconds)
-    return held
 
 
 def _slots(slots: Sequence[Slot]) -> Iterator[Metric]:
