@@ -6,8 +6,8 @@ import contextlib
 import fcntl
 import json
 import shutil
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Container, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import psycopg
@@ -102,12 +102,21 @@ def up(
         migrate(postgres.url(layout, cluster.ports["postgres"]))
         wait_until_ready(layout, supervisor, cluster.services, _SERVICES_SECONDS, say)
         supervisor.start_programs(p.name for p in cluster.product)
-        for drain in _drains(cluster):
-            # Such a pool is not well; whoever waits for it should know why.
+        drains = _drains(cluster)
+        for drain in drains:
             say(f"{drain.scope}: no messages, drained by {drain.drained_by}: {drain.way_back}")
-        wait_until_ready(layout, supervisor, cluster.product, _PRODUCT_SECONDS, say)
+        drained = {drain.pool for drain in drains}
+        awaited = [_awaited(process, drained) for process in cluster.product]
+        wait_until_ready(layout, supervisor, awaited, _PRODUCT_SECONDS, say)
         _write_endpoints(cluster)
     return cluster
+
+
+def _awaited(process: Process, drained: Container[str]) -> Process:
+    """Of a pool that an operator keeps from its queues, as much as it can be: there, and showing its metrics."""
+    if process.name.partition(".")[0] not in drained:
+        return process
+    return replace(process, probe=monitoring.answers(process.address))
 
 
 def _drains(cluster: Cluster) -> list[Drain]:

@@ -89,7 +89,7 @@ def test_a_queue_is_added_and_taken_away(fresh: Grounds) -> None:
     follow(fresh, "add-a-queue", "Change the topology", "checkout")
     follow(fresh, "add-a-queue", "Bring it in")
 
-    assert consumers(fresh)["unscored"] == 1
+    wait_until(lambda: consumers(fresh).get("unscored") == 1, _END_SECONDS, "its consumer")
     doorbell(fresh, "topology verify")
     fresh.supervise("stop", "outlier_api")
     try:
@@ -143,7 +143,7 @@ def test_a_pool_is_added(fresh: Grounds) -> None:
     doorbell(fresh, "topology verify")
     pools = json.loads(doorbell(fresh, "pool list --json"))
     assert "archive" in json.dumps(pools)
-    assert consumers(fresh)["archive"] == 1
+    wait_until(lambda: consumers(fresh).get("archive") == 1, _END_SECONDS, "its consumer")
     wait_for_canary(fresh)
 
 
