@@ -13,6 +13,7 @@ from tests.e2e.waiting import wait_until
 from tests.gamedays import changes
 from tests.gamedays.grounds import ROOT, Grounds, Logins, grounds, login_body
 from tests.gamedays.inbox import Inbox
+from tests.gamedays.intruders import refusing_api
 from tests.gamedays.runbook import Place, read
 
 pytestmark = pytest.mark.timeout(1800)
@@ -91,9 +92,8 @@ def test_a_queue_is_added_and_taken_away(fresh: Grounds) -> None:
 
     wait_until(lambda: consumers(fresh).get("unscored") == 1, _END_SECONDS, "its consumer")
     doorbell(fresh, "topology verify")
-    fresh.supervise("stop", "outlier_api")
-    try:
-        workflow = report(fresh, "scored-later").json()["workflow_id"]
+    with refusing_api(fresh):
+        workflow = report(fresh, "refused").json()["workflow_id"]
         unscored = (
             "SELECT queue, state FROM step WHERE task = 'db_writes.record_unscored'"
             f" AND workflow_id = '{workflow}'"
@@ -103,8 +103,6 @@ def test_a_queue_is_added_and_taken_away(fresh: Grounds) -> None:
             _END_SECONDS,
             "the login to be recorded without a score",
         )
-    finally:
-        fresh.supervise("start", "outlier_api")
 
     changes.stop_using_queue(fresh.root)
     follow(fresh, "add-a-queue", "Change the topology", "checkout")
