@@ -201,7 +201,7 @@ GAME_DAYS: dict[str, GameDay] = {
         told(("set_vm_memory_high_watermark", "0.0001"), ("set_vm_memory_high_watermark", "0.4"))
     ),
     "BrokerDiskSoonFull": GameDay(
-        told(("set_disk_free_limit", "mem_relative", "1.0"), ("set_disk_free_limit", "50MB")),
+        told(("set_disk_free_limit", "mem_relative", "1.0"), ("set_disk_free_limit", "500MB")),
         page_seconds=420,
     ),
     "BrokerDown": GameDay(stopped("rabbitmq")),
