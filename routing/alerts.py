@@ -14,8 +14,11 @@ Rule = dict[str, Any]
 CLEAR_SECONDS = 300
 """A queue that needs longer to empty makes users wait for longer than a mail is expected to take."""
 
-_MARGIN_SECONDS = 15
+_MARGIN_SECONDS = 30
 """Behind a pool's hard limit, at which even the longest step has ended, or its process has."""
+
+_STILL_SECONDS = 20
+"""Four looks of Prometheus at a queue; that nothing moves in them is seen, and then has to last."""
 
 PROBE_TASK = "maintenance.probe"
 """The canary's step in each pool."""
@@ -81,7 +84,7 @@ def _without_consumer(topology: Topology, queue: Queue) -> Rule:
 
 def _stands_still(topology: Topology, queue: Queue, pool: Pool) -> Rule:
     selector = _of(topology, queue.name)
-    window = f"{pool.hard_limit_seconds + _MARGIN_SECONDS}s"
+    window = f"{_STILL_SECONDS}s"
     # The canary's probe calls nobody and locks nothing of users': it passes where their steps hang.
     steps = f'{{pool="{queue.pool}", task!="{PROBE_TASK}"}}'
     return _alert(
@@ -92,7 +95,7 @@ def _stands_still(topology: Topology, queue: Queue, pool: Pool) -> Rule:
         expr=f"max(min_over_time(rabbitmq_detailed_queue_messages{selector}[{window}])) > 0\n"
         f"and on () max(rabbitmq_detailed_queue_consumers{selector}) > 0\n"
         f"and on () (sum(increase(doorbell_steps_total{steps}[{window}])) or vector(0)) == 0\n",
-        wait="15s",
+        wait=f"{pool.hard_limit_seconds + _MARGIN_SECONDS - _STILL_SECONDS}s",
         summary=f"Queue {queue.name} holds {{{{ $value }}}} messages, has consumers, and none is done",
         description=f"The processes of pool {queue.pool} hold messages for longer than a step may take. What this"
         " queue does for logins waits.",

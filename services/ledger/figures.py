@@ -12,7 +12,7 @@ from psycopg.rows import dict_row
 from services.ledger.store import limit_statements
 from services.queries import load_queries
 
-LATE_SECONDS = 45.0
+LATE_SECONDS = 20.0
 """A login without a verdict, or a notice that has not left, is late after that: several times what it takes."""
 
 AGES_SECONDS = (10.0, 60.0, 600.0, 3600.0)

@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -103,6 +103,18 @@ class Grounds:
     def is_calm(self) -> bool:
         """Whether no alert is pending or fires."""
         return self.value("count(ALERTS) or vector(0)") == 0
+
+    def shown_since(self, labels: Mapping[str, str]) -> float:
+        """Since when Prometheus has had the condition of an alert without a pause, in seconds since 1970.
+
+        Raises:
+            AssertionError: there is no alert, or more than one, with these labels.
+        """
+        answer = requests.get(f"{self.endpoints['prometheus']}/api/v1/alerts", timeout=10)
+        answer.raise_for_status()
+        alerts = answer.json()["data"]["alerts"]
+        (found,) = (each for each in alerts if each["labels"] == labels)
+        return datetime.fromisoformat(found["activeAt"]).timestamp()
 
     def wait_for(self, conditions: list[Condition], seconds: float) -> None:
         """Wait until all of a page's Verify holds."""

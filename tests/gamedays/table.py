@@ -11,15 +11,20 @@ from tests.gamedays.runbook import RUNBOOKS
 
 README = RUNBOOKS / "README.md"
 
-_HEAD = "| alert | told after | mended within | told beside it | on |"
-_ROW = re.compile(r"^\| \[(\w+)\]\(\1\.md\) \| (.*) \| (.*) \| (.*) \| (.*) \|$", re.MULTILINE)
+_HEAD = "| alert | shown after | told after | mended within | told beside it | on |"
+_ROW = re.compile(
+    r"^\| \[(\w+)\]\(\1\.md\) \| (.*) \| (.*) \| (.*) \| (.*) \| (.*) \|$", re.MULTILINE
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A game day: seconds from the fault to the page, from then to the page's Verify, and who else was told of."""
+    """A game day: seconds from the fault to Prometheus' having its condition, to the page, and from then to the page's
+    Verify; and who else was told of.
+    """
 
     alert: str
+    shown: str = "-"
     told: str = "-"
     mended: str = "-"
     others: str = ""
@@ -27,13 +32,16 @@ class Row:
 
     def line(self) -> str:
         link = f"[{self.alert}]({self.alert}.md)"
-        return f"| {link} | {self.told} | {self.mended} | {self.others} | {self.on} |"
+        return (
+            f"| {link} | {self.shown} | {self.told} | {self.mended} | {self.others} | {self.on} |"
+        )
 
 
-def seen(alert: str, told: float, mended: float, others: Iterable[str]) -> Row:
+def seen(alert: str, shown: float, told: float, mended: float, others: Iterable[str]) -> Row:
     """A row of today."""
     return Row(
         alert,
+        f"{shown:.0f} s",
         f"{told:.0f} s",
         f"{mended:.0f} s",
         ", ".join(others),

@@ -35,14 +35,20 @@ def test_game_day(alert: str, ground: Grounds, box: Inbox, writes_table: bool) -
     wait_until(ground.is_calm, _CALM_SECONDS, "all to be calm before")
     began = time()
     with day.fault(ground):
+        if day.is_there is not None:
+            question = day.is_there
+            wait_until(lambda: ground.rows(question) == [(True,)], _CALM_SECONDS, question)
+            began = time()
         wait_until(
             lambda: box.find(alert, "firing", began) is not None,
-            day.page_seconds,
+            day.told_seconds,
             f"{alert} to be told",
         )
         opened = time()
         told = box.find(alert, "firing", began)
         assert told is not None
+        shown = ground.shown_since(told.labels)
+        assert told.receiver == "ticket" or shown < began + day.shown_seconds
         if not day.is_mended_outside:
             mend(ground, page, told.labels)
     if day.is_mended_outside:
@@ -55,7 +61,7 @@ def test_game_day(alert: str, ground: Grounds, box: Inbox, writes_table: bool) -
         f"the all-clear of {alert}",
     )
     others = [name for name in box.pages(began) if name != alert]
-    row = table.seen(alert, opened - began, mended, others)
+    row = table.seen(alert, max(0.0, shown - began), opened - began, mended, others)
     print(row.line())
     if writes_table:
         table.write([row])
