@@ -236,7 +236,7 @@ GAME_DAYS: dict[str, GameDay] = {
     "WorkLost": GameDay(
         partial(eater, queue="external_api", task="external_api.score_login"),
         is_mended_outside=True,
-        is_there="SELECT EXISTS (SELECT 1 FROM step WHERE state = 'lost')",
+        is_there="SELECT EXISTS (SELECT 1 FROM step WHERE state = 'dead' AND reason = 'lost')",
     ),
     "WorkStuck": GameDay(
         commanded(
