@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from routing.alerts import PROBE_TASK, Rule, as_yaml, rules
+from routing.alerts import DASHBOARDS, PROBE_TASK, RUNBOOKS, Rule, as_yaml, rules
 from routing.topology import Topology, dead_queue_name
 
 Case = dict[str, Any]
 Series = Mapping[str, str]
 
 _INTERVAL = "5s"
+_LINKS = {
+    "dashboards": "https://grafana.example.org",
+    "runbooks": "https://git.example.org/doorbell/deploy/runbooks",
+}
 _EVALUATION_INTERVAL = "15s"
 """As much as the shortest `for` can tell apart; promtool's time goes with its number of evaluations."""
 
@@ -149,6 +153,7 @@ class _Cases:
         return {
             "name": f"{alert}: {name}",
             "interval": _INTERVAL,
+            "external_labels": _LINKS,
             "input_series": [{"series": k, "values": v} for k, v in series.items()],
             "alert_rule_test": [{"alertname": alert, "eval_time": at, "exp_alerts": expected}],
         }
@@ -156,7 +161,12 @@ class _Cases:
     def _expected(self, alert: str, texts: Mapping[str, str]) -> Iterable[Rule]:
         for rule in self._rules:
             if rule["alert"] == alert:
-                annotations = dict(rule["annotations"])
+                annotations = {
+                    name: text.replace(DASHBOARDS, _LINKS["dashboards"]).replace(
+                        RUNBOOKS, _LINKS["runbooks"]
+                    )
+                    for name, text in rule["annotations"].items()
+                }
                 for template, text in texts.items():
                     annotations["summary"] = annotations["summary"].replace(template, text)
                 yield {"exp_labels": dict(rule["labels"]), "exp_annotations": annotations}

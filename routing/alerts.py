@@ -23,6 +23,10 @@ _STILL_SECONDS = 20
 PROBE_TASK = "maintenance.probe"
 """The canary's step in each pool."""
 
+RUNBOOKS = '{{ or $externalLabels.runbooks "deploy/runbooks" }}'
+DASHBOARDS = "{{ $externalLabels.dashboards }}"
+"""Where people read them differs from place to place: Prometheus has it from its environment."""
+
 _GIVEN_UP = 20
 """Steps given up within five minutes that are no longer one user's or one receiver's trouble."""
 
@@ -170,8 +174,8 @@ def _rule(
         "annotations": {
             "summary": summary,
             "description": description,
-            "runbook": f"deploy/runbooks/{name}.md",
-            "dashboard": dashboard,
+            "runbook": f"{RUNBOOKS}/{name}.md",
+            "dashboard": f"{DASHBOARDS}{dashboard}",
         },
     }
 

@@ -24,6 +24,9 @@ from routing.topology import Topology
 FLOWERS: Mapping[str, str] = {"flower": "flower", "flower_viewers": "viewer"}
 """Flower's instances, for operators and for those who only look, each with the one user that it lets in."""
 
+_LINKS = ("DASHBOARDS_URL", "RUNBOOKS_URL")
+"""What Prometheus' configuration takes from its environment."""
+
 _PROMETHEUS_CONFIGURATION = REPOSITORY / "deploy" / "prometheus" / "prometheus.yml"
 _RULES = REPOSITORY / "deploy" / "prometheus" / "rules"
 _ALERTMANAGER_CONFIGURATION = REPOSITORY / "deploy" / "alertmanager" / "alertmanager.yml"
@@ -107,10 +110,12 @@ def processes(layout: Layout, ports: Mapping[str, int]) -> list[Process]:
                 f"--storage.tsdb.path={layout.prometheus / 'data'}",
                 "--storage.tsdb.retention.time=7d",
                 f"--web.listen-address={prometheus}",
+                "--enable-feature=expand-external-labels",
             ),
             directory=layout.prometheus,
             environment={
-                "CONFIGURATION_DIGEST": _digest(_configuration(layout), *_rules_of(layout))
+                "CONFIGURATION_DIGEST": _digest(_configuration(layout), *_rules_of(layout)),
+                **{name: os.environ.get(name, "") for name in _LINKS},
             },
             probe=answers(f"http://{prometheus}/-/ready"),
             stop_seconds=20,

@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 import yaml
 
+from routing.alerts import DASHBOARDS as DASHBOARDS_LINK
+from routing.alerts import RUNBOOKS as RUNBOOKS_LINK
 from routing.load import load
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -59,8 +61,8 @@ def test_an_alert_tells_the_person_who_is_woken(rule: dict[str, Any]) -> None:
     assert re.fullmatch(r"([A-Z][a-z]+)+", rule["alert"])
     assert rule["labels"]["severity"] in {"page", "ticket"}
     assert annotations.keys() == {"summary", "description", "runbook", "dashboard"}
-    assert annotations["runbook"] == f"deploy/runbooks/{rule['alert']}.md"
-    assert annotations["dashboard"].startswith("/d/doorbell-")
+    assert annotations["runbook"] == f"{RUNBOOKS_LINK}/{rule['alert']}.md"
+    assert annotations["dashboard"].startswith(f"{DASHBOARDS_LINK}/d/doorbell-")
     # That nobody consumes a queue has no number.
     assert "$value" in annotations["summary"] or rule["alert"] == "QueueWithoutConsumer"
 

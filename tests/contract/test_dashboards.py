@@ -10,6 +10,7 @@ from urllib.parse import parse_qs, urlsplit
 import yaml
 
 from deploy.grafana.__main__ import DIRECTORY, dashboards
+from routing.alerts import DASHBOARDS as DASHBOARDS_LINK
 from routing.load import load
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -30,7 +31,7 @@ def links() -> set[str]:
         for group in yaml.safe_load(path.read_text(encoding="utf-8"))["groups"]
     ]
     rules = [rule for group in groups for rule in group["rules"] if "alert" in rule]
-    return {rule["annotations"]["dashboard"] for rule in rules}
+    return {rule["annotations"]["dashboard"].removeprefix(DASHBOARDS_LINK) for rule in rules}
 
 
 def test_the_committed_dashboards_are_current() -> None:

@@ -25,6 +25,10 @@ from tests.gamedays.runbook import Condition
 
 ROOT = Path(__file__).resolve().parents[2]
 
+LINKS = {
+    "DASHBOARDS_URL": "https://grafana.example.org",
+    "RUNBOOKS_URL": "https://git.example.org/doorbell/deploy/runbooks",
+}
 _COMMAND_SECONDS = 300.0
 _RATE = 2.0
 _AGENTS = (
@@ -189,8 +193,8 @@ def grounds(box: Inbox, directory: Path, root: Path = ROOT) -> Iterator[Grounds]
     receivers.write_text(
         yaml.safe_dump({name: {"webhook_configs": hook} for name in ("page", "ticket")})
     )
-    # As an operator who has set who is told would have it in his shell.
-    found = Grounds({**os.environ, "ALERT_RECEIVERS": str(receivers)}, root)
+    # As an operator who has set who is told, and where that leads to, would have it in his shell.
+    found = Grounds({**os.environ, **LINKS, "ALERT_RECEIVERS": str(receivers)}, root)
     found.run("make up")
     try:
         yield found

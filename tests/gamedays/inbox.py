@@ -20,6 +20,7 @@ class Told:
     alert: str
     status: str
     labels: dict[str, str]
+    annotations: dict[str, str]
 
 
 class Inbox:
@@ -59,7 +60,12 @@ def inbox(address: str = "127.0.0.1", port: int = 0) -> Iterator[Inbox]:
                 labels = alert["labels"]
                 found.told.append(
                     Told(
-                        time(), body["receiver"], labels["alertname"], alert["status"], dict(labels)
+                        time(),
+                        body["receiver"],
+                        labels["alertname"],
+                        alert["status"],
+                        dict(labels),
+                        dict(alert["annotations"]),
                     )
                 )
             self.send_response(200)

@@ -10,7 +10,7 @@ import pytest
 from tests.e2e.waiting import wait_until
 from tests.gamedays import table
 from tests.gamedays.faults import GAME_DAYS
-from tests.gamedays.grounds import Grounds, Logins
+from tests.gamedays.grounds import LINKS, Grounds, Logins
 from tests.gamedays.inbox import Inbox
 from tests.gamedays.runbook import Page, read
 
@@ -47,6 +47,8 @@ def test_game_day(alert: str, ground: Grounds, box: Inbox, writes_table: bool) -
         opened = time()
         told = box.find(alert, "firing", began)
         assert told is not None
+        assert told.annotations["runbook"] == f"{LINKS['RUNBOOKS_URL']}/{alert}.md"
+        assert told.annotations["dashboard"].startswith(f"{LINKS['DASHBOARDS_URL']}/d/doorbell-")
         shown = ground.shown_since(told.labels)
         assert told.receiver == "ticket" or shown < began + day.shown_seconds
         if not day.is_mended_outside:
