@@ -236,9 +236,10 @@ def _metrics_ports(counts: Mapping[str, int]) -> list[str]:
 
 def targets(ports: Mapping[str, int], counts: Mapping[str, int]) -> dict[str, dict[str, int]]:
     """Whom Prometheus scrapes: for each job its instances, by name, with their ports."""
-    single = ("prometheus", "alertmanager", "gateway", "beat", "outlier_api", "flower")
+    single = ("prometheus", "alertmanager", "gateway", "beat", "outlier_api")
     return {
         **{name: {name: ports[name]} for name in single},
+        "flower": {name: ports[name] for name in monitoring.FLOWERS},
         "rabbitmq": {"rabbitmq": ports["rabbitmq_prometheus"]},
         "workers": {name: ports[name] for name in _metrics_ports(counts)},
         # This machine is its owner's, and watched by whoever watches it; no proxy stands before the gateway.
