@@ -76,16 +76,16 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
     return Settings(broker_tls=tls, **values)  # type: ignore[arg-type]  # _convert gives each field its type
 
 
-def load_broker(environ: Mapping[str, str] | None = None) -> tuple[str, BrokerTls | None]:
-    """The broker's address and TLS alone, for a program of others that needs no more.
+def load_observer(environ: Mapping[str, str] | None = None) -> Settings:
+    """The broker's address and TLS, and how to log, for a program of others that needs no more.
 
     Raises:
         ConfigurationError: as `load`, and a database's address is not needed.
     """
     environ = os.environ if environ is None else environ
-    wanted = {n: v for n, v in environ.items() if n.startswith("DOORBELL_BROKER_")}
-    found = load({"DOORBELL_DATABASE_URL": "postgresql:", **wanted})
-    return found.broker_url, found.broker_tls
+    needed = ("DOORBELL_BROKER_", "DOORBELL_HOST_NAME", "DOORBELL_LOG_LEVEL")
+    wanted = {name: value for name, value in environ.items() if name.startswith(needed)}
+    return load({"DOORBELL_DATABASE_URL": "postgresql:", **wanted})
 
 
 def environment() -> Mapping[str, str]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import quote
 from uuid import uuid4
 
 import httpx
@@ -88,6 +90,20 @@ def test_what_happens_while_it_stands_still_is_heard_later(
         wait_until(lambda: time.monotonic() > sent_at + CELERYS_TTL_SECONDS + 2, 30, "time")
         fleet.processes["flower"].send_signal(signal.SIGCONT)
         wait_until(lambda: heard(client) == EVENTS, 60, f"heard {heard(client)} of {EVENTS}")
+
+
+def test_its_log_has_a_line_of_json_for_each_event(node: PrivateRabbitMQ, tmp_path: Path) -> None:
+    """As those of all our processes, a connection that breaks included."""
+    with running_flower(node, tmp_path, DOORBELL_HOST_NAME="one") as (fleet, _):
+        for connection in node.manage("GET", "connections"):
+            node.manage("DELETE", f"connections/{quote(connection['name'])}")
+
+        def tells() -> bool:
+            return "warning" in fleet.log("flower")
+
+        wait_until(tells, 60, "a warning")
+        lines = [json.loads(line) for line in fleet.log("flower").splitlines()]
+    assert all((line["process"], line["host"]) == ("flower", "one") for line in lines)
 
 
 def test_viewers_see_and_change_nothing(node: PrivateRabbitMQ, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from services.broker_tls import BrokerTls
 from services.domain.errors import ConfigurationError
-from services.settings import load, load_broker
+from services.settings import load, load_observer
 from tests.support.certificates import Authority, Certificate
 
 GOOD = {
@@ -70,7 +70,8 @@ def test_the_least_of_it(authority: Authority) -> None:
 def test_a_program_of_others_needs_the_broker_alone(whole: dict[str, str]) -> None:
     """Flower has no database; what else is in its environment is not looked at."""
     only = {name: value for name, value in whole.items() if "DATABASE" not in name}
-    url, tls = load_broker(only | {"DOORBELL_STRANGE": "1"})
+    found = load_observer(only | {"DOORBELL_STRANGE": "1"})
+    url, tls = found.broker_url, found.broker_tls
     assert (url, tls) == (GOOD["DOORBELL_BROKER_URL"], load(whole).broker_tls)
 
 
