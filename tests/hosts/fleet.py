@@ -26,6 +26,8 @@ _SERVER = (
     *("--tmpfs", "/run", "--tmpfs", "/run/lock", "--shm-size", "256m"),
     *("--volume", f"{_CONTROL_GROUPS}:/sys/fs/cgroup:rw", "--cgroupns", "host"),
     *("--env", "container=docker", "--stop-signal", "SIGRTMIN+3"),
+    # A file system of its own, which loop devices would be for, needs the kernel's other way.
+    *("--device", "/dev/fuse"),
 )
 
 

@@ -25,6 +25,28 @@ _PAGE_SECONDS = 90.0
 _TICKET_SECONDS = 1200.0
 """BackupTooOld waits for a quarter of an hour, so that a fleet may take its first backup in peace."""
 _MEND_SECONDS = 300.0
+_MOUNT = """
+truncate --size=1G /var/log/disk
+mkfs.ext4 -q -m 0 /var/log/disk
+fuse2fs /var/log/disk /var/log/journal -o rw,allow_other,fakeroot
+systemctl restart systemd-journald
+journalctl --flush
+"""
+_FILL = """
+cd "/var/log/journal/$(cat /etc/machine-id)"
+journalctl --rotate
+old=$(ls system@*.journal | head -n 1)
+number=0
+while [ "$(stat --file-system --format=%a .)" -gt "$(($(stat --file-system --format=%b .) / 14))" ]; do
+    number=$((number + 1))
+    cp --sparse=never "$old" "${old%-*}-$(printf %016x $number).journal"
+done
+"""
+_UNMOUNT = """
+umount --lazy /var/log/journal
+systemctl restart systemd-journald
+rm /var/log/disk
+"""
 _PLAYBOOK = re.compile(r"^\.venv-ansible/bin/ansible-playbook -i ansible/inventories/production ")
 
 
@@ -124,6 +146,33 @@ def test_no_backup_was_taken(whole: Installation, box: Inbox) -> None:
     opened = expect_told(box, "BackupTooOld", began, _TICKET_SECONDS)
     mend(whole, "BackupTooOld", _BACKUP)
     expect_over(whole, box, "BackupTooOld", opened)
+
+
+def test_a_certificate_ends_soon(whole: Installation, box: Inbox) -> None:
+    """Nobody has run site.yml for weeks, so a host's own is still the one that ends in ten days."""
+    host = "checks1"
+    old = {"certificates_reissue": True, "certificates_days": 10}
+    whole.controller.play("site", "--tags=certificates", f"--limit={host}", **old)
+    began = time.time()
+    whole.fleet.run(host, "systemctl", "start", "doorbell-certificate-ends")
+    opened = expect_told(box, "CertificateEndsSoon", began, _TICKET_SECONDS)
+    mend(whole, "CertificateEndsSoon", host)
+    expect_over(whole, box, "CertificateEndsSoon", opened)
+
+
+def test_logs_have_filled_a_disk(whole: Installation, box: Inbox) -> None:
+    """A disk of a gigabyte for nothing but the journal, and old journals on nine tenths of it."""
+    host = _BACKUP  # where all of the page's commands have something to do
+    whole.fleet.run(host, "apt-get", "install", "--yes", "--quiet=2", "fuse2fs")
+    whole.fleet.run(host, "sh", "-euc", _MOUNT)
+    try:
+        began = time.time()
+        whole.fleet.run(host, "sh", "-euc", _FILL)
+        opened = expect_told(box, "HostDiskSoonFull", began, _TICKET_SECONDS)
+        mend(whole, "HostDiskSoonFull", host)
+        expect_over(whole, box, "HostDiskSoonFull", opened)
+    finally:
+        whole.fleet.run(host, "sh", "-euc", _UNMOUNT)
 
 
 def test_every_host_tells_of_itself(whole: Installation) -> None:
