@@ -120,10 +120,16 @@ def test_what_alerts_need_holds_them_back() -> None:
 def test_every_severity_has_its_receiver() -> None:
     """What is urgent goes the default way, so that a severity that nobody knows does too."""
     route = ALERTMANAGER["route"]
-    [ticket] = route["routes"]
+    [page, other, ticket] = route["routes"]
 
     assert route["receiver"] == "page"
     assert (ticket["receiver"], ticket["matchers"]) == ("ticket", ['severity="ticket"'])
+    assert page == {
+        "receiver": "page",
+        "matchers": ['alertname="AlertsNotDelivered"'],
+        "continue": True,
+    }
+    assert other == {"receiver": "ticket", "matchers": page["matchers"]}
     assert [receiver["name"] for receiver in ALERTMANAGER["receivers"]] == ["page", "ticket"]
 
 

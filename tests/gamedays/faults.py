@@ -186,6 +186,18 @@ def unprotected(grounds: Grounds) -> Iterator[None]:
 
 
 @contextmanager
+def unanswered(grounds: Grounds) -> Iterator[None]:
+    """Whoever is paged does not answer."""
+    grounds.box.refuses.add("page")
+    grounds.try_out(seconds=300)
+    try:
+        yield
+    finally:
+        grounds.try_out(seconds=0)
+        grounds.box.refuses.clear()
+
+
+@contextmanager
 def forgotten(grounds: Grounds) -> Iterator[None]:
     """Somebody has paused a task more than an hour ago, and has gone home."""
     grounds.run(".venv/bin/doorbell task pause notifications.record_receipt")
@@ -199,6 +211,7 @@ def forgotten(grounds: Grounds) -> Iterator[None]:
 
 
 GAME_DAYS: dict[str, GameDay] = {
+    "AlertsNotDelivered": GameDay(unanswered, is_mended_outside=True),
     "BeatSilent": GameDay(frozen("schedule")),
     "BreakerOpen": GameDay(stopped("outlier_api")),
     "BrokerAlarm": GameDay(

@@ -8,7 +8,7 @@ import subprocess
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from time import monotonic, sleep
 from typing import Self
@@ -38,10 +38,11 @@ _AGENTS = (
 
 
 class Grounds:
-    """What a game day does to the cluster, and asks it."""
+    """What a game day does to the cluster, and asks it; `box` is who Alertmanager tells."""
 
-    def __init__(self, environment: dict[str, str], root: Path = ROOT) -> None:
+    def __init__(self, environment: dict[str, str], box: Inbox, root: Path = ROOT) -> None:
         self._environment = environment
+        self.box = box
         self.root = root
 
     @property
@@ -120,6 +121,15 @@ class Grounds:
         (found,) = (each for each in alerts if each["labels"] == labels)
         return datetime.fromisoformat(found["activeAt"]).timestamp()
 
+    def try_out(self, seconds: float) -> None:
+        """Have Alertmanager page somebody of nothing, for so long."""
+        alert = {
+            "labels": {"alertname": "TryOut", "severity": "page"},
+            "endsAt": (datetime.now(UTC) + timedelta(seconds=seconds)).isoformat(),
+        }
+        url = f"{self.endpoints['alertmanager']}/api/v2/alerts"
+        requests.post(url, json=[alert], timeout=10).raise_for_status()
+
     def wait_for(self, conditions: list[Condition], seconds: float) -> None:
         """Wait until all of a page's Verify holds."""
         for condition in conditions:
@@ -194,7 +204,7 @@ def grounds(box: Inbox, directory: Path, root: Path = ROOT) -> Iterator[Grounds]
         yaml.safe_dump({name: {"webhook_configs": hook} for name in ("page", "ticket")})
     )
     # As an operator who has set who is told, and where that leads to, would have it in his shell.
-    found = Grounds({**os.environ, **LINKS, "ALERT_RECEIVERS": str(receivers)}, root)
+    found = Grounds({**os.environ, **LINKS, "ALERT_RECEIVERS": str(receivers)}, box, root)
     found.run("make up")
     try:
         yield found

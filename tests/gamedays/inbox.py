@@ -24,10 +24,14 @@ class Told:
 
 
 class Inbox:
-    """Everything that was told so far, in its order."""
+    """Everything that was told so far, in its order.
+
+    refuses: receivers that hear nothing, as if nobody were there.
+    """
 
     def __init__(self) -> None:
         self.told: list[Told] = []
+        self.refuses: set[str] = set()
         self.port = 0
 
     def find(self, alert: str, status: str, since: float) -> Told | None:
@@ -56,6 +60,9 @@ def inbox(address: str = "127.0.0.1", port: int = 0) -> Iterator[Inbox]:
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            if body["receiver"] in found.refuses:
+                self.send_error(503)
+                return
             for alert in body["alerts"]:
                 labels = alert["labels"]
                 found.told.append(

@@ -50,7 +50,7 @@ def test_game_day(alert: str, ground: Grounds, box: Inbox, writes_table: bool) -
         assert told.annotations["runbook"] == f"{LINKS['RUNBOOKS_URL']}/{alert}.md"
         assert told.annotations["dashboard"].startswith(f"{LINKS['DASHBOARDS_URL']}/d/doorbell-")
         shown = ground.shown_since(told.labels)
-        assert told.receiver == "ticket" or shown < began + day.shown_seconds
+        assert told.labels["severity"] == "ticket" or shown < began + day.shown_seconds
         if not day.is_mended_outside:
             mend(ground, page, told.labels)
     if day.is_mended_outside:
