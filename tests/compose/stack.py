@@ -44,9 +44,19 @@ class Stack:
 
     def compose(self, *arguments: str, seconds: float = _COMMAND_SECONDS) -> str:
         """Run a compose command and return its standard output."""
+        return self._run((*self.command(), *arguments), seconds)
+
+    def command(self) -> tuple[str, ...]:
+        """Compose for this project, as it is called in the checkout with `variables`."""
         files = ("docker-compose.yml", *self.files, "tests/compose/rig.yml")
         named = [part for file in files for part in ("-f", file)]
-        return self._run((self.program, "-p", self.project, *named, *arguments), seconds)
+        return self.program, "-p", self.project, *named
+
+    def variables(self) -> dict[str, str]:
+        """The environment of `command`."""
+        ports = {name: str(port) for name, port in self.ports.items()}
+        named = {"SECRETS_DIRECTORY": str(self.secrets), "FLEET_IMAGE": IMAGE}
+        return {**os.environ, **ports, **named, **self.environment}
 
     def doorbell(self, *arguments: str) -> str:
         """Run the `doorbell` command in a container of its own."""
@@ -100,13 +110,10 @@ class Stack:
         return f"http://127.0.0.1:{self.ports[port]}"
 
     def _run(self, command: tuple[str, ...], seconds: float) -> str:
-        environment = os.environ | {name: str(port) for name, port in self.ports.items()}
-        environment |= {"SECRETS_DIRECTORY": str(self.secrets), "FLEET_IMAGE": IMAGE}
-        environment |= self.environment
         ended = subprocess.run(
             command,
             cwd=ROOT,
-            env=environment,
+            env=self.variables(),
             capture_output=True,
             text=True,
             check=False,

@@ -53,7 +53,7 @@ def frozen(name: str) -> Fault:
 
     @contextmanager
     def fault(grounds: Grounds) -> Iterator[None]:
-        os.kill(grounds.pid(name), signal.SIGSTOP)
+        grounds.freeze(name)
         yield
 
     return fault
@@ -87,16 +87,16 @@ def told(begin: tuple[str, ...], end: tuple[str, ...]) -> Fault:
     return fault
 
 
-def commanded(begin: str, end: str) -> Fault:
-    """An operator's command, and the one that takes it back."""
+def paused(task: str) -> Fault:
+    """An operator has paused one kind of task."""
 
     @contextmanager
     def fault(grounds: Grounds) -> Iterator[None]:
-        grounds.run(begin)
+        grounds.doorbell("task", "pause", task)
         try:
             yield
         finally:
-            grounds.run(end)
+            grounds.doorbell("task", "resume", task)
 
     return fault
 
@@ -104,13 +104,13 @@ def commanded(begin: str, end: str) -> Fault:
 @contextmanager
 def lost_standby(grounds: Grounds) -> Iterator[None]:
     """Commits are to wait for a standby that is not there."""
-    grounds.rows("ALTER SYSTEM SET synchronous_standby_names = 'standby'")
-    grounds.rows("SELECT pg_reload_conf()")
+    grounds.administer("ALTER SYSTEM SET synchronous_standby_names = 'standby'")
+    grounds.administer("SELECT pg_reload_conf()")
     try:
         yield
     finally:
-        grounds.rows("ALTER SYSTEM RESET synchronous_standby_names")
-        grounds.rows("SELECT pg_reload_conf()")
+        grounds.administer("ALTER SYSTEM RESET synchronous_standby_names")
+        grounds.administer("SELECT pg_reload_conf()")
 
 
 @contextmanager
@@ -175,11 +175,11 @@ def _waiting(grounds: Grounds, queue: str) -> int:
 @contextmanager
 def unprotected(grounds: Grounds) -> Iterator[None]:
     """A standby was to be there, has its slot, and commits wait for none."""
-    grounds.rows("SELECT pg_create_physical_replication_slot('standby')")
+    grounds.administer("SELECT pg_create_physical_replication_slot('standby')")
     try:
         yield
     finally:
-        grounds.rows(
+        grounds.administer(
             "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots"
             " WHERE slot_name = 'standby'"
         )
@@ -200,14 +200,11 @@ def unanswered(grounds: Grounds) -> Iterator[None]:
 @contextmanager
 def forgotten(grounds: Grounds) -> Iterator[None]:
     """Somebody has paused a task more than an hour ago, and has gone home."""
-    grounds.run(".venv/bin/doorbell task pause notifications.record_receipt")
-    grounds.rows(
-        "UPDATE pause SET paused_at = now() - interval '61 minutes' WHERE resumed_at IS NULL"
-    )
-    try:
+    with paused("notifications.record_receipt")(grounds):
+        grounds.rows(
+            "UPDATE pause SET paused_at = now() - interval '61 minutes' WHERE resumed_at IS NULL"
+        )
         yield
-    finally:
-        grounds.run(".venv/bin/doorbell task resume notifications.record_receipt")
 
 
 GAME_DAYS: dict[str, GameDay] = {
@@ -239,12 +236,7 @@ GAME_DAYS: dict[str, GameDay] = {
     "ReconcilerRepairing": GameDay(purged, told_seconds=600, resolve_seconds=1200),
     "StandbyMissing": GameDay(lost_standby),
     "TargetDown": GameDay(stopped("flower"), told_seconds=240),
-    "VerdictsLate": GameDay(
-        commanded(
-            ".venv/bin/doorbell task pause external_api.score_login",
-            ".venv/bin/doorbell task resume external_api.score_login",
-        )
-    ),
+    "VerdictsLate": GameDay(paused("external_api.score_login")),
     "WorkGivenUp": GameDay(refusing_api, is_mended_outside=True),
     "WorkLost": GameDay(
         partial(eater, queue="external_api", task="external_api.score_login"),
@@ -252,10 +244,7 @@ GAME_DAYS: dict[str, GameDay] = {
         is_there="SELECT EXISTS (SELECT 1 FROM step WHERE state = 'dead' AND reason = 'lost')",
     ),
     "WorkStuck": GameDay(
-        commanded(
-            ".venv/bin/doorbell task pause db_writes.save_event",
-            ".venv/bin/doorbell task resume db_writes.save_event",
-        ),
+        paused("db_writes.save_event"),
         is_there="SELECT EXISTS (SELECT 1 FROM workflow WHERE state = 'accepted' AND generation = 1"
         " AND accepted_at < now() - interval '10 minutes')",
     ),

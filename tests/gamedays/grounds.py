@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
+import signal
 import subprocess
 import threading
 from collections.abc import Iterator, Mapping
@@ -21,7 +23,7 @@ import yaml
 from deploy.local.rabbitmq import find_binary
 from tests.e2e.waiting import wait_until
 from tests.gamedays.inbox import Inbox
-from tests.gamedays.runbook import Condition
+from tests.gamedays.runbook import Condition, Place
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -38,7 +40,13 @@ _AGENTS = (
 
 
 class Grounds:
-    """What a game day does to the cluster, and asks it; `box` is who Alertmanager tells."""
+    """What a game day does to the cluster, and asks it; `box` is who Alertmanager tells.
+
+    Attributes:
+        place: whose commands of a page are for it.
+    """
+
+    place: Place = "local"
 
     def __init__(self, environment: dict[str, str], box: Inbox, root: Path = ROOT) -> None:
         self._environment = environment
@@ -76,6 +84,14 @@ class Grounds:
         return subprocess.run(
             command, check=True, cwd=self.root, stdout=subprocess.PIPE, text=True, timeout=60
         ).stdout
+
+    def doorbell(self, *words: str) -> str:
+        """Run the `doorbell` command; returns what it prints."""
+        return self.run(f".venv/bin/doorbell {shlex.join(words)}")
+
+    def freeze(self, name: str) -> None:
+        """Have a process stand still without ending."""
+        os.kill(self.pid(name), signal.SIGSTOP)
 
     def pid(self, name: str) -> int:
         """The process id of one of the cluster's processes."""
@@ -139,6 +155,10 @@ class Grounds:
                 return value is not None and wanted.holds(value)
 
             wait_until(holds, seconds, f"{condition.query} {condition.relation} {condition.bound}")
+
+    def administer(self, statement: str) -> None:
+        """Run a statement as the database's superuser."""
+        self.rows(statement)
 
     def rows(self, statement: str) -> list[tuple[object, ...]]:
         with psycopg.connect(self.endpoints["database_url"], autocommit=True) as connection:

@@ -1,0 +1,66 @@
+"""One game day: the fault, the news, the page's commands exactly as written, its Verify, and the all-clear."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from time import time
+
+from tests.e2e.waiting import wait_until
+from tests.gamedays import table
+from tests.gamedays.faults import GAME_DAYS
+from tests.gamedays.grounds import LINKS, Grounds
+from tests.gamedays.inbox import Inbox
+from tests.gamedays.runbook import Page, read
+
+MEND_SECONDS = 300.0
+_CALM_SECONDS = 1200.0
+"""The reconciler's repairs count for a quarter of an hour, and there are some behind a pool that stood still."""
+
+
+def hold(alert: str, ground: Grounds, box: Inbox) -> table.Row:
+    """Go through an alert's game day, whose logins somebody reports; returns what was seen.
+
+    Raises:
+        AssertionError: it was told too late or not at all, its page does not mend it within five minutes, or it stays.
+    """
+    day, page = GAME_DAYS[alert], read(alert)
+    wait_until(ground.is_calm, _CALM_SECONDS, "all to be calm before")
+    began = time()
+    with day.fault(ground):
+        if day.is_there is not None:
+            question = day.is_there
+            wait_until(lambda: ground.rows(question) == [(True,)], _CALM_SECONDS, question)
+            began = time()
+        wait_until(
+            lambda: box.find(alert, "firing", began) is not None,
+            day.told_seconds,
+            f"{alert} to be told",
+        )
+        opened = time()
+        told = box.find(alert, "firing", began)
+        assert told is not None
+        assert told.annotations["runbook"] == f"{LINKS['RUNBOOKS_URL']}/{alert}.md"
+        assert told.annotations["dashboard"].startswith(f"{LINKS['DASHBOARDS_URL']}/d/doorbell-")
+        shown = ground.shown_since(told.labels)
+        assert told.labels["severity"] == "ticket" or shown < began + day.shown_seconds
+        if not day.is_mended_outside:
+            mend(ground, page, told.labels)
+    if day.is_mended_outside:
+        mend(ground, page, told.labels)
+    ground.wait_for(page.conditions(told.labels), MEND_SECONDS - (time() - opened))
+    mended = time() - opened
+    wait_until(
+        lambda: box.find(alert, "resolved", opened) is not None,
+        day.resolve_seconds,
+        f"the all-clear of {alert}",
+    )
+    others = [name for name in box.pages(began) if name != alert]
+    return table.seen(alert, max(0.0, shown - began), opened - began, mended, others)
+
+
+def mend(ground: Grounds, page: Page, labels: Mapping[str, str]) -> None:
+    """Run the commands of the page's Mitigation, as for this alert."""
+    scripts = page.commands("Mitigation", ground.place, labels)
+    assert scripts, f"{page.name} has no command that mends"
+    for script in scripts:
+        print(ground.run(script))
