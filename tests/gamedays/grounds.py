@@ -31,6 +31,9 @@ LINKS = {
     "DASHBOARDS_URL": "https://grafana.example.org",
     "RUNBOOKS_URL": "https://git.example.org/doorbell/deploy/runbooks",
 }
+TRY_OUT = "TryOut"
+"""What a page has sent to see whether somebody is reached."""
+
 _COMMAND_SECONDS = 300.0
 _RATE = 2.0
 _AGENTS = (
@@ -140,7 +143,7 @@ class Grounds:
     def try_out(self, seconds: float) -> None:
         """Have Alertmanager page somebody of nothing, for so long."""
         alert = {
-            "labels": {"alertname": "TryOut", "severity": "page"},
+            "labels": {"alertname": TRY_OUT, "severity": "page"},
             "endsAt": (datetime.now(UTC) + timedelta(seconds=seconds)).isoformat(),
         }
         url = f"{self.endpoints['alertmanager']}/api/v2/alerts"
