@@ -70,8 +70,8 @@ test-slow: ## what takes longer than a minute each: 100,000 waiting logins, a de
 	@deploy/local/setup --dev --redis
 	@.venv/bin/python -m pytest -m slow --timeout 600 tests/integration
 
-test-compose: ## docker-compose.yml on a real engine, with Compose 1.29 and v2 (as root; RELEASE, TESTS)
-	@RELEASE="$(RELEASE)" TESTS="$(TESTS)" tests/compose/run
+test-compose: ## docker-compose.yml on a real engine, with Compose 1.29 and v2 (as root; RELEASE, TESTS; TABLE=1 as of game-days)
+	@RELEASE="$(RELEASE)" TESTS="$(TESTS)" tests/compose/run $(if $(TABLE),--game-days-table)
 
 test-hosts: ## ansible/ on a fleet of systemd hosts, which then lose power, networks and releases (as root; RELEASE, SELECT)
 	@tests/hosts/run --release "$(RELEASE)" -k "$(SELECT)"

@@ -23,6 +23,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--compose", metavar="PROGRAM", help="Compose 1.29 or v2; tests/compose/run gives both"
     )
+    parser.addoption(
+        "--game-days-table",
+        action="store_true",
+        help="write what is seen of game days into deploy/runbooks/README.md",
+    )
 
 
 @dataclass(frozen=True, slots=True)

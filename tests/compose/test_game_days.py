@@ -8,6 +8,7 @@ import pytest
 
 from tests.compose.grounds import Composed
 from tests.compose.stack import Stack
+from tests.gamedays import table
 from tests.gamedays.day import hold
 from tests.gamedays.grounds import Logins
 from tests.gamedays.inbox import Inbox, inbox
@@ -56,6 +57,9 @@ def ground(
 
 
 @pytest.mark.parametrize("alert", ALERTS)
-def test_game_day(alert: str, ground: Composed, box: Inbox) -> None:
+def test_game_day(alert: str, ground: Composed, box: Inbox, pytestconfig: pytest.Config) -> None:
     """As on the local cluster."""
-    print(hold(alert, ground, box).line())
+    row = hold(alert, ground, box)
+    print(row.line())
+    if pytestconfig.getoption("--game-days-table"):
+        table.write([row], "containers")

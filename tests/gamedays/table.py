@@ -1,4 +1,4 @@
-"""The table of game days in deploy/runbooks/README.md: what was seen last, a row for each alert."""
+"""The tables of game days in deploy/runbooks/README.md: what was seen last in a place, a row for each alert."""
 
 from __future__ import annotations
 
@@ -7,11 +7,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from tests.gamedays.runbook import RUNBOOKS
+from tests.gamedays.runbook import RUNBOOKS, Place
 
 README = RUNBOOKS / "README.md"
 
-_HEAD = "| alert | shown after | told after | mended within | told beside it | on |"
+_COLUMNS = "| shown after | told after | mended within | told beside it | on |"
+_HEADS: dict[Place, str] = {
+    "local": f"| alert {_COLUMNS}",
+    "containers": f"| alert, in containers {_COLUMNS}",
+}
 _ROW = re.compile(
     r"^\| \[(\w+)\]\(\1\.md\) \| (.*) \| (.*) \| (.*) \| (.*) \| (.*) \|$", re.MULTILINE
 )
@@ -49,16 +53,23 @@ def seen(alert: str, shown: float, told: float, mended: float, others: Iterable[
     )
 
 
-def rows() -> dict[str, Row]:
-    """The table's rows by alert."""
-    return {found[0]: Row(*found) for found in _ROW.findall(README.read_text())}
+def rows(place: Place = "local") -> dict[str, Row]:
+    """A table's rows by alert."""
+    _, _, lines, _ = _parts(place)
+    return {row.alert: row for row in (Row(*found) for found in _ROW.findall(lines))}
 
 
-def write(news: Iterable[Row]) -> None:
+def write(news: Iterable[Row], place: Place = "local") -> None:
     """Put rows in the place of those of the same alerts."""
-    known = rows() | {row.alert: row for row in news}
-    before, _, rest = README.read_text().partition(f"{_HEAD}\n")
-    ruler, *lines = rest.splitlines(keepends=True)
-    after = "".join(lines[len([line for line in lines if _ROW.match(line)]) :])
+    known = rows(place) | {row.alert: row for row in news}
+    before, head, _, after = _parts(place)
     table = "".join(f"{known[alert].line()}\n" for alert in sorted(known))
-    README.write_text(f"{before}{_HEAD}\n{ruler}{table}{after}")
+    README.write_text(f"{before}{head}{table}{after}")
+
+
+def _parts(place: Place) -> tuple[str, str, str, str]:
+    """What stands before a table, its head, its rows, and what stands behind it."""
+    before, head, rest = README.read_text().partition(f"{_HEADS[place]}\n")
+    ruler, *lines = rest.splitlines(keepends=True)
+    number = next((i for i, line in enumerate(lines) if not _ROW.match(line)), len(lines))
+    return before, head + ruler, "".join(lines[:number]), "".join(lines[number:])
