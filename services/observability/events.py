@@ -1,4 +1,4 @@
-"""Celery's events without personal data: monitors such as Flower keep and show errors as they hear them."""
+"""Celery's events as monitors such as Flower hear them: without personal data, and no more than they can follow."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from celery.app.events import Events
 from celery.events.dispatcher import EventDispatcher
 
 from services.observability.redaction import redact
+from services.observability.sampling import Sampling
 
 _TEXTS = ("exception", "traceback")
 """What an event quotes of an error. Arguments and results are ids and facts by design, and many."""
@@ -18,17 +19,31 @@ _RETRIES = {"max_retries": 2, "interval_start": 0, "interval_step": 0.1, "interv
 
 
 class RedactedDispatcher(EventDispatcher):
-    """Sends events whose quoted texts are redacted. One that cannot be sent soon is kept for the next connection."""
+    """Sends events whose quoted texts are redacted, of those steps that are chosen while there are many.
+
+    One that cannot be sent soon is kept for the next connection.
+    """
+
+    app: Any
 
     def send(self, *args: Any, **fields: Any) -> None:
         fields.setdefault("retry_policy", _RETRIES)
         for name in _TEXTS:
             if fields.get(name) is not None:
                 fields[name] = redact(str(fields[name]))
-        super().send(*args, **fields)
+        kind, *rest = args
+        for name, chosen in self.app.events.sampling.choose(kind, fields):
+            super().send(name, *rest, **chosen)
 
 
 class RedactedEvents(Events):
-    """Celery's events with the dispatcher above; an app takes it as `events_cls`."""
+    """Celery's events with the dispatcher above; an app takes it as `events_cls`.
+
+    It lives as long as the process, its dispatchers as long as a connection.
+    """
 
     dispatcher_cls = "services.observability.events:RedactedDispatcher"
+
+    def __init__(self, app: Any = None) -> None:
+        super().__init__(app)
+        self.sampling = Sampling()
