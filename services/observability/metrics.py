@@ -103,6 +103,9 @@ class StepMetrics:
     def __init__(self, pool: str, known: Container[str]) -> None:
         self._pool = pool
         self._known = known
+        # A process that publishes once in minutes would be missing from every panel until then.
+        for metric in (LIST_SIZE, TRANSACTION_SECONDS, PUBLISH_SECONDS, IN_FLIGHT):
+            metric.labels(pool)
 
     def received(self, task: str, in_flight: int) -> None:
         RECEIVED.labels(self._pool, self._name(task)).inc()

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
-from prometheus_client import REGISTRY
+from prometheus_client import REGISTRY, generate_latest
 
 from services.ledger.reconciler import Repaired
-from services.observability.metrics import count_repairs
+from services.observability.metrics import StepMetrics, count_repairs
 
 
 def repairs() -> dict[str, float]:
@@ -36,3 +36,12 @@ def test_a_sweep_is_counted_by_what_it_repaired() -> None:
         "republished": before["republished"] + 3,
         "ended": before["ended"] + 1,
     }
+
+
+def test_a_process_that_has_done_nothing_yet_shows_its_pool() -> None:
+    """Nobody can tell a panel without data from a process that is not there."""
+    StepMetrics("idle_pool", ())
+    page = generate_latest().decode()
+    for name in ("list_steps", "transaction_seconds", "publish_seconds"):
+        assert f'doorbell_{name}_count{{pool="idle_pool"}} 0.0' in page
+    assert 'doorbell_steps_in_flight{pool="idle_pool"} 0.0' in page
