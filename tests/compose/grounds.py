@@ -8,8 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
-import yaml
-
 from deploy.local.monitoring import alerting
 from routing.load import load
 from tests.compose.stack import Stack
@@ -89,11 +87,8 @@ def _service(name: str) -> str:
 
 
 def _told_of(stack: Stack, box: Inbox, directory: Path) -> Stack:
-    hook = [{"url": f"http://{stack.gateway_address()}:{box.port}/", "send_resolved": True}]
     receivers, configuration = directory / "receivers.yml", directory / "alertmanager.yml"
-    receivers.write_text(
-        yaml.safe_dump({name: {"webhook_configs": hook} for name in ("page", "ticket")})
-    )
+    receivers.write_text(box.receivers(stack.gateway_address()))
     configuration.write_text(alerting(receivers))
     configuration.chmod(0o644)
     environment = {**stack.environment, **LINKS, "ALERTMANAGER_CONFIGURATION": str(configuration)}

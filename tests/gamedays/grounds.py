@@ -18,7 +18,6 @@ from uuid import uuid4
 
 import psycopg
 import requests
-import yaml
 
 from deploy.local.rabbitmq import find_binary
 from tests.e2e.waiting import wait_until
@@ -222,10 +221,7 @@ class Logins:
 def grounds(box: Inbox, directory: Path, root: Path = ROOT) -> Iterator[Grounds]:
     """The cluster of a tree, up, with the inbox as the one that is told; down afterwards."""
     receivers = directory / "receivers.yml"
-    hook = [{"url": f"http://127.0.0.1:{box.port}/", "send_resolved": True}]
-    receivers.write_text(
-        yaml.safe_dump({name: {"webhook_configs": hook} for name in ("page", "ticket")})
-    )
+    receivers.write_text(box.receivers("127.0.0.1"))
     # As an operator who has set who is told, and where that leads to, would have it in his shell.
     found = Grounds({**os.environ, **LINKS, "ALERT_RECEIVERS": str(receivers)}, box, root)
     found.run("make up")

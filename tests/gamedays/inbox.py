@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from time import time
 
+import yaml
+
 
 @dataclass(frozen=True, slots=True)
 class Told:
@@ -40,6 +42,11 @@ class Inbox:
             if (each.alert, each.status) == (alert, status) and each.at >= since:
                 return each
         return None
+
+    def receivers(self, host: str) -> str:
+        """A file as in deploy/alertmanager/README.md that has everything told here; `host` is its address."""
+        hook = [{"url": f"http://{host}:{self.port}/", "send_resolved": True}]
+        return yaml.safe_dump({name: {"webhook_configs": hook} for name in ("page", "ticket")})
 
     def pages(self, since: float) -> list[str]:
         """The alerts that woke somebody since then, each once."""

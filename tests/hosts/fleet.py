@@ -27,7 +27,7 @@ _SERVER = (
     *("--volume", f"{_CONTROL_GROUPS}:/sys/fs/cgroup:rw", "--cgroupns", "host"),
     *("--env", "container=docker", "--stop-signal", "SIGRTMIN+3"),
     # A file system of its own, which loop devices would be for, needs the kernel's other way.
-    *("--device", "/dev/fuse"),
+    *(("--device", "/dev/fuse") if Path("/dev/fuse").exists() else ()),
 )
 
 
