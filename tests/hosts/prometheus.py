@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 from urllib.parse import quote
 
@@ -29,12 +31,29 @@ def pages(installation: Installation, since: float) -> list[str]:
     return sorted(row["metric"]["alertname"] for row in rows)
 
 
+def shown_since(installation: Installation, labels: Mapping[str, str]) -> float:
+    """Since when the condition of an alert has been there without a pause, in seconds since 1970.
+
+    Raises:
+        AssertionError: there is no alert, or more than one, with these labels.
+    """
+    (found,) = (
+        alert for alert in _get(installation, "alerts")["alerts"] if alert["labels"] == labels
+    )
+    return datetime.fromisoformat(found["activeAt"]).timestamp()
+
+
 def _ask(installation: Installation, query: str) -> list[dict[str, Any]]:
-    url = f"http://127.0.0.1:9090/api/v1/query?query={quote(query)}"
+    found: list[dict[str, Any]] = _get(installation, f"query?query={quote(query)}")["result"]
+    return found
+
+
+def _get(installation: Installation, question: str) -> dict[str, Any]:
+    url = f"http://127.0.0.1:9090/api/v1/{question}"
     script = (
         f"import urllib.request; print(urllib.request.urlopen({url!r}, timeout=10).read().decode())"
     )
-    found: list[dict[str, Any]] = json.loads(
+    found: dict[str, Any] = json.loads(
         installation.fleet.run("monitoring1", "python3", "-c", script)
-    )["data"]["result"]
+    )["data"]
     return found

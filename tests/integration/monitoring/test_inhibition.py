@@ -110,7 +110,7 @@ def serving(configuration: Path, directory: Path) -> Iterator[Alertmanager]:
     ("cause", "effects"),
     [
         ("BrokerDown", [*alerts(*WITHOUT_BROKER), down("rabbitmq"), down("rabbitmq_queues")]),
-        ("BrokerQuorumLost", [*alerts(*WITHOUT_BROKER), down("rabbitmq")]),
+        ("BrokerQuorumLost", [*alerts(*WITHOUT_BROKER), down("rabbitmq"), down("rabbitmq_queues")]),
         ("BrokerAlarm", alerts(*LATE, "BeatSilent", "LedgerNotMeasured")),
         ("DatabaseDown", alerts(*WITHOUT_DATABASE)),
         ("StandbyMissing", alerts(*LATE, "QueueStandsStill", "LoginsNotAccepted")),
