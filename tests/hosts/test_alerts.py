@@ -27,9 +27,11 @@ _TICKET_SECONDS = 1200.0
 """BackupTooOld waits for a quarter of an hour, so that a fleet may take its first backup in peace."""
 _MEND_SECONDS = 300.0
 _MOUNT = """
+rm --recursive --force /var/log/journal/*
 truncate --size=1G /var/log/disk
-mkfs.ext4 -q -m 0 /var/log/disk
+mkfs.ext4 -q -m 0 -O ^has_journal /var/log/disk
 fuse2fs /var/log/disk /var/log/journal -o rw,allow_other,fakeroot
+mountpoint --quiet /var/log/journal
 systemctl restart systemd-journald
 journalctl --flush
 """
