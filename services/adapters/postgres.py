@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import AbstractContextManager, contextmanager
+from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID
 
@@ -13,18 +14,18 @@ from psycopg import Connection
 from psycopg.rows import dict_row
 from psycopg_pool import ConnectionPool
 
+from services.domain.device import Device
 from services.domain.model import Channel, DeviceCheck, Login, SwitchName, Verdict
 from services.handlers.ports import (
     Begin,
     Contact,
-    DeviceKey,
     FailedStep,
     Flip,
-    KnownDevice,
+    Look,
+    NewDevice,
     NewNotice,
     Notice,
     SavedLogin,
-    Sighting,
     Transaction,
 )
 from services.queries import load_queries
@@ -85,31 +86,58 @@ class PostgresTransaction:
         rows = self._run("logins", workflow_ids=list(workflow_ids))
         return {row["workflow_id"]: Login(**row) for row in rows}
 
-    def see_devices(self, sightings: Sequence[Sighting]) -> Mapping[DeviceKey, KnownDevice]:
-        if not sightings:
-            return {}
-        tenants, users, fingerprints = (
-            list(column) for column in zip(*(s.key for s in sightings), strict=True)
-        )
-        self._run("lock_users", tenant_ids=tenants, user_ids=users)
+    def devices(self, looks: Sequence[Look]) -> Mapping[UUID, Sequence[Device]]:
+        found: dict[UUID, list[Device]] = {look.workflow_id: [] for look in looks}
+        users: dict[str, Any] = {
+            "tenant_ids": [look.tenant_id for look in looks],
+            "user_ids": [look.user_id for look in looks],
+        }
+        self._run("lock_users", **users)
         # A statement of its own: its snapshot sees what the lock was waited for.
         rows = self._run(
-            "see_devices",
-            ids=[s.id for s in sightings],
-            tenant_ids=tenants,
-            user_ids=users,
-            fingerprints=fingerprints,
-            descriptions=[s.description for s in sightings],
-            workflow_ids=[s.workflow_id for s in sightings],
-            first_seen=[s.first_seen_at for s in sightings],
-            last_seen=[s.last_seen_at for s in sightings],
+            "devices",
+            **users,
+            workflow_ids=list(found),
+            cookie_ids=[look.cookie_id for look in looks],
+            fingerprints=[look.fingerprint for look in looks],
+            browsers=[look.browser for look in looks],
         )
-        return {
-            (row["tenant_id"], row["user_id"], row["fingerprint"]): KnownDevice(
-                row["id"], row["first_workflow_id"], row["first_of_user"]
+        for row in rows:
+            found[row.pop("workflow_id")].append(Device(**row))
+        return found
+
+    def add_devices(self, devices: Sequence[NewDevice]) -> frozenset[UUID]:
+        if not devices:
+            return frozenset()
+        rows = self._run(
+            "add_devices",
+            ids=[device.id for device in devices],
+            tenant_ids=[device.tenant_id for device in devices],
+            user_ids=[device.user_id for device in devices],
+            fingerprints=[device.fingerprint for device in devices],
+            descriptions=[device.description for device in devices],
+            browsers=[device.traits.browser for device in devices],
+            products=[device.traits.products for device in devices],
+            systems=[device.traits.system for device in devices],
+            models=[device.traits.model for device in devices],
+            workflow_ids=[device.workflow_id for device in devices],
+            seen_at=[device.seen_at for device in devices],
+        )
+        return frozenset(row["id"] for row in rows if row["first_of_user"])
+
+    def touch_devices(self, last_seen: Mapping[UUID, datetime]) -> None:
+        if last_seen:
+            self._run("touch_devices", ids=list(last_seen), last_seen=list(last_seen.values()))
+
+    def keep_cookies(self, cookies: Mapping[tuple[str, str, UUID], UUID]) -> None:
+        if cookies:
+            self._run(
+                "keep_cookies",
+                tenant_ids=[tenant for tenant, _, _ in cookies],
+                user_ids=[user for _, user, _ in cookies],
+                cookie_ids=[cookie for _, _, cookie in cookies],
+                device_ids=list(cookies.values()),
             )
-            for row in rows
-        }
 
     def brought_second_device(self, workflow_ids: Sequence[UUID]) -> AbstractSet[UUID]:
         rows = self._run("brought_second_device", workflow_ids=list(workflow_ids))
@@ -215,4 +243,4 @@ class PostgresTransaction:
     def _run(self, name: str, **values: Any) -> list[Row]:
         with self._connection.cursor(row_factory=dict_row) as cursor:
             cursor.execute(_SQL[name], values)
-            return cursor.fetchall()
+            return cursor.fetchall() if cursor.description else []

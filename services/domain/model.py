@@ -12,11 +12,19 @@ Channel = Literal["email", "webhook"]
 Level = Literal["low", "medium", "high", "unscored"]
 Action = Literal["allow", "challenge", "deny"]
 SwitchName = Literal["require_step_up", "locked"]
+LoginKind = Literal["sign_in", "sign_up", "reauthentication", "second_factor", "service"]
+"""sign_up: with it the account began. reauthentication, second_factor: of somebody who had signed in already.
+service: of an account that is no person's.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Login:
-    """One successful sign-in, as an application reported it."""
+    """One successful sign-in, as an application reported it.
+
+    cookie_id: the workflow in whose answer the device was given its cookie; None
+    without a cookie of ours.
+    """
 
     workflow_id: UUID
     tenant_id: str
@@ -25,10 +33,11 @@ class Login:
     occurred_at: datetime
     ip: str
     user_agent: str
-    device_cookie: str | None = None
+    cookie_id: UUID | None = None
     auth_method: str | None = None
     email: str | None = None
     locale: str | None = None
+    kind: LoginKind = "sign_in"
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from psycopg.rows import dict_row
 
 from services.domain.errors import Unavailable
 from services.domain.model import Login
-from services.gateway.pseudonyms import Pseudonyms
+from services.gateway.tenant_keys import KeyChain, TenantKeys
 from services.ledger.labels import label_of
 from services.ledger.message import Message
 from services.ledger.planning import Plan
@@ -24,11 +24,15 @@ _SQL = {name: text.encode() for name, text in load_queries(__package__, "intake.
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """A valid login that asks to be accepted under `key`; its workflow's id is already chosen."""
+    """A valid login that asks to be accepted under `key`; its workflow's id is already chosen.
+
+    device_cookie: as the device sent it, whoever made it.
+    """
 
     login: Login
     key: str
     body_sha256: bytes
+    device_cookie: str | None = None
 
     @property
     def id(self) -> UUID:
@@ -47,19 +51,21 @@ class Answer:
     accepted: its workflow is in the ledger. repeated: the same login was accepted
     before, as this workflow. conflict: its key holds another login. gone: the
     same login was accepted, and retention has removed its workflow since.
+    new_cookie: for a device that came without one of ours.
     """
 
     outcome: Literal["accepted", "repeated", "conflict", "gone"]
     workflow_id: UUID
     event_id: str
     state: str | None
+    new_cookie: str | None = None
 
 
 def accept(
     connection: psycopg.Connection[Any],
     submissions: Sequence[Submission],
     plan_login: Callable[[UUID, str], Plan],
-    pseudonyms: Pseudonyms,
+    key_chain: KeyChain,
 ) -> tuple[list[Answer], list[Message]]:
     """Answer each submission, and return the messages to publish once the caller has committed.
 
@@ -71,10 +77,12 @@ def accept(
     for submission in submissions:
         firsts.setdefault(submission.slot, submission)
     # Before any row is locked: planning takes longer than rows should stay so.
-    users = pseudonyms.of(connection, [first.login for first in firsts.values()])
+    keys = key_chain.of(connection, {first.login.tenant_id for first in firsts.values()})
     plans = {
-        first.id: plan_login(first.id, label_of(first.id, user))
-        for first, user in zip(firsts.values(), users, strict=True)
+        first.id: plan_login(
+            first.id, label_of(first.id, keys[first.login.tenant_id].pseudonym(first.login.user_id))
+        )
+        for first in firsts.values()
     }
     claimed = _claim(connection, list(firsts.values()))
     fresh = [first for first in firsts.values() if first.id in claimed]
@@ -83,10 +91,13 @@ def accept(
     for first in fresh:
         holders[first.slot] = _Holder(first.body_sha256, first.id, first.login.event_id, "accepted")
     if fresh:
-        _insert(connection, [first.login for first in fresh])
+        _insert(connection, fresh, keys)
         insert_workflows(connection, [(first.id, plans[first.id]) for first in fresh])
     messages = [message for first in fresh for message in plans[first.id].messages]
-    return [_answer(each, holders.get(each.slot)) for each in submissions], messages
+    answers = [
+        _answer(each, holders.get(each.slot), keys[each.login.tenant_id]) for each in submissions
+    ]
+    return answers, messages
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +108,7 @@ class _Holder:
     state: str | None
 
 
-def _answer(submission: Submission, holder: _Holder | None) -> Answer:
+def _answer(submission: Submission, holder: _Holder | None, keys: TenantKeys) -> Answer:
     if holder is None:
         raise Unavailable("retention removed this key at this moment; send the request again")
     event_id = holder.event_id or submission.login.event_id
@@ -108,7 +119,14 @@ def _answer(submission: Submission, holder: _Holder | None) -> Answer:
         outcome = "conflict"
     elif holder.state is None:
         outcome = "gone"
-    return Answer(outcome, holder.workflow_id, event_id, holder.state)
+    has_cookie = keys.cookie_id(submission.device_cookie) is not None
+    return Answer(
+        outcome,
+        holder.workflow_id,
+        event_id,
+        holder.state,
+        None if has_cookie else keys.make_cookie(holder.workflow_id),
+    )
 
 
 def _claim(connection: psycopg.Connection[Any], firsts: Sequence[Submission]) -> set[UUID]:
@@ -137,7 +155,12 @@ def _holders(
     }
 
 
-def _insert(connection: psycopg.Connection[Any], logins: Sequence[Login]) -> None:
+def _insert(
+    connection: psycopg.Connection[Any],
+    submissions: Sequence[Submission],
+    keys: Mapping[str, TenantKeys],
+) -> None:
+    logins = [submission.login for submission in submissions]
     values: Mapping[str, Any] = {
         "workflows": [login.workflow_id for login in logins],
         "tenants": [login.tenant_id for login in logins],
@@ -146,10 +169,11 @@ def _insert(connection: psycopg.Connection[Any], logins: Sequence[Login]) -> Non
         "times": [login.occurred_at for login in logins],
         "addresses": [login.ip for login in logins],
         "agents": [login.user_agent for login in logins],
-        "cookies": [login.device_cookie for login in logins],
+        "cookies": [keys[it.login.tenant_id].cookie_id(it.device_cookie) for it in submissions],
         "methods": [login.auth_method for login in logins],
         "emails": [login.email for login in logins],
         "locales": [login.locale for login in logins],
+        "kinds": [login.kind for login in logins],
     }
     connection.execute(_SQL["insert_workflow_rows"], values)
     connection.execute(_SQL["insert_reported_logins"], values)

@@ -32,6 +32,13 @@ from services.gateway.specification import body_of, header, problem_responses
 from services.gateway.strict_json import render
 from services.gateway.tenants import Tenant
 
+COOKIE_HEADER = "Doorbell-Device-Cookie"
+_COOKIE = {
+    "description": "For the device to keep for years, and to be sent as device_cookie with its next logins; not there"
+    " when this login had one already.",
+    "schema": {"type": "string"},
+}
+
 
 class _Counted(APIRoute):
     """Counts requests that were refused as a whole, also those that never came to their handler."""
@@ -57,7 +64,8 @@ router = APIRouter(prefix="/v1", tags=["logins"], route_class=_Counted)
     status_code=202,
     response_model=Accepted,
     summary="Report a login",
-    responses=problem_responses(400, 401, 408, 409, 410, 413, 415, 422, 503),
+    responses=problem_responses(400, 401, 408, 409, 410, 413, 415, 422, 503)
+    | {202: {"headers": {COOKIE_HEADER: _COOKIE}}},
     openapi_extra={
         **body_of("Login"),
         "parameters": [
@@ -74,6 +82,10 @@ async def report_login(request: Request, tenant: Tenant) -> Response:
     When an answer gets lost, send the same request again: the same event_id (or
     Idempotency-Key) with the same body gives the same workflow back, and with
     another body 409.
+
+    A device that came without a cookie of ours is given one in the header
+    Doorbell-Device-Cookie: set it on the device (for years; HttpOnly, Secure), and
+    report it as `device_cookie`, so that the device is known whatever its browser says.
     """
     parts = parts_of(request)
     key = idempotency_key(request)
@@ -88,7 +100,10 @@ async def report_login(request: Request, tenant: Tenant) -> Response:
         raise accepted
     assert isinstance(answer, Answer)
     parts.metrics.count_login("accepted" if answer.outcome == "accepted" else "repeated")
-    return _answer(accepted, 202, {"Location": f"/v1/workflows/{answer.workflow_id}"})
+    headers = {"Location": f"/v1/workflows/{answer.workflow_id}"}
+    if answer.new_cookie is not None:
+        headers[COOKIE_HEADER] = answer.new_cookie
+    return _answer(accepted, 202, headers)
 
 
 @router.post(
@@ -151,7 +166,8 @@ def _prepare(value: Any, tenant: str, key: str | None, now: datetime) -> Submiss
     key = key or (report.event_id if report else None)
     if report is None or key is None:
         return Problem(422, "the login is not valid", errors)
-    return Submission(as_login(report, uuid4(), tenant, key), key, body_sha256(report))
+    login = as_login(report, uuid4(), tenant, key)
+    return Submission(login, key, body_sha256(report), report.device_cookie)
 
 
 def _refuse_when_full(parts: Parts) -> None:

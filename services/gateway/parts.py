@@ -20,7 +20,7 @@ from services.gateway.intake import Intake
 from services.gateway.metrics import Metrics
 from services.gateway.outbox import Backlog, Outbox, PublishesMessages
 from services.gateway.problems import unavailable
-from services.gateway.pseudonyms import Pseudonyms
+from services.gateway.tenant_keys import KeyChain
 from services.ledger.planning import Plan
 from services.ledger.store import mark_published
 from services.observability.spans import Spans
@@ -71,7 +71,7 @@ class Parts:
         )
         self.clock = DatabaseClock()
         self.keys = KeyRing()
-        self.pseudonyms = Pseudonyms()
+        self.key_chain = KeyChain()
         self.outbox = Outbox(new_publisher, self._mark_published, self.metrics)
         self.backlog = Backlog(self._measure_outbox, self.metrics)
         self.intake = Intake(self._accept)
@@ -112,7 +112,7 @@ class Parts:
     def _accept(self, submissions: Sequence[Submission]) -> Sequence[Answer]:
         began = time_ns()
         with self.pool.connection() as connection:
-            answers, messages = accept(connection, submissions, self._plan_login, self.pseudonyms)
+            answers, messages = accept(connection, submissions, self._plan_login, self.key_chain)
         self.outbox.offer(messages)
         if self._spans is not None:
             ended = time_ns()

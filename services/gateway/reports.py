@@ -23,7 +23,7 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails
 
-from services.domain.model import Login
+from services.domain.model import Login, LoginKind
 
 MAX_KEY_LENGTH = 200
 MAX_BATCH = 1_000
@@ -138,7 +138,9 @@ class LoginReport(BaseModel):
         description="The User-Agent header as received; empty when there was none."
     )
     device_cookie: _Cookie | None = Field(
-        None, description="A long-lived random value that the application keeps on the device."
+        None,
+        description="What an earlier answer's Doorbell-Device-Cookie gave for this device to keep."
+        " A value that we have not signed counts as none.",
     )
     auth_method: _Method | None = Field(
         None, description="How the user proved who they are, such as password or passkey."
@@ -150,6 +152,12 @@ class LoginReport(BaseModel):
     )
     locale: _Locale | None = Field(
         None, description="The language to write in, such as de or en-GB."
+    )
+    kind: LoginKind = Field(
+        "sign_in",
+        description="What the user did. Of a new device the user is told after a sign_in alone:"
+        " with sign_up the account began, reauthentication and second_factor follow a sign_in, and"
+        " service is an account that is no person's.",
     )
 
 
@@ -199,12 +207,13 @@ def _field_error(detail: ErrorDetails) -> FieldError:
 
 def body_sha256(report: LoginReport) -> bytes:
     """Equal for reports that mean the same, however their JSON was written."""
-    value = report.model_dump(mode="json", exclude_none=True)
+    value = report.model_dump(mode="json", exclude_defaults=True)
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).digest()
 
 
 def as_login(report: LoginReport, workflow_id: UUID, tenant_id: str, key: str) -> Login:
     """The report as the ledger keeps it; `key` stands in for a missing event_id."""
-    values: dict[str, Any] = {name: getattr(report, name) for name in LoginReport.model_fields}
+    fields = LoginReport.model_fields.keys() - {"device_cookie"}
+    values: dict[str, Any] = {name: getattr(report, name) for name in fields}
     values["event_id"] = report.event_id or key
     return Login(workflow_id=workflow_id, tenant_id=tenant_id, **values)

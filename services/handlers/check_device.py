@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
 from uuid import UUID, uuid5
 
+from services.domain.device import Device, recognise
 from services.domain.errors import Refused
 from services.domain.model import DeviceCheck, Login
 from services.domain.outcome import Done, Failed, Outcome
-from services.handlers.fingerprint import describe, fingerprint
-from services.handlers.ports import DeviceKey, KnownDevice, Sighting, Transaction
+from services.handlers.fingerprint import describe, fingerprint, traits_of
+from services.handlers.ports import Look, NewDevice, Transaction
 
 
 def check_reported(workflow_ids: Sequence[UUID], tx: Transaction) -> Sequence[Outcome]:
@@ -25,12 +28,15 @@ def check_devices(logins: Sequence[Login], tx: Transaction) -> Sequence[Outcome]
     Of logins on the same new device, in one list or in concurrent transactions,
     exactly one is told `is_new`; the same workflow gets the same answer again.
     """
-    keys = [(login.tenant_id, login.user_id, fingerprint(login)) for login in logins]
-    known = tx.see_devices(_sightings(zip(keys, logins, strict=True)))
-    return [
-        Done(_check(login, known[key]).to_message())
-        for key, login in zip(keys, logins, strict=True)
-    ]
+    by_workflow = {login.workflow_id: login for login in logins}
+    known = tx.devices([_look(login) for login in by_workflow.values()])
+    seen = _Seen()
+    for login in sorted(by_workflow.values(), key=lambda it: (it.occurred_at, it.workflow_id)):
+        seen.see(login, known[login.workflow_id])
+    firsts = tx.add_devices(seen.added)
+    tx.touch_devices(seen.last_seen)
+    tx.keep_cookies(seen.cookies)
+    return [Done(seen.check(login, firsts).to_message()) for login in logins]
 
 
 def missing_login(workflow_id: UUID) -> Failed:
@@ -38,28 +44,72 @@ def missing_login(workflow_id: UUID) -> Failed:
     return Failed(Refused(f"the login of workflow {workflow_id} is no longer there"))
 
 
-def _sightings(seen: Iterable[tuple[DeviceKey, Login]]) -> list[Sighting]:
-    by_key: dict[DeviceKey, list[Login]] = {}
-    for key, login in seen:
-        by_key.setdefault(key, []).append(login)
-    sightings = []
-    for key, logins in by_key.items():
-        first = min(logins, key=lambda login: (login.occurred_at, login.workflow_id))
-        sightings.append(
-            Sighting(
-                key=key,
-                id=uuid5(first.workflow_id, "device"),
-                workflow_id=first.workflow_id,
-                description=describe(first.user_agent),
-                first_seen_at=first.occurred_at,
-                last_seen_at=max(login.occurred_at for login in logins),
+def _look(login: Login) -> Look:
+    traits = traits_of(login.user_agent)
+    return Look(
+        login.workflow_id,
+        login.tenant_id,
+        login.user_id,
+        login.cookie_id,
+        fingerprint(traits),
+        traits.browser,
+    )
+
+
+@dataclass(slots=True)
+class _Seen:
+    """What a list of logins, one after the other, does to the devices that are known."""
+
+    added: list[NewDevice] = field(default_factory=list)
+    last_seen: dict[UUID, datetime] = field(default_factory=dict)
+    cookies: dict[tuple[str, str, UUID], UUID] = field(default_factory=dict)
+    _found: dict[UUID, Device] = field(default_factory=dict)
+    _new: dict[tuple[str, str], list[Device]] = field(default_factory=dict)
+
+    def see(self, login: Login, known: Sequence[Device]) -> None:
+        user = (login.tenant_id, login.user_id)
+        new = self._new.setdefault(user, [])
+        device = recognise(traits_of(login.user_agent), [*known, *new])
+        if device is None:
+            device = self._add(login)
+            new.append(device)
+        else:
+            self.last_seen[device.id] = max(
+                login.occurred_at, self.last_seen.get(device.id, login.occurred_at)
+            )
+        self._found[login.workflow_id] = device
+        holder = next((it for it in known if it.has_cookie), device)
+        if login.cookie_id is not None and not holder.is_cookie_kept:
+            self.cookies.setdefault((*user, login.cookie_id), holder.id)
+
+    def check(self, login: Login, firsts: frozenset[UUID]) -> DeviceCheck:
+        device = self._found[login.workflow_id]
+        is_new = device.first_workflow_id == login.workflow_id
+        is_first = device.is_first_of_user or device.id in firsts
+        return DeviceCheck(login.workflow_id, device.id, is_new, is_first=is_new and is_first)
+
+    def _add(self, login: Login) -> Device:
+        traits = traits_of(login.user_agent)
+        device = Device(
+            id=uuid5(login.workflow_id, "device"),
+            first_workflow_id=login.workflow_id,
+            is_first_of_user=False,
+            browser=traits.browser,
+            products=traits.products,
+            system=traits.system,
+            model=traits.model,
+            last_seen_at=login.occurred_at,
+        )
+        self.added.append(
+            NewDevice(
+                device.id,
+                login.workflow_id,
+                login.tenant_id,
+                login.user_id,
+                fingerprint(traits),
+                describe(login.user_agent),
+                traits,
+                login.occurred_at,
             )
         )
-    return sightings
-
-
-def _check(login: Login, device: KnownDevice) -> DeviceCheck:
-    is_new = device.first_workflow_id == login.workflow_id
-    return DeviceCheck(
-        login.workflow_id, device.id, is_new, is_first=is_new and device.is_first_of_user
-    )
+        return device

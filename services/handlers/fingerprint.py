@@ -1,33 +1,60 @@
-"""Which device a login came from: the same answer for the same device after a browser update."""
+"""What a user agent says of its device: for recognition, as a key, and in words for people."""
 
 from __future__ import annotations
 
 import hashlib
+import re
+from dataclasses import astuple
 from functools import lru_cache
 
 from ua_parser import parse
 
-from services.domain.model import Login
+from services.domain.device import Traits
 
 _UNKNOWN = "unknown"
 _LONGEST = 512
 """Characters of a user agent that are looked at: real ones are shorter, and time stays bounded."""
+_PROGRAM = re.compile(r"(?!Mozilla/)([A-Za-z][\w-]{0,63})/\S", re.ASCII)
+"""How a program that is no browser gives its name (RFC 9110, 10.1.5); without dots: mails would show a link."""
+_COMMENT = re.compile(r"\([^()]*(?:\([^()]*\)[^()]*)*\)|\[[^\]]*\]")
+_PRODUCT = re.compile(r"(?:^|(?<=\s))[A-Za-z][\w.-]*(?=/|\s|$)", re.ASCII)
+_RENAMED = {"Edge": "Edg", "DuckDuckGo": "Ddg"}
+"""Products that a newer version gave another name."""
+_MODEL = re.compile(
+    r"\bAndroid [\d.]+; (?:[a-z]{2}[-_][A-Za-z]{2}; )?([^;()]{1,64}?)(?: Build/[^;)]*)?[;)]"
+)
+_NO_MODEL = frozenset(
+    {
+        *("K", "Mobile", "Tablet"),  # K: what reduced user agents of Chrome say
+        *("Spider", "Other", "iOS-Device"),
+        *("Generic Smartphone", "Generic Tablet", "Generic Feature Phone"),
+    }
+)
 
 
-def fingerprint(login: Login) -> str:
-    """A stable id of the device: of its cookie if there is one, else of its families.
+def fingerprint(traits: Traits) -> str:
+    """A key for devices that look the same; what they look like cannot be read from it."""
+    digest = hashlib.sha256("\x1f".join(astuple(traits)).encode(errors="surrogatepass"))
+    return f"traits:{digest.hexdigest()[:32]}"
 
-    Versions are left out, since they change under the same device. Neither the
-    cookie nor the user agent can be read from it.
-    """
-    if login.device_cookie:
-        return f"cookie:{_digest(login.device_cookie)}"
-    return f"agent:{_digest(chr(31).join(families(login.user_agent)))}"
+
+@lru_cache(maxsize=4096)
+def traits_of(user_agent: str) -> Traits:
+    """What a user agent says of browser or program, system and model."""
+    browser, system, device = (
+        "" if family == _UNKNOWN else family for family in _families(user_agent)
+    )
+    products = _products(user_agent[:_LONGEST])
+    if told := _MODEL.search(user_agent[:_LONGEST]):
+        device = told[1].strip()
+    elif system == "Mac OS X" and "Mobile" in products:
+        device = "iPad"  # it asks for the desktop's page
+    return Traits(browser, " ".join(products), system, "" if device in _NO_MODEL else device)
 
 
 def describe(user_agent: str) -> str:
     """The device in words for people, such as "Firefox on Windows"."""
-    browser, system, device = families(user_agent)
+    browser, system, device = _families(user_agent)
     if system == _UNKNOWN:
         system = device
     known = (browser != _UNKNOWN, system != _UNKNOWN)
@@ -39,15 +66,21 @@ def describe(user_agent: str) -> str:
 
 
 @lru_cache(maxsize=4096)
-def families(user_agent: str) -> tuple[str, str, str]:
-    """The families of browser, system and device; `unknown` where nothing is recognised."""
+def _families(user_agent: str) -> tuple[str, str, str]:
     found = parse(user_agent[:_LONGEST])
+    browser = found.user_agent.family if found.user_agent else _program(user_agent)
     return (
-        found.user_agent.family if found.user_agent else _UNKNOWN,
+        browser,
         found.os.family if found.os else _UNKNOWN,
         found.device.family if found.device else _UNKNOWN,
     )
 
 
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:32]
+def _products(user_agent: str) -> list[str]:
+    names = _PRODUCT.findall(_COMMENT.sub(" ", user_agent))
+    return sorted({_RENAMED.get(name, name) for name in names})
+
+
+def _program(user_agent: str) -> str:
+    named = _PROGRAM.match(user_agent)
+    return named[1] if named else _UNKNOWN

@@ -13,7 +13,7 @@ from services.handlers.ports import Contact, NewNotice, Reason, Transaction
 
 
 def notify_users(checks: Sequence[DeviceCheck], tx: Transaction) -> Sequence[Outcome]:
-    """Record a notice for each new device, but not for a user's first one.
+    """Record a notice for each new device that somebody signed in on, but not for a user's first one.
 
     The result's `notices` counts what is due; the outcome's `notices` are those
     that this transaction recorded.
@@ -53,7 +53,11 @@ def _notify(
     workflow_ids: Sequence[UUID], due: AbstractSet[UUID], tx: Transaction
 ) -> Sequence[Outcome]:
     contacts = tx.contacts(workflow_ids)
-    wanted = {i: first_notices(contacts[i], "new_device") for i in due if i in contacts}
+    wanted = {
+        i: first_notices(contacts[i], "new_device")
+        for i in due
+        if i in contacts and contacts[i].kind == "sign_in"
+    }
     recorded = tx.record_notices([notice for notices in wanted.values() for notice in notices])
     return [
         _outcome(i, wanted.get(i, []), recorded) if i in contacts else missing_login(i)

@@ -10,34 +10,47 @@ from datetime import datetime
 from typing import Literal, Protocol
 from uuid import UUID
 
-from services.domain.model import Action, Channel, DeviceCheck, Level, Login, SwitchName, Verdict
+from services.domain.device import Device, Traits
+from services.domain.model import (
+    Action,
+    Channel,
+    DeviceCheck,
+    Level,
+    Login,
+    LoginKind,
+    SwitchName,
+    Verdict,
+)
 
 Reason = Literal["new_device", "verdict"]
 NoticeState = Literal["recorded", "sending", "sent", "failed", "superseded"]
 FailureLevel = Literal["task", "member", "group", "chain"]
-DeviceKey = tuple[str, str, str]
-"""tenant, user, fingerprint"""
 
 
 @dataclass(frozen=True, slots=True)
-class Sighting:
-    """One device seen in a list of logins; `id` and `workflow_id` count only if it is new."""
+class Look:
+    """For whose devices to look, and by what: those that have the cookie or the fingerprint, or are of the browser."""
 
-    key: DeviceKey
+    workflow_id: UUID
+    tenant_id: str
+    user_id: str
+    cookie_id: UUID | None
+    fingerprint: str
+    browser: str
+
+
+@dataclass(frozen=True, slots=True)
+class NewDevice:
+    """A device to remember; `workflow_id` is of the login that brought it."""
+
     id: UUID
     workflow_id: UUID
+    tenant_id: str
+    user_id: str
+    fingerprint: str
     description: str
-    first_seen_at: datetime
-    last_seen_at: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class KnownDevice:
-    """A device row: who brought it, and whether the user had none before."""
-
-    id: UUID
-    first_workflow_id: UUID
-    is_first_of_user: bool
+    traits: Traits
+    seen_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +65,7 @@ class Contact:
     user_id: str
     has_email: bool
     has_webhook: bool
+    kind: LoginKind
     age_seconds: float
 
 
@@ -151,13 +165,24 @@ class Transaction(Protocol):
         """The reported logins that are there."""
         ...
 
-    def see_devices(self, sightings: Sequence[Sighting]) -> Mapping[DeviceKey, KnownDevice]:
-        """Insert or touch each device; one sighting a key.
+    def devices(self, looks: Sequence[Look]) -> Mapping[UUID, Sequence[Device]]:
+        """The known devices that each login may have come from, by its workflow; at most a hundred, the last seen.
 
         The users' devices stay locked until the transaction ends: of two
-        transactions that see the same new device, one inserts it and the other
-        finds it.
+        transactions that see the same new device, one adds it and the other finds it.
         """
+        ...
+
+    def add_devices(self, devices: Sequence[NewDevice]) -> frozenset[UUID]:
+        """Remember devices; the ids of those whose user had none before."""
+        ...
+
+    def touch_devices(self, last_seen: Mapping[UUID, datetime]) -> None:
+        """Note when devices were seen last."""
+        ...
+
+    def keep_cookies(self, cookies: Mapping[tuple[str, str, UUID], UUID]) -> None:
+        """Note whose device has a cookie: tenant, user and the cookie's id lead to the device's."""
         ...
 
     def brought_second_device(self, workflow_ids: Sequence[UUID]) -> AbstractSet[UUID]:

@@ -10,7 +10,6 @@ import os
 import smtplib
 from email.message import EmailMessage
 from functools import cache
-from hashlib import sha256
 from typing import Any
 
 import psycopg
@@ -19,7 +18,7 @@ from celery import Celery, chain, group
 from celery.canvas import Signature
 
 from services.adapters.outlier_api import network, user_agent_facts
-from services.handlers.fingerprint import describe, families
+from services.handlers.fingerprint import describe, fingerprint, traits_of
 
 Json = dict[str, Any]
 
@@ -35,8 +34,7 @@ def database() -> psycopg.Connection[Any]:
 @app.task  # type: ignore[untyped-decorator,unused-ignore]
 def check_device(login: Json) -> Json:
     """Is this the user's known device?"""
-    fingerprint = login.get("device_cookie") or "\x1f".join(families(login["user_agent"]))
-    key = (login["user_id"], sha256(fingerprint.encode()).hexdigest())
+    key = (login["user_id"], fingerprint(traits_of(login["user_agent"])))
     known = (
         database()
         .execute(

@@ -109,9 +109,9 @@ def _check_levels(evidence: Evidence, ledger: Ledger, found: Findings) -> None:
 
 
 def _check_devices(evidence: Evidence, ledger: Ledger, found: Findings) -> None:
-    for user, cookies in devices_of(evidence).items():
+    for user, browsers in devices_of(evidence).items():
         row = ledger.devices.get(user, {"devices": 0, "firsts": 0})
-        _compare_one(f"devices of {user}", row["devices"], len(cookies), found)
+        _compare_one(f"devices of {user}", row["devices"], len(browsers), found)
         _compare_one(f"first devices of {user}", row["firsts"], 1, found)
 
 
@@ -128,8 +128,8 @@ def check_notices(evidence: Evidence, ledger: Ledger, found: Findings) -> None:
     """A notice for each device but a user's first, and for each high verdict: sent, with one receipt."""
     accepted = evidence.accepted
     devices = Counter(n["user_id"] for n in ledger.notices if n["reason"] == "new_device")
-    for user, cookies in devices_of(evidence).items():
-        _compare_one(f"new-device notices of {user}", devices[user], len(cookies) - 1, found)
+    for user, browsers in devices_of(evidence).items():
+        _compare_one(f"new-device notices of {user}", devices[user], len(browsers) - 1, found)
     verdicts = Counter(n["workflow_id"] for n in ledger.notices if n["reason"] == "verdict")
     high = Counter(w for w, level in ledger.verdicts.items() if level == "high")
     _compare_all(verdicts, high, "verdict notice", found)
@@ -145,7 +145,7 @@ def devices_of(evidence: Evidence) -> dict[str, set[str]]:
     """The devices of each user of an accepted login."""
     devices: dict[str, set[str]] = {}
     for report in evidence.accepted.values():
-        devices.setdefault(report.user_id, set()).add(report.body["device_cookie"])
+        devices.setdefault(report.user_id, set()).add(report.body["user_agent"])
     return devices
 
 

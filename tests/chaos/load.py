@@ -22,7 +22,12 @@ PATIENCE_SECONDS = 90.0
 _SENDERS = 24
 _BATCH = 5
 _TIMEOUT_SECONDS = 25.0
-_DEVICES = 4
+_BROWSERS = (
+    "Mozilla/5.0 (X11; Linux x86_64; rv:143.0) Gecko/20100101 Firefox/143.0",
+    "Mozilla/5.0 (Windows NT 10.0; Win64; x64; rv:143.0) Gecko/20100101 Firefox/143.0",
+    "Mozilla/5.0 (Macintosh; Intel Mac OS X 10.15; rv:143.0) Gecko/20100101 Firefox/143.0",
+    "Mozilla/5.0 (Android 15; Mobile; rv:143.0) Gecko/143.0 Firefox/143.0",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +99,7 @@ def _login(dice: random.Random, run: str, user_id: str, email: str | None) -> di
         "user_id": user_id,
         "occurred_at": datetime.now(UTC).isoformat(),
         "ip": f"203.0.113.{dice.randint(1, 254)}",
-        "user_agent": "Mozilla/5.0 (X11; Linux x86_64; rv:143.0) Gecko/20100101 Firefox/143.0",
-        "device_cookie": f"device-{dice.randrange(_DEVICES)}",
+        "user_agent": dice.choice(_BROWSERS),
     }
     return body | ({"email": email} if email else {})
 

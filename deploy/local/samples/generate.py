@@ -32,7 +32,6 @@ _LOCALES = {
 _COUNTRY_WEIGHTS = {"US": 22, "DE": 14, "GB": 10, "FR": 9, "IN": 8, "BR": 6, "JP": 6}
 _DEVICE_COUNTS = (1, 2, 3)
 _DEVICE_COUNT_WEIGHTS = (5, 4, 1)
-_COOKIE_SHARE = 0.4
 _UPDATE_CHANCE = 0.12
 _NEW_DEVICE_CHANCE = 0.008
 _TRAVEL_CHANCE = 0.01
@@ -56,7 +55,6 @@ class _Device:
 
     line: _Line
     version: int
-    cookie: str | None
     fresh: bool = True
 
     @property
@@ -120,8 +118,7 @@ class Generator:
         owned = {device.line.name for device in user.devices}
         lines = [line for line in self._lines[kind] if line.name not in owned]
         line = draw.choices(lines, [each.share for each in lines])[0]
-        cookie = f"{draw.getrandbits(96):024x}" if draw.random() < _COOKIE_SHARE else None
-        return _Device(line, draw.randrange(len(line.versions)), cookie)
+        return _Device(line, draw.randrange(len(line.versions)))
 
     def _address(self, network: Network) -> str:
         """A random address that is neither the first nor the last of its network."""
@@ -155,15 +152,15 @@ class Generator:
         draw = self._random
         network = draw.choice([n for n in self._hosting if n.version == 4])
         offset = -draw.randrange(_YOUNGEST_SECONDS, 30 * _DAY_SECONDS)
-        device = self._device(user)
-        device.cookie = None
-        login = _login(user, offset, self._address(network), device, "synthesized_attack")
+        login = _login(
+            user, offset, self._address(network), self._device(user), "synthesized_attack"
+        )
         login["auth_method"] = "password"
         return login
 
 
 def _login(user: _User, offset: int, address: str, device: _Device, kind: str) -> Login:
-    login: Login = {
+    return {
         "event_id": "",
         "offset": offset,
         "kind": kind,
@@ -174,9 +171,6 @@ def _login(user: _User, offset: int, address: str, device: _Device, kind: str) -
         "locale": _LOCALES[user.country],
         "auth_method": user.auth_method,
     }
-    if device.cookie is not None:
-        login["device_cookie"] = device.cookie
-    return login
 
 
 def _device_lines() -> dict[str, list[_Line]]:

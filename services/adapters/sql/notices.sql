@@ -3,7 +3,7 @@
 SELECT
     reported.workflow_id, reported.tenant_id, reported.user_id,
     reported.email IS NOT NULL AS has_email, tenant.webhook_url IS NOT NULL AS has_webhook,
-    extract(epoch FROM clock_timestamp() - reported.received_at)::float8 AS age_seconds
+    reported.kind, extract(epoch FROM clock_timestamp() - reported.received_at)::float8 AS age_seconds
 FROM reported_login AS reported
 JOIN tenant ON tenant.id = reported.tenant_id
 WHERE reported.workflow_id = ANY (%(workflow_ids)s);

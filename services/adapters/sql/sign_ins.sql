@@ -2,7 +2,7 @@
 -- The reported logins of some workflows.
 SELECT
     workflow_id, tenant_id, event_id, user_id, occurred_at, host(ip) AS ip, user_agent,
-    device_cookie, auth_method, email, locale
+    cookie_id, auth_method, email, locale, kind
 FROM reported_login
 WHERE workflow_id = ANY (%(workflow_ids)s);
 
@@ -15,33 +15,88 @@ FROM (
     ORDER BY key
 ) AS users;
 
--- name: see_devices
--- Insert new devices and touch known ones; whose they were at first stays as it is.
-INSERT INTO device AS known (
-    id, tenant_id, user_id, fingerprint, description, first_workflow_id, first_of_user,
-    first_seen_at, last_seen_at
+-- name: devices
+-- The devices that logins may have come from: those with the cookie or the fingerprint, and those of the same browser. A
+-- cookie that comes back for the first time belongs to the device of the login in whose answer it was given.
+SELECT
+    seen.workflow_id, device.id, device.first_workflow_id, device.is_first_of_user, device.browser, device.products,
+    device.system, device.model, device.last_seen_at, device.has_cookie, device.is_cookie_kept
+FROM unnest(
+    %(workflow_ids)s::uuid[], %(tenant_ids)s::text[], %(user_ids)s::text[], %(cookie_ids)s::uuid[],
+    %(fingerprints)s::text[], %(browsers)s::text[]
+) AS seen (workflow_id, tenant_id, user_id, cookie_id, fingerprint, browser)
+LEFT JOIN device_cookie AS kept
+    ON kept.tenant_id = seen.tenant_id AND kept.user_id = seen.user_id AND kept.cookie_id = seen.cookie_id
+LEFT JOIN login AS given
+    ON given.workflow_id = seen.cookie_id AND given.tenant_id = seen.tenant_id AND given.user_id = seen.user_id
+CROSS JOIN LATERAL (
+    SELECT
+        it.id, it.first_workflow_id, it.first_of_user AS is_first_of_user, it.products, it.model, it.last_seen_at,
+        it.id IS NOT DISTINCT FROM coalesce(kept.device_id, given.device_id) AS has_cookie,
+        it.id IS NOT DISTINCT FROM kept.device_id AS is_cookie_kept,
+        -- Of rows without, the description still tells.
+        coalesce(it.browser, split_part(it.description, ' on ', 1)) AS browser,
+        coalesce(it.system, split_part(it.description, ' on ', 2)) AS system
+    FROM device AS it
+    WHERE it.tenant_id = seen.tenant_id AND it.user_id = seen.user_id
+        AND (
+            it.id = coalesce(kept.device_id, given.device_id)
+            OR it.fingerprint = seen.fingerprint
+            OR coalesce(it.browser, split_part(it.description, ' on ', 1)) = seen.browser
+        )
+    ORDER BY has_cookie DESC, it.fingerprint = seen.fingerprint DESC, it.last_seen_at DESC
+    LIMIT 100
+) AS device;
+
+-- name: add_devices
+-- Insert devices; of a user who had none, the first one is told apart.
+INSERT INTO device (
+    id, tenant_id, user_id, fingerprint, description, browser, products, system, model,
+    first_workflow_id, first_of_user, first_seen_at, last_seen_at
 )
 SELECT
-    seen.id, seen.tenant_id, seen.user_id, seen.fingerprint, seen.description, seen.workflow_id,
+    seen.id, seen.tenant_id, seen.user_id, seen.fingerprint, seen.description, seen.browser, seen.products,
+    seen.system, seen.model, seen.workflow_id,
     row_number() OVER (
-        PARTITION BY seen.tenant_id, seen.user_id ORDER BY seen.first_seen_at, seen.workflow_id
+        PARTITION BY seen.tenant_id, seen.user_id ORDER BY seen.seen_at, seen.workflow_id
     ) = 1
     AND NOT EXISTS (
         SELECT FROM device AS earlier
         WHERE earlier.tenant_id = seen.tenant_id AND earlier.user_id = seen.user_id
     ),
-    seen.first_seen_at, seen.last_seen_at
+    seen.seen_at, seen.seen_at
 FROM unnest(
     %(ids)s::uuid[], %(tenant_ids)s::text[], %(user_ids)s::text[], %(fingerprints)s::text[],
-    %(descriptions)s::text[], %(workflow_ids)s::uuid[], %(first_seen)s::timestamptz[],
-    %(last_seen)s::timestamptz[]
+    %(descriptions)s::text[], %(browsers)s::text[], %(products)s::text[], %(systems)s::text[], %(models)s::text[],
+    %(workflow_ids)s::uuid[], %(seen_at)s::timestamptz[]
 ) AS seen (
-    id, tenant_id, user_id, fingerprint, description, workflow_id, first_seen_at, last_seen_at
+    id, tenant_id, user_id, fingerprint, description, browser, products, system, model, workflow_id,
+    seen_at
 )
 ORDER BY seen.tenant_id, seen.user_id, seen.fingerprint
-ON CONFLICT (tenant_id, user_id, fingerprint)
-DO UPDATE SET last_seen_at = greatest(known.last_seen_at, excluded.last_seen_at)
-RETURNING tenant_id, user_id, fingerprint, id, first_workflow_id, first_of_user;
+RETURNING id, first_of_user;
+
+-- name: touch_devices
+-- Note when devices were seen last; in one order everywhere.
+UPDATE device SET last_seen_at = seen.at
+FROM (
+    SELECT known.id, seen.at
+    FROM unnest(%(ids)s::uuid[], %(last_seen)s::timestamptz[]) AS seen (id, at)
+    JOIN device AS known USING (id)
+    WHERE known.last_seen_at < seen.at
+    ORDER BY known.tenant_id, known.user_id, known.fingerprint
+    FOR UPDATE OF known
+) AS seen
+WHERE device.id = seen.id;
+
+-- name: keep_cookies
+-- Note whose device has a cookie; who has one keeps it.
+INSERT INTO device_cookie (tenant_id, user_id, cookie_id, device_id)
+SELECT tenant_id, user_id, cookie_id, device_id
+FROM unnest(%(tenant_ids)s::text[], %(user_ids)s::text[], %(cookie_ids)s::uuid[], %(device_ids)s::uuid[])
+    AS kept (tenant_id, user_id, cookie_id, device_id)
+ORDER BY tenant_id, user_id, cookie_id
+ON CONFLICT DO NOTHING;
 
 -- name: brought_second_device
 -- The workflows whose login was the first on a device that is not the user's first.

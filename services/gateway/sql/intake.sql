@@ -29,18 +29,18 @@ FROM unnest(%(workflows)s::uuid[], %(tenants)s::text[], %(users)s::text[], %(eve
 -- name: insert_reported_logins
 -- The logins as reported; the steps read them by the workflow's id.
 INSERT INTO reported_login (workflow_id, tenant_id, event_id, user_id, occurred_at, ip, user_agent,
-    device_cookie, auth_method, email, locale)
+    cookie_id, auth_method, email, locale, kind)
 SELECT * FROM unnest(%(workflows)s::uuid[], %(tenants)s::text[], %(events)s::text[],
     %(users)s::text[], %(times)s::timestamptz[], %(addresses)s::inet[], %(agents)s::text[],
-    %(cookies)s::text[], %(methods)s::text[], %(emails)s::text[], %(locales)s::text[])
+    %(cookies)s::uuid[], %(methods)s::text[], %(emails)s::text[], %(locales)s::text[], %(kinds)s::text[])
 
 -- name: tenant_of_key
 -- The tenant that an API key belongs to.
 SELECT tenant_id FROM api_key WHERE key_sha256 = %(digest)s AND revoked_at IS NULL
 
--- name: pseudonym_keys
--- By which tenants' users are named for monitors.
-SELECT id, pseudonym_key FROM tenant WHERE id = ANY(%(tenants)s::text[])
+-- name: tenant_keys
+-- By which tenants' users are named for monitors, and their devices' cookies are signed.
+SELECT id, pseudonym_key, cookie_key FROM tenant WHERE id = ANY(%(tenants)s::text[])
 
 -- name: outbox
 -- How many messages wait for their first confirm (counted up to a limit), the age of the oldest in

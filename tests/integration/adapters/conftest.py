@@ -67,8 +67,8 @@ class World:
         )
         self.rows(
             "INSERT INTO reported_login (workflow_id, tenant_id, event_id, user_id, occurred_at,"
-            " ip, user_agent, device_cookie, auth_method, email, locale)"
-            " VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
+            " ip, user_agent, cookie_id, auth_method, email, locale, kind)"
+            " VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
             login.workflow_id,
             login.tenant_id,
             login.event_id,
@@ -76,10 +76,11 @@ class World:
             login.occurred_at,
             login.ip,
             login.user_agent,
-            login.device_cookie,
+            login.cookie_id,
             login.auth_method,
             login.email,
             login.locale,
+            login.kind,
         )
         return login
 

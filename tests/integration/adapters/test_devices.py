@@ -16,7 +16,7 @@ from services.domain.model import DeviceCheck, Login
 from services.domain.outcome import Done, Failed
 from services.handlers.check_device import check_devices, check_reported
 from services.handlers.save_event import save_events
-from tests.integration.adapters.conftest import AT, SAFARI, World
+from tests.integration.adapters.conftest import AT, FIREFOX, SAFARI, World
 from tests.support.postgres import PrivatePostgres
 
 
@@ -139,3 +139,80 @@ def test_postgresql_away_is_not_translated(server: PrivatePostgres) -> None:
             with pytest.raises(psycopg.OperationalError):
                 tx.logins([uuid4()])
             server.start()
+
+
+def test_an_update_brings_no_device(world: World) -> None:
+    """Another version of the same browser."""
+    first = world.check(world.report())[0]
+    updated = world.check(world.report(user_agent=FIREFOX.replace("143.0", "144.0")))[0]
+    assert (updated.is_new, updated.device_id) == (False, first.device_id)
+
+
+def test_a_cookie_that_comes_back_is_known_whatever_the_browser_says(world: World) -> None:
+    """It was given in the answer to the first login, and stays when that login is gone."""
+    given = world.saved(user_agent=SAFARI)
+    desktop = "Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) Version/18.6 Safari/605.1.15"
+    [device] = world.rows("SELECT id FROM device")
+    for _ in range(2):
+        check = world.check(world.report(user_agent=desktop, cookie_id=given.workflow_id))[0]
+        assert (check.is_new, check.device_id) == (False, device[0])
+        world.rows("DELETE FROM login")
+    assert world.rows("SELECT cookie_id, device_id FROM device_cookie") == [
+        (given.workflow_id, device[0])
+    ]
+
+
+def test_a_copied_cookie_brings_a_device_and_stays_where_it_was(world: World) -> None:
+    """Neither browser nor system are those of the device that was given it."""
+    given = world.saved()
+    [device] = world.rows("SELECT id FROM device")
+    thief = world.check(world.report(user_agent=SAFARI, cookie_id=given.workflow_id))[0]
+    assert thief.is_new
+    assert thief.device_id != device[0]
+    assert world.rows("SELECT device_id FROM device_cookie") == [device]
+
+
+def test_anothers_cookie_is_worth_nothing(world: World) -> None:
+    """Two people at one browser: each has a device of their own there, and both keep the cookie."""
+    given = world.saved()
+    bobs = world.check(world.report("bob", cookie_id=given.workflow_id))[0]
+    assert (bobs.is_new, bobs.is_first) == (True, True)
+    again = world.check(
+        world.report(
+            "bob", user_agent=FIREFOX.replace("143.0", "144.0"), cookie_id=given.workflow_id
+        )
+    )[0]
+    assert again.device_id == bobs.device_id
+    world.check(world.report(cookie_id=given.workflow_id))
+    assert world.rows("SELECT user_id FROM device_cookie ORDER BY user_id") == [("ada",), ("bob",)]
+
+
+def test_a_cookie_that_nobody_knows_leaves_it_to_the_browser(world: World) -> None:
+    """Its login is long gone: the device is known by its traits, and has the cookie from then on."""
+    first = world.check(world.report())[0]
+    cookie = uuid4()
+    second = world.check(world.report(cookie_id=cookie))[0]
+    assert second.device_id == first.device_id
+    assert world.rows("SELECT cookie_id, device_id FROM device_cookie") == [
+        (cookie, first.device_id)
+    ]
+
+
+def test_a_device_of_an_earlier_release_is_known(world: World) -> None:
+    """Its row has words for people only."""
+    first = world.check(world.report(user_agent=SAFARI))[0]
+    world.rows("UPDATE device SET browser = NULL, products = NULL, system = NULL, model = NULL")
+    assert world.check(world.report(user_agent=SAFARI))[0].device_id == first.device_id
+    assert world.check(world.report())[0].is_new
+
+
+def test_of_many_devices_the_same_one_is_found(world: World) -> None:
+    """Also when more than a hundred of its browser were seen since."""
+    android = "Mozilla/5.0 (Linux; Android 13; Pixel {}) AppleWebKit/537.36 Chrome/109.0 Mobile"
+    first = world.check(world.report(user_agent=android.format(1)))[0]
+    later = [
+        world.report(user_agent=android.format(n), occurred_at=AT + timedelta(seconds=n))
+        for n in range(2, 140)
+    ]
+    assert all(check.is_new for check in world.check(*later))
+    assert world.check(world.report(user_agent=android.format(1)))[0].device_id == first.device_id

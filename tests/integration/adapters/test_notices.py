@@ -22,7 +22,7 @@ from services.handlers.deliver_notice import deliver_notice
 from services.handlers.notify_user import notify_plainly, notify_users
 from services.handlers.ports import Mail
 from services.handlers.settle_notice import record_receipts, try_next_channels
-from tests.integration.adapters.conftest import SAFARI, World
+from tests.integration.adapters.conftest import World
 from tests.integration.adapters.mail_server import MailServer, mail_server
 from tests.integration.adapters.servers import HttpServer, http_server
 
@@ -308,7 +308,7 @@ def test_a_receipt_is_recorded_once(world: World, post: Post) -> None:
     """The list of receipts has one row for a delivered notice and none for one that gave way to another."""
     world.give_webhook("https://example.org/")
     notice_id = _one_notice(world)
-    given_up = _one_notice(world, user_agent=SAFARI, device_cookie="another")
+    given_up = _one_notice(world, user_agent="curl/8.5.0")
     _next(world, given_up)
     post.deliver(notice_id)
     for _ in range(2):

@@ -34,7 +34,7 @@ def all_at_once(calls: list[Callable[[], httpx.Response]]) -> list[httpx.Respons
 
 def test_an_accepted_login_is_a_workflow_with_all_its_steps(door: Door) -> None:
     """202 means: the login, its workflow and every planned step are committed."""
-    body = login(email="ada@example.org", device_cookie="c-1")
+    body = login(email="ada@example.org", kind="second_factor")
     answer = door.report(body)
     assert answer.status_code == 202
     accepted = answer.json()
@@ -52,9 +52,33 @@ def test_an_accepted_login_is_a_workflow_with_all_its_steps(door: Door) -> None:
     ]
     assert [step["state"] for step in workflow["steps"]] == ["ready"] + ["planned"] * 4
     stored = door.rows(
-        "SELECT tenant_id, user_id, host(ip), user_agent, email, device_cookie FROM reported_login"
+        "SELECT tenant_id, user_id, host(ip), user_agent, email, kind FROM reported_login"
     )
-    assert stored == [("shop", "ada", "203.0.113.7", "Mozilla/5.0", "ada@example.org", "c-1")]
+    assert stored == [
+        ("shop", "ada", "203.0.113.7", "Mozilla/5.0", "ada@example.org", "second_factor")
+    ]
+
+
+def test_a_device_is_given_a_cookie_and_keeps_it(door: Door) -> None:
+    """The same with each answer to one login; none once the device sends it back."""
+    body = login()
+    cookie = door.report(body).headers["doorbell-device-cookie"]
+    assert door.report(body).headers["doorbell-device-cookie"] == cookie
+    answer = door.report(login(device_cookie=cookie))
+    assert answer.status_code == 202
+    assert "doorbell-device-cookie" not in answer.headers
+    first, second = door.rows(
+        "SELECT workflow_id, cookie_id FROM reported_login ORDER BY received_at"
+    )
+    assert (first[1], second[1]) == (None, first[0])
+
+
+def test_a_cookie_that_is_not_ours_counts_as_none(door: Door) -> None:
+    """Made by the application, by somebody else, or with another tenant's key."""
+    foreign = door.report(login(), "bank").headers["doorbell-device-cookie"]
+    for cookie in ("device-1", f"{foreign[:-1]}x", foreign):
+        assert "doorbell-device-cookie" in door.report(login(device_cookie=cookie)).headers
+    assert door.rows("SELECT count(*) FROM reported_login WHERE cookie_id IS NOT NULL") == [(0,)]
 
 
 @pytest.mark.parametrize("key", [{}, {"Idempotency_Key": "k-1"}])

@@ -60,9 +60,7 @@ def _post(client: httpx.Client, path: str, value: object) -> httpx.Response:
 
 
 def _stored(door: Door, workflow_id: str) -> dict[str, Any]:
-    names = (
-        "event_id, user_id, user_agent, device_cookie, auth_method, email, locale, host(ip) AS ip"
-    )
+    names = "event_id, user_id, user_agent, auth_method, email, locale, host(ip) AS ip"
     [row] = door.rows(
         f"SELECT row_to_json(x) FROM (SELECT {names} FROM reported_login"
         " WHERE workflow_id = %s) AS x",

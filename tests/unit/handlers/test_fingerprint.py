@@ -1,48 +1,67 @@
-"""The device behind a login, by cookie or by families."""
+"""What a user agent says of its device, as a key and in words."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-from uuid import UUID
-
 import pytest
 
-from services.domain.model import Login
-from services.handlers.fingerprint import describe, fingerprint
+from services.domain.device import Traits
+from services.handlers.fingerprint import describe, fingerprint, traits_of
 
 FIREFOX = "Mozilla/5.0 (Windows NT 10.0; Win64; x64; rv:{0}.0) Gecko/20100101 Firefox/{0}.0"
 SAFARI = (
     "Mozilla/5.0 (iPhone; CPU iPhone OS 18_6 like Mac OS X) AppleWebKit/605.1.15 "
     "(KHTML, like Gecko) Version/18.6 Mobile/15E148 Safari/604.1"
 )
-
-
-def _fingerprint(user_agent: str, device_cookie: str | None = None) -> str:
-    at = datetime(2026, 3, 1, tzinfo=UTC)
-    login = Login(UUID(int=1), "shop", "e1", "ada", at, "203.0.113.7", user_agent, device_cookie)
-    return fingerprint(login)
+CHROME_ON_ANDROID = (
+    "Mozilla/5.0 (Linux; Android {0}; {1}) AppleWebKit/537.36 (KHTML, like Gecko) "
+    "Chrome/{2}.0.0.0 Mobile Safari/537.36"
+)
 
 
 def test_an_update_does_not_make_a_new_device() -> None:
     """Versions are left out."""
-    assert _fingerprint(FIREFOX.format(142)) == _fingerprint(FIREFOX.format(143))
+    assert traits_of(FIREFOX.format(142)) == traits_of(FIREFOX.format(143))
 
 
 def test_another_browser_is_another_device() -> None:
-    """Families tell devices apart."""
-    assert _fingerprint(FIREFOX.format(143)) != _fingerprint(SAFARI)
+    """Traits tell devices apart."""
+    assert fingerprint(traits_of(FIREFOX.format(143))) != fingerprint(traits_of(SAFARI))
 
 
-def test_a_cookie_counts_more_than_the_user_agent() -> None:
-    """The same cookie is the same device whatever the browser says, and another is another."""
-    assert _fingerprint(SAFARI, "c1") == _fingerprint(FIREFOX.format(1), "c1")
-    assert _fingerprint(SAFARI, "c1") != _fingerprint(SAFARI, "c2")
-    assert _fingerprint(SAFARI, "c1") != _fingerprint(SAFARI)
+def test_a_user_agent_cannot_be_read_back() -> None:
+    """The key does not hold what it was made of."""
+    assert "secret" not in fingerprint(traits_of("secret-program/1.0"))
 
 
-def test_a_cookie_cannot_be_read_back() -> None:
-    """What is stored does not hold the cookie."""
-    assert "secret-cookie" not in _fingerprint(SAFARI, "secret-cookie")
+@pytest.mark.parametrize(
+    ("user_agent", "traits"),
+    [
+        (FIREFOX.format(143), Traits("Firefox", "Firefox Gecko Mozilla", "Windows", "")),
+        (
+            SAFARI,
+            Traits("Mobile Safari", "AppleWebKit Mobile Mozilla Safari Version", "iOS", "iPhone"),
+        ),
+        (
+            CHROME_ON_ANDROID.format(13, "SM-G991B", 109),
+            Traits(
+                "Chrome Mobile", "AppleWebKit Chrome Mobile Mozilla Safari", "Android", "SM-G991B"
+            ),
+        ),
+        # Chrome has said no more of the model since version 110.
+        (
+            CHROME_ON_ANDROID.format(10, "K", 139),
+            Traits("Chrome Mobile", "AppleWebKit Chrome Mobile Mozilla Safari", "Android", ""),
+        ),
+        ("curl/8.5.0", Traits("curl", "curl", "", "")),
+        ("FooApp/1.0 (build 7)", Traits("FooApp", "FooApp", "", "")),
+        ("Mozilla/5.0 (compatible; Googlebot/2.1)", Traits("Googlebot", "Mozilla", "", "")),
+        ("Mozilla/5.0", Traits("", "Mozilla", "", "")),
+        ("", Traits("", "", "", "")),
+    ],
+)
+def test_a_user_agent_has_traits(user_agent: str, traits: Traits) -> None:
+    """Of browsers, of programs that are none, and of what nobody knows."""
+    assert traits_of(user_agent) == traits
 
 
 @pytest.mark.parametrize(
@@ -51,6 +70,7 @@ def test_a_cookie_cannot_be_read_back() -> None:
         (FIREFOX.format(143), "Firefox on Windows"),
         (SAFARI, "Mobile Safari on iOS"),
         ("curl/8.5.0", "curl"),
+        ("FooApp/1.0", "FooApp"),
         ("", "an unknown device"),
         ("\U0001f600" * 20_000, "an unknown device"),
     ],

@@ -18,7 +18,6 @@ from deploy.local.samples.load import LOGINS, read
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 GATEWAY_FIELDS = {
     "user_id", "occurred_at", "ip", "user_agent", "event_id", "email", "locale", "auth_method",
-    "device_cookie",
 }  # fmt: skip
 
 

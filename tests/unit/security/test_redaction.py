@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.domain.model import Login
+from services.gateway.acceptance import Submission
 from services.observability.redaction import redact, redact_values
 from tests.support.cluster import IPHONE, WINDOWS
 
@@ -88,10 +89,13 @@ def test_a_login_in_an_error_says_nothing_of_the_person() -> None:
         occurred_at=datetime(2026, 3, 1, tzinfo=UTC),
         ip="203.0.113.7",
         user_agent="own app 7",
-        device_cookie=COOKIE,
         email="ada@example.org",
     )
-    for text in (repr(login), repr(KeyError(login)), repr({"found": repr(login)})):
+    submission = Submission(login, "k-1", b"", COOKIE)
+    for text in (
+        *(repr(submission), repr(KeyError(submission))),
+        repr({"found": repr(submission)}),
+    ):
         left = redact(text)
         assert "u-1" in left
         for value in ("203.0.113.7", "own app", COOKIE, "ada@example"):

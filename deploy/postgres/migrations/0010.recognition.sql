@@ -1,0 +1,23 @@
+-- By what devices are known again: what their browsers say without versions, and the cookies they were given.
+
+ALTER TABLE tenant ADD COLUMN cookie_key uuid NOT NULL DEFAULT gen_random_uuid();
+
+ALTER TABLE reported_login
+    ADD COLUMN cookie_id uuid,    -- the login in whose answer the device's cookie was given
+    ADD COLUMN kind text NOT NULL DEFAULT 'sign_in'
+        CHECK (kind IN ('sign_in', 'sign_up', 'reauthentication', 'second_factor', 'service'));
+
+ALTER TABLE device                -- null: written by a release before this one
+    ADD COLUMN browser text,
+    ADD COLUMN products text,
+    ADD COLUMN system text,
+    ADD COLUMN model text;
+
+CREATE TABLE device_cookie (      -- cookies that came back
+    tenant_id text NOT NULL REFERENCES tenant,
+    user_id text NOT NULL,
+    cookie_id uuid NOT NULL,
+    device_id uuid NOT NULL REFERENCES device ON DELETE CASCADE,
+    PRIMARY KEY (tenant_id, user_id, cookie_id)
+);
+CREATE INDEX device_cookie_by_device ON device_cookie (device_id);
