@@ -10,6 +10,7 @@ from routing.celery import retry_policy
 from routing.topology import Topology
 from services.adapters.breaker import PostgresBreaker
 from services.adapters.clock import SystemClock
+from services.adapters.networks import AddressData
 from services.adapters.outlier_api import HttpOutlierApi
 from services.adapters.postgres import PostgresTransaction, open_pool, transactions
 from services.adapters.smtp import MailServer, SmtpMailer
@@ -68,6 +69,7 @@ def make_wiring(app: DoorbellApp, settings: Settings, topology: Topology) -> Wir
     connect = open_pool(settings.database_url, "doorbell-handlers").connection
     return Wiring(
         begin=transactions(connect),
+        networks=AddressData(settings.network_databases),
         mailer=SmtpMailer(
             MailServer.from_url(settings.smtp_url or ""), settings.mail_from, SystemClock()
         ),

@@ -41,6 +41,7 @@ class Settings:
     listen_host: str = "127.0.0.1"
     listen_port: int = 8000
     allowed_private_hosts: tuple[str, ...] = ()
+    network_databases: tuple[str, ...] = ()
     host_name: str = socket.gethostname()
     log_level: str = "INFO"
     heartbeat_file: str | None = None
@@ -154,6 +155,6 @@ def _convert(name: str, text: str) -> object:
         return int(text)
     if name == "heartbeat_file" and not os.access(Path(text).parent, os.W_OK):
         raise ValueError(f"{Path(text).parent} is no directory that this process can write to")
-    if name == "allowed_private_hosts":
+    if name in ("allowed_private_hosts", "network_databases"):
         return tuple(part.strip() for part in text.split(",") if part.strip())
     return text

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
@@ -16,6 +16,7 @@ from psycopg_pool import ConnectionPool
 
 from services.domain.device import Device
 from services.domain.model import Channel, DeviceCheck, Login, SwitchName, Verdict
+from services.domain.network import Network
 from services.handlers.ports import (
     Begin,
     Contact,
@@ -105,6 +106,29 @@ class PostgresTransaction:
         for row in rows:
             found[row.pop("workflow_id")].append(Device(**row))
         return found
+
+    def networks(
+        self, users: Collection[tuple[str, str]]
+    ) -> Mapping[tuple[str, str], Collection[Network]]:
+        found: dict[tuple[str, str], list[Network]] = {}
+        for row in self._run(
+            "networks",
+            tenant_ids=[tenant for tenant, _ in users],
+            user_ids=[user for _, user in users],
+        ):
+            network = Network(row["country"], row["asn"])
+            found.setdefault((row["tenant_id"], row["user_id"]), []).append(network)
+        return found
+
+    def add_networks(self, networks: Collection[tuple[str, str, Network]]) -> None:
+        if networks:
+            self._run(
+                "add_networks",
+                tenant_ids=[tenant for tenant, _, _ in networks],
+                user_ids=[user for _, user, _ in networks],
+                countries=[network.country for *_, network in networks],
+                asns=[network.asn for *_, network in networks],
+            )
 
     def add_devices(self, devices: Sequence[NewDevice]) -> frozenset[UUID]:
         if not devices:

@@ -1,6 +1,6 @@
 """Whether a login came from a device that its user is known by: cookie first, else what the browser says of itself.
 
-Versions are no part of it, since they change under the same device, and neither is the address.
+Versions are no part of it, since they change under the same device.
 """
 
 from __future__ import annotations
@@ -55,15 +55,19 @@ class Device:
     is_cookie_kept: bool = False
 
 
-def recognise(traits: Traits, devices: Sequence[Device]) -> Device | None:
+def recognise(
+    traits: Traits, devices: Sequence[Device], *, is_network_usual: bool = True
+) -> Device | None:
     """The device among a user's that a login came from; None: none of them.
 
     The one that has the login's cookie, unless browser or system is another: a browser
     keeps its cookies to itself, so that cookie was copied. Else the one that the
-    browser looks like; of several the last seen.
+    browser looks like, in a network that is usual for the user; of several the last seen.
     """
     kept = [device for device in devices if device.has_cookie and _may_keep(traits, device)]
-    return _last_seen(kept or [device for device in devices if _looks_like(traits, device)])
+    if kept or not is_network_usual:
+        return _last_seen(kept)
+    return _last_seen([device for device in devices if _looks_like(traits, device)])
 
 
 def _looks_like(traits: Traits, device: Device) -> bool:

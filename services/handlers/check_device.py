@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID, uuid5
@@ -10,32 +10,39 @@ from uuid import UUID, uuid5
 from services.domain.device import Device, recognise
 from services.domain.errors import Refused
 from services.domain.model import DeviceCheck, Login
+from services.domain.network import Network, is_usual
 from services.domain.outcome import Done, Failed, Outcome
 from services.handlers.fingerprint import describe, fingerprint, traits_of
-from services.handlers.ports import Look, NewDevice, Transaction
+from services.handlers.ports import Look, Networks, NewDevice, Transaction
 
 
-def check_reported(workflow_ids: Sequence[UUID], tx: Transaction) -> Sequence[Outcome]:
+def check_reported(
+    workflow_ids: Sequence[UUID], tx: Transaction, networks: Networks
+) -> Sequence[Outcome]:
     """Check the devices of the logins that these workflows were accepted for."""
     logins = tx.logins(workflow_ids)
-    checked = iter(check_devices([logins[i] for i in workflow_ids if i in logins], tx))
+    checked = iter(check_devices([logins[i] for i in workflow_ids if i in logins], tx, networks))
     return [next(checked) if i in logins else missing_login(i) for i in workflow_ids]
 
 
-def check_devices(logins: Sequence[Login], tx: Transaction) -> Sequence[Outcome]:
+def check_devices(
+    logins: Sequence[Login], tx: Transaction, networks: Networks
+) -> Sequence[Outcome]:
     """Check the device of each login; a login on a device that is not known makes it known.
 
     Of logins on the same new device, in one list or in concurrent transactions,
     exactly one is told `is_new`; the same workflow gets the same answer again.
     """
     by_workflow = {login.workflow_id: login for login in logins}
-    known = tx.devices([_look(login) for login in by_workflow.values()])
-    seen = _Seen()
+    where = {login.workflow_id: networks.of(login.ip) for login in logins}
+    known = tx.devices([_look(it, where[it.workflow_id]) for it in by_workflow.values()])
+    seen = _Seen(tx.networks({(login.tenant_id, login.user_id) for login in logins}))
     for login in sorted(by_workflow.values(), key=lambda it: (it.occurred_at, it.workflow_id)):
-        seen.see(login, known[login.workflow_id])
+        seen.see(login, known[login.workflow_id], where[login.workflow_id])
     firsts = tx.add_devices(seen.added)
     tx.touch_devices(seen.last_seen)
     tx.keep_cookies(seen.cookies)
+    tx.add_networks(seen.added_networks)
     return [Done(seen.check(login, firsts).to_message()) for login in logins]
 
 
@@ -44,14 +51,14 @@ def missing_login(workflow_id: UUID) -> Failed:
     return Failed(Refused(f"the login of workflow {workflow_id} is no longer there"))
 
 
-def _look(login: Login) -> Look:
+def _look(login: Login, network: Network) -> Look:
     traits = traits_of(login.user_agent)
     return Look(
         login.workflow_id,
         login.tenant_id,
         login.user_id,
         login.cookie_id,
-        fingerprint(traits),
+        fingerprint(traits, network.country),
         traits.browser,
     )
 
@@ -60,18 +67,24 @@ def _look(login: Login) -> Look:
 class _Seen:
     """What a list of logins, one after the other, does to the devices that are known."""
 
+    networks: Mapping[tuple[str, str], Collection[Network]]
+    added_networks: set[tuple[str, str, Network]] = field(default_factory=set)
     added: list[NewDevice] = field(default_factory=list)
     last_seen: dict[UUID, datetime] = field(default_factory=dict)
     cookies: dict[tuple[str, str, UUID], UUID] = field(default_factory=dict)
     _found: dict[UUID, Device] = field(default_factory=dict)
     _new: dict[tuple[str, str], list[Device]] = field(default_factory=dict)
 
-    def see(self, login: Login, known: Sequence[Device]) -> None:
+    def see(self, login: Login, known: Sequence[Device], network: Network) -> None:
         user = (login.tenant_id, login.user_id)
         new = self._new.setdefault(user, [])
-        device = recognise(traits_of(login.user_agent), [*known, *new])
+        device = recognise(
+            traits_of(login.user_agent),
+            [*known, *new],
+            is_network_usual=self._is_usual(login, network),
+        )
         if device is None:
-            device = self._add(login)
+            device = self._add(login, network)
             new.append(device)
         else:
             self.last_seen[device.id] = max(
@@ -88,7 +101,15 @@ class _Seen:
         is_first = device.is_first_of_user or device.id in firsts
         return DeviceCheck(login.workflow_id, device.id, is_new, is_first=is_new and is_first)
 
-    def _add(self, login: Login) -> Device:
+    def _is_usual(self, login: Login, network: Network) -> bool:
+        user = (login.tenant_id, login.user_id)
+        known = {*self.networks.get(user, ())}
+        known |= {it for *owner, it in self.added_networks if tuple(owner) == user}
+        if network != Network() and network not in known:
+            self.added_networks.add((*user, network))
+        return is_usual(network, known)
+
+    def _add(self, login: Login, network: Network) -> Device:
         traits = traits_of(login.user_agent)
         device = Device(
             id=uuid5(login.workflow_id, "device"),
@@ -106,7 +127,7 @@ class _Seen:
                 login.workflow_id,
                 login.tenant_id,
                 login.user_id,
-                fingerprint(traits),
+                fingerprint(traits, network.country),
                 describe(login.user_agent),
                 traits,
                 login.occurred_at,

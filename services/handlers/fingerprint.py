@@ -32,9 +32,9 @@ _NO_MODEL = frozenset(
 )
 
 
-def fingerprint(traits: Traits) -> str:
-    """A key for devices that look the same; what they look like cannot be read from it."""
-    digest = hashlib.sha256("\x1f".join(astuple(traits)).encode(errors="surrogatepass"))
+def fingerprint(traits: Traits, country: str) -> str:
+    """A key for devices that look the same, and were first seen in a country; none of it can be read from it."""
+    digest = hashlib.sha256("\x1f".join((*astuple(traits), country)).encode(errors="surrogatepass"))
     return f"traits:{digest.hexdigest()[:32]}"
 
 

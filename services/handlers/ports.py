@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -21,6 +21,7 @@ from services.domain.model import (
     SwitchName,
     Verdict,
 )
+from services.domain.network import Network
 
 Reason = Literal["new_device", "verdict"]
 NoticeState = Literal["recorded", "sending", "sent", "failed", "superseded"]
@@ -173,6 +174,16 @@ class Transaction(Protocol):
         """
         ...
 
+    def networks(
+        self, users: Collection[tuple[str, str]]
+    ) -> Mapping[tuple[str, str], Collection[Network]]:
+        """The networks that users (tenant and id) have signed in from."""
+        ...
+
+    def add_networks(self, networks: Collection[tuple[str, str, Network]]) -> None:
+        """Remember networks of users; those that are known stay."""
+        ...
+
     def add_devices(self, devices: Sequence[NewDevice]) -> frozenset[UUID]:
         """Remember devices; the ids of those whose user had none before."""
         ...
@@ -252,6 +263,12 @@ class Transaction(Protocol):
 
 Begin = Callable[[], AbstractContextManager[Transaction]]
 """Opens a short transaction: commits at the end of the block, rolls back on an error."""
+
+
+class Networks(Protocol):
+    def of(self, ip: str) -> Network:
+        """What is known of an address, without asking anybody."""
+        ...
 
 
 class Mailer(Protocol):

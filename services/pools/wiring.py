@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from services.domain.outcome import Wire
-from services.handlers.ports import Begin, Breaker, Mailer, OutlierApi, WebhookSender
+from services.handlers.ports import Begin, Breaker, Mailer, Networks, OutlierApi, WebhookSender
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +19,7 @@ class Wiring:
     """
 
     begin: Begin
+    networks: Networks
     mailer: Mailer
     webhooks: WebhookSender
     outlier_api: OutlierApi

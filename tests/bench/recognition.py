@@ -5,12 +5,14 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from ipaddress import ip_network
 from itertools import cycle, pairwise, permutations
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ from uuid import UUID, uuid5
 import psycopg
 
 from deploy.local.samples.lines import line_of
+from services.adapters.networks import AddressData
 from services.adapters.postgres import PostgresTransaction
 from services.domain.model import DeviceCheck, Login, LoginKind
 from services.domain.outcome import Done, Outcome
@@ -31,6 +34,8 @@ ROOT = Path(__file__).resolve().parents[2]
 TABLE = ROOT / "deploy" / "recognition.md"
 _AGENTS = ROOT / "deploy" / "local" / "samples" / "user_agents.jsonl"
 Facts = dict[str, str]
+_PROVIDERS = _AGENTS.with_name("networks.csv")
+_NETWORKS = AddressData()
 _RUN = UUID("5b0f6d1e-6c3c-4d0e-9a53-0f5b7f8b3c11")
 _AT = datetime(2026, 3, 1, tzinfo=UTC)
 _LIST = 500
@@ -47,15 +52,16 @@ Made by `python -m tests.bench.recognition`, and compared by a test. {agents} re
 ([where from](local/samples/README.md)) in lines, each of which differs in versions only. Each change is
 a user of its own with two logins, which go through `check_device`, `notify_user` and `save_event` on a
 real PostgreSQL. Right is what a person would call right: told of another browser, app, system or model,
-and of nothing else. Addresses play no part.
+of another country where no cookie says that it is the same device, and of nothing else.
 
 | change | tried | notices | right | wrong |
 |---|---|---|---|---|
 {table}
 "A newer version that tells less": Chrome no longer says an Android's model, nor Firefox the distribution
 of a Linux; Windows 7 became 10, Edge changed its own name, Opera its edition. Without a cookie there is
-no more to go by than what a browser says: of two machines with the same browser, system and model the
-second one is not told of.
+no more to go by than what a browser says and where it is: of two machines with the same browser, system
+and model in one country the second one is not told of. Countries are those of the registries, of the
+addresses of [internet providers](local/samples/README.md).
 """
 
 
@@ -110,6 +116,7 @@ def _sorts() -> dict[str, Iterator[Change]]:
     less = [pair for pair in pairs if _is_update(*pair)]
     others = [pair for pair in pairs if not _is_update(*pair)]
     newest = {line: agents[-1] for line, agents in lines.items()}
+    places = list(_addresses().values())
     versions = [pair for agents in lines.values() for pair in pairwise(agents)]
     return {
         "a newer version of the same browser": _changes(versions, is_told=False),
@@ -138,6 +145,15 @@ def _sorts() -> dict[str, Iterator[Change]]:
                 *((a.format(7), b.format(7)) for a, b in permutations(_PROGRAMS, 2)),
             ],
             is_told=True,
+        ),
+        "the same without a cookie, in another country": _moves(
+            ((a[0], b[0]) for a, b in permutations(places, 2)), is_told=True
+        ),
+        "the same without a cookie, at another provider of the country": _moves(
+            (pair for addresses in places for pair in permutations(addresses, 2)), is_told=False
+        ),
+        "the same with its cookie, in another country": _moves(
+            ((a[0], b[0]) for a, b in permutations(places, 2)), is_told=False, sends_it=True
         ),
         "another device, but with no sign-in": _kinds(
             ((newest[a], newest[b]) for a, b in others[::10]), is_told=False
@@ -178,7 +194,7 @@ def _told(connection: psycopg.Connection[Any], logins: Sequence[Login]) -> list[
     tx = PostgresTransaction(connection)
     checks = [
         DeviceCheck.from_message(_result(outcome))
-        for outcome in check_reported([login.workflow_id for login in logins], tx)
+        for outcome in check_reported([login.workflow_id for login in logins], tx, _NETWORKS)
     ]
     noted = [_result(outcome)["notices"] > 0 for outcome in notify_users(checks, tx)]
     save_events(checks, tx)
@@ -206,6 +222,29 @@ def _cookies(
 def _kinds(pairs: Iterable[tuple[str, str]], *, is_told: bool) -> Iterator[Change]:
     for kind, change in zip(cycle(_SILENT), _changes(pairs, is_told=is_told), strict=False):
         yield replace(change, after=replace(change.after, kind=kind))
+
+
+def _moves(
+    places: Iterable[tuple[str, str]], *, is_told: bool, sends_it: bool = False
+) -> Iterator[Change]:
+    """The same browser at one address and then at another."""
+    agent = user_agents()[-1]["user_agent"]
+    for number, (there, here) in enumerate(places):
+        before = replace(_login(agent, 0, number), ip=there)
+        after = replace(_login(agent, 1, number), ip=here)
+        if sends_it:
+            after = replace(after, cookie_id=before.workflow_id)
+        yield Change(before, after, is_told)
+
+
+def _addresses() -> dict[str, list[str]]:
+    """Addresses of providers of each country."""
+    with _PROVIDERS.open(encoding="utf-8", newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["kind"] == "access"]
+    found: dict[str, dict[str, str]] = defaultdict(dict)
+    for row in rows:
+        found[row["country"]].setdefault(row["asn"], str(ip_network(row["network"])[1]))
+    return {country: list(addresses.values()) for country, addresses in sorted(found.items())}
 
 
 def _desktop_pages(newest: dict[str, str]) -> Iterator[tuple[str, str]]:

@@ -21,3 +21,11 @@ CREATE TABLE device_cookie (      -- cookies that came back
     PRIMARY KEY (tenant_id, user_id, cookie_id)
 );
 CREATE INDEX device_cookie_by_device ON device_cookie (device_id);
+
+CREATE TABLE user_network (       -- from where users have signed in, by country and provider
+    tenant_id text NOT NULL REFERENCES tenant,
+    user_id text NOT NULL,
+    country text NOT NULL,        -- empty: unknown
+    asn bigint NOT NULL,          -- 0: unknown
+    PRIMARY KEY (tenant_id, user_id, country, asn)
+);

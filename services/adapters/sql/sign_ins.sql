@@ -48,6 +48,22 @@ CROSS JOIN LATERAL (
     LIMIT 100
 ) AS device;
 
+-- name: networks
+-- The networks that users have signed in from.
+SELECT known.tenant_id, known.user_id, known.country, known.asn
+FROM user_network AS known
+JOIN unnest(%(tenant_ids)s::text[], %(user_ids)s::text[]) AS wanted (tenant_id, user_id)
+    USING (tenant_id, user_id);
+
+-- name: add_networks
+-- Remember networks of users; those that are known stay.
+INSERT INTO user_network (tenant_id, user_id, country, asn)
+SELECT tenant_id, user_id, country, asn
+FROM unnest(%(tenant_ids)s::text[], %(user_ids)s::text[], %(countries)s::text[], %(asns)s::bigint[])
+    AS seen (tenant_id, user_id, country, asn)
+ORDER BY tenant_id, user_id, country, asn
+ON CONFLICT DO NOTHING;
+
 -- name: add_devices
 -- Insert devices; of a user who had none, the first one is told apart.
 INSERT INTO device (

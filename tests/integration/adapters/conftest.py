@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
@@ -12,11 +12,12 @@ from uuid import uuid4
 import psycopg
 import pytest
 
+from services.adapters.networks import AddressData
 from services.adapters.postgres import transactions
 from services.domain.model import DeviceCheck, Login
 from services.domain.outcome import Done
 from services.handlers.check_device import check_devices
-from services.handlers.ports import Begin
+from services.handlers.ports import Begin, Networks
 from services.handlers.save_event import save_events
 from tests.support.postgres import PrivatePostgres
 
@@ -33,6 +34,7 @@ class World:
     """One tenant's database, seen from a test."""
 
     url: str
+    networks: Networks = field(default_factory=AddressData)
 
     @contextmanager
     def connect(self) -> Iterator[psycopg.Connection[Any]]:
@@ -87,7 +89,7 @@ class World:
     def check(self, *logins: Login) -> list[DeviceCheck]:
         """Check devices in a transaction of its own."""
         with self.begin() as tx:
-            outcomes = check_devices(logins, tx)
+            outcomes = check_devices(logins, tx, self.networks)
         return [DeviceCheck.from_message(o.result) for o in outcomes if isinstance(o, Done)]
 
     def on_second_device(self, **facts: Any) -> DeviceCheck:

@@ -27,7 +27,7 @@ def _at_once(world: World, *lists: list[Login]) -> list[DeviceCheck]:
     def check(logins: list[Login]) -> list[DeviceCheck]:
         with world.begin() as tx:
             start.wait(10)
-            outcomes = check_devices(logins, tx)
+            outcomes = check_devices(logins, tx, world.networks)
         return [DeviceCheck.from_message(o.result) for o in outcomes if isinstance(o, Done)]
 
     with ThreadPoolExecutor(len(lists)) as threads:
@@ -103,7 +103,7 @@ def test_a_login_that_was_erased_is_refused_alone(world: World) -> None:
     """A workflow without its login fails by itself, and names itself."""
     login, gone = world.report(), uuid4()
     with world.begin() as tx:
-        missing, found = check_reported([gone, login.workflow_id], tx)
+        missing, found = check_reported([gone, login.workflow_id], tx, world.networks)
     assert isinstance(found, Done)
     assert isinstance(missing, Failed)
     assert isinstance(missing.error, Refused)
@@ -216,3 +216,45 @@ def test_of_many_devices_the_same_one_is_found(world: World) -> None:
     ]
     assert all(check.is_new for check in world.check(*later))
     assert world.check(world.report(user_agent=android.format(1)))[0].device_id == first.device_id
+
+
+HOME, AT_WORK, ABROAD = "84.56.1.2", "141.20.5.6", "8.8.8.8"
+"""Two networks of Germany and one of the United States, by the registries."""
+
+
+def test_the_same_browser_in_another_country_is_another_device(world: World) -> None:
+    """Once: from then on the country is known, and so it stays when the user is home again."""
+    home = world.check(world.report(ip=HOME))[0]
+    abroad = world.check(world.report(ip=ABROAD, occurred_at=AT + timedelta(hours=1)))[0]
+    assert (abroad.is_new, abroad.is_first) == (True, False)
+    assert abroad.device_id != home.device_id
+    assert not any(world.check(world.report(ip=ip))[0].is_new for ip in (ABROAD, HOME, AT_WORK))
+
+
+def test_another_network_of_the_country_is_nothing_new(world: World) -> None:
+    """Nor is one of which nothing is known."""
+    first = world.check(world.report(ip=HOME))[0]
+    for ip in (AT_WORK, "203.0.113.7", "10.0.0.1", "fd00::1"):
+        assert world.check(world.report(ip=ip))[0].device_id == first.device_id
+
+
+def test_a_cookie_counts_more_than_the_country(world: World) -> None:
+    """Who takes the device along has it in hand."""
+    given = world.saved(ip=HOME)
+    check = world.check(world.report(ip=ABROAD, cookie_id=given.workflow_id))[0]
+    assert not check.is_new
+    assert world.rows("SELECT country FROM user_network ORDER BY country") == [("DE",), ("US",)]
+
+
+def test_a_user_of_an_earlier_release_is_at_home_anywhere(world: World) -> None:
+    """Nobody knows where they were."""
+    world.check(world.report(ip=HOME))
+    world.rows("DELETE FROM user_network")
+    assert not world.check(world.report(ip=ABROAD))[0].is_new
+
+
+def test_in_one_list_the_first_country_is_home(world: World) -> None:
+    """The second one is news, also when both come together."""
+    later = world.report(ip=ABROAD, occurred_at=AT + timedelta(hours=1))
+    checks = world.check(later, world.report(ip=HOME))
+    assert [(it.is_new, it.is_first) for it in checks] == [(True, False), (True, True)]
