@@ -114,6 +114,9 @@ class SmtpMailer:
         message["Auto-Submitted"] = "auto-generated"
         message.set_content(mail.text)
         message.add_alternative(mail.html, subtype="html")
+        message["Content-Language"] = (
+            mail.language
+        )  # last: adding a body moves such headers into one
         return message
 
     @contextlib.contextmanager

@@ -37,6 +37,7 @@ class Login:
     auth_method: str | None = None
     email: str | None = None
     locale: str | None = None
+    time_zone: str | None = None
     kind: LoginKind = "sign_in"
 
 

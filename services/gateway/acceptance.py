@@ -173,6 +173,7 @@ def _insert(
         "methods": [login.auth_method for login in logins],
         "emails": [login.email for login in logins],
         "locales": [login.locale for login in logins],
+        "zones": [login.time_zone for login in logins],
         "kinds": [login.kind for login in logins],
     }
     connection.execute(_SQL["insert_workflow_rows"], values)

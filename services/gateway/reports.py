@@ -8,8 +8,10 @@ import json
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from typing import Annotated, Any
 from uuid import UUID
+from zoneinfo import available_timezones
 
 from pydantic import (
     AfterValidator,
@@ -102,6 +104,17 @@ def _as_mail_address(value: str) -> str:
     return value
 
 
+def _as_time_zone(value: str) -> str:
+    if value not in _time_zones():
+        raise ValueError("is not the name of a time zone like Europe/Berlin")
+    return value
+
+
+@cache
+def _time_zones() -> set[str]:
+    return available_timezones()
+
+
 _CLEAN = AfterValidator(refuse_control_characters)
 _Identifier = Annotated[str, Field(strict=True, min_length=1, max_length=MAX_KEY_LENGTH), _CLEAN]
 _Time = Annotated[AwareDatetime, BeforeValidator(_as_time), AfterValidator(_is_plausible)]
@@ -113,6 +126,8 @@ _Email = Annotated[
     str, Field(strict=True, max_length=254), _CLEAN, AfterValidator(_as_mail_address)
 ]
 _Locale = Annotated[str, Field(strict=True, max_length=35, pattern=_LOCALE), _CLEAN]
+
+_TimeZone = Annotated[str, Field(strict=True, max_length=50), AfterValidator(_as_time_zone)]
 
 
 class LoginReport(BaseModel):
@@ -152,6 +167,11 @@ class LoginReport(BaseModel):
     )
     locale: _Locale | None = Field(
         None, description="The language to write in, such as de or en-GB."
+    )
+    time_zone: _TimeZone | None = Field(
+        None,
+        description="The user's, such as Europe/Berlin (IANA), in which notices give the time;"
+        " UTC without.",
     )
     kind: LoginKind = Field(
         "sign_in",

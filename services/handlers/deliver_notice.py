@@ -10,7 +10,7 @@ from uuid import UUID
 from services.domain.errors import Refused, Unavailable
 from services.domain.outcome import Done, Failed, NoticeEnded, Outcome
 from services.handlers.message import compose_delivery, compose_mail
-from services.handlers.ports import Begin, Mailer, Notice, WebhookSender
+from services.handlers.ports import Begin, Mailer, Networks, Notice, WebhookSender
 
 logger = logging.getLogger(__name__)
 
@@ -24,6 +24,7 @@ def deliver_notice(
     begin: Begin,
     mailer: Mailer,
     webhooks: WebhookSender,
+    networks: Networks,
     elapsed: Callable[[], float] = monotonic,
 ) -> Outcome:
     """Send the notice, unless it is sent already.
@@ -44,7 +45,7 @@ def deliver_notice(
         # Held up so long that somebody else may have the lease before the call is over.
         return Failed(Unavailable(f"the lease of notice {notice_id} ran out before the call"))
     try:
-        receipt = _send(notice, mailer, webhooks)
+        receipt = _send(notice, mailer, webhooks, networks)
     except (Unavailable, Refused) as error:
         with begin() as tx:
             tx.note_not_sent(notice_id, str(error))
@@ -65,9 +66,9 @@ def _note_sent(notice_id: UUID, receipt: str, begin: Begin) -> None:
         logger.exception("notice %s was sent; its receipt settles it later", notice_id)
 
 
-def _send(notice: Notice, mailer: Mailer, webhooks: WebhookSender) -> str:
+def _send(notice: Notice, mailer: Mailer, webhooks: WebhookSender, networks: Networks) -> str:
     if notice.channel == "email":
-        return mailer.send(compose_mail(notice))
+        return mailer.send(compose_mail(notice, networks.of(notice.ip)))
     return webhooks.send(compose_delivery(notice))
 
 

@@ -2,41 +2,54 @@
 
 from __future__ import annotations
 
-import html
 import json
 
+from jinja2 import Environment, PackageLoader, select_autoescape
+
 from services.domain.errors import Refused
+from services.domain.network import Network
+from services.domain.text import one_line
 from services.handlers.apply_verdict import is_locked_by
-from services.handlers.fingerprint import describe
+from services.handlers.fingerprint import describe, traits_of
 from services.handlers.ports import Delivery, Mail, Notice
+from services.handlers.wording import Wording, wording_for
+
+_LONGEST_NAME = 100
+_LONGEST_SUBJECT = 150
+_templates = Environment(
+    loader=PackageLoader("services.handlers", "notices"),
+    autoescape=select_autoescape(("html",)),
+    trim_blocks=True,
+    keep_trailing_newline=True,
+)
 
 
-def compose_mail(notice: Notice) -> Mail:
+def compose_mail(notice: Notice, network: Network) -> Mail:
     """The mail of a notice; its Message-ID is made of the notice's id.
+
+    network: of the address that the login came from.
 
     Raises:
         Refused: the login has no address.
     """
     if not notice.email:
         raise Refused(f"notice {notice.id} goes by mail, but its login has no address")
-    subject, opening, advice = _words(notice)
-    facts = [
-        ("Account", notice.user_id),
-        ("Device", describe(notice.user_agent)),
-        ("Time", f"{notice.occurred_at:%d %B %Y, %H:%M %Z}".strip()),
-        ("Address", notice.ip),
-    ]
-    text = "\n".join([opening, "", *(f"{name}: {value}" for name, value in facts), "", advice, ""])
-    rows = "".join(
-        f"<tr><th align=left>{name}</th><td>{html.escape(value)}</td></tr>" for name, value in facts
-    )
-    body = f"<p>{html.escape(opening)}</p><table>{rows}</table><p>{html.escape(advice)}</p>"
+    wording = wording_for(notice.locale)
+    app = one_line(notice.tenant_name, _LONGEST_NAME)
+    kind = "locked" if _is_locked(notice) else notice.reason
+    words = {name: str(text).format(app=app) for name, text in wording.words[kind].items()}
+    values = {
+        "words": words,
+        "facts": _facts(notice, network, wording),
+        "language": wording.language,
+    }
     return Mail(
         message_id=f"<{notice.id}@doorbell>",
         recipient=notice.email,
-        subject=_one_line(subject),
-        text=text,
-        html=f"<!doctype html><html><body>{body}</body></html>",
+        subject=one_line(words["subject"], _LONGEST_SUBJECT),
+        text=_templates.get_template("notice.txt").render(values),
+        html=_templates.get_template("notice.html").render(values),
+        language=wording.language,
     )
 
 
@@ -69,23 +82,19 @@ def compose_delivery(notice: Notice) -> Delivery:
     )
 
 
-def _words(notice: Notice) -> tuple[str, str, str]:
-    name = notice.tenant_name
-    advice = "If this was you, there is nothing to do. If not, change your password at once."
-    if notice.reason == "new_device":
-        return (
-            f"New sign-in to {name}",
-            f"Your {name} account was used on a device that we have not seen before.",
-            advice,
-        )
-    if is_locked_by(notice.action):
-        advice = f"The account is locked. If this was you, ask {name} to unlock it."
-    return (
-        f"Unusual sign-in to {name}",
-        f"A sign-in to your {name} account does not look like you.",
-        advice,
-    )
+def _facts(notice: Notice, network: Network, wording: Wording) -> list[tuple[str, str]]:
+    found = {
+        "account": notice.user_id,
+        "device": wording.device(traits_of(notice.user_agent)),
+        "time": wording.time(notice.occurred_at, notice.time_zone),
+        "place": wording.place(network.country),
+        "address": notice.ip,
+        "method": notice.auth_method,
+    }
+    names = wording.words["facts"]
+    lines = {name: one_line(value or "", _LONGEST_NAME) for name, value in found.items()}
+    return [(str(names[name]), line) for name, line in lines.items() if line]
 
 
-def _one_line(text: str) -> str:
-    return " ".join(text.split())
+def _is_locked(notice: Notice) -> bool:
+    return notice.reason == "verdict" and is_locked_by(notice.action)

@@ -97,6 +97,9 @@ class Notice:
     occurred_at: datetime
     ip: str
     user_agent: str
+    auth_method: str | None
+    locale: str | None
+    time_zone: str | None
     level: Level | None
     action: Action | None
 
@@ -142,6 +145,7 @@ class Mail:
     subject: str
     text: str
     html: str
+    language: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,9 @@ def register(steps: Steps, wiring: Wiring) -> None:
     @steps.io("notifications.deliver_notice")
     def deliver_notice(notice_id: str) -> Outcome:
         """Send one recorded notice over its channel."""
-        return deliver(UUID(notice_id), wiring.begin, wiring.mailer, wiring.webhooks)
+        return deliver(
+            UUID(notice_id), wiring.begin, wiring.mailer, wiring.webhooks, wiring.networks
+        )
 
     @steps.batch("notifications.record_receipt")
     def record_receipt(receipts: Sequence[Wire], tx: Transaction) -> Sequence[Outcome]:

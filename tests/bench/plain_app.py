@@ -34,7 +34,7 @@ def database() -> psycopg.Connection[Any]:
 @app.task  # type: ignore[untyped-decorator,unused-ignore]
 def check_device(login: Json) -> Json:
     """Is this the user's known device?"""
-    key = (login["user_id"], fingerprint(traits_of(login["user_agent"])))
+    key = (login["user_id"], fingerprint(traits_of(login["user_agent"]), ""))
     known = (
         database()
         .execute(

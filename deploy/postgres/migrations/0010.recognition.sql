@@ -4,6 +4,7 @@ ALTER TABLE tenant ADD COLUMN cookie_key uuid NOT NULL DEFAULT gen_random_uuid()
 
 ALTER TABLE reported_login
     ADD COLUMN cookie_id uuid,    -- the login in whose answer the device's cookie was given
+    ADD COLUMN time_zone text,    -- by its name (IANA), for what users are told
     ADD COLUMN kind text NOT NULL DEFAULT 'sign_in'
         CHECK (kind IN ('sign_in', 'sign_up', 'reauthentication', 'second_factor', 'service'));
 

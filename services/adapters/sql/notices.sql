@@ -26,7 +26,8 @@ SELECT
     notice.id, notice.workflow_id, notice.tenant_id, tenant.name AS tenant_name, notice.user_id,
     notice.reason, notice.channel, notice.state, notice.receipt, reported.email,
     tenant.webhook_url, tenant.webhook_secret, reported.occurred_at, host(reported.ip) AS ip,
-    reported.user_agent, verdict.level, verdict.action
+    reported.user_agent, reported.auth_method, reported.locale, reported.time_zone, verdict.level,
+    verdict.action
 FROM notice
 JOIN tenant ON tenant.id = notice.tenant_id
 JOIN reported_login AS reported ON reported.workflow_id = notice.workflow_id

@@ -2,7 +2,7 @@
 -- The reported logins of some workflows.
 SELECT
     workflow_id, tenant_id, event_id, user_id, occurred_at, host(ip) AS ip, user_agent,
-    cookie_id, auth_method, email, locale, kind
+    cookie_id, auth_method, email, locale, time_zone, kind
 FROM reported_login
 WHERE workflow_id = ANY (%(workflow_ids)s);
 

@@ -48,7 +48,9 @@ class Post:
         self.webhooks = HttpWebhookSender(["127.0.0.1"], SystemClock())
 
     def deliver(self, notice_id: str) -> Outcome:
-        return deliver_notice(UUID(notice_id), self.world.begin, self.mailer, self.webhooks)
+        return deliver_notice(
+            UUID(notice_id), self.world.begin, self.mailer, self.webhooks, self.world.networks
+        )
 
 
 @pytest.fixture
@@ -170,7 +172,7 @@ def test_the_intent_is_committed_before_the_call(world: World, post: Post) -> No
             seen.append(post.deliver(notice_id))
             return "250 OK"
 
-    deliver_notice(UUID(notice_id), world.begin, Watching(), post.webhooks)
+    deliver_notice(UUID(notice_id), world.begin, Watching(), post.webhooks, world.networks)
     assert seen[0] == ("sending", 1)
     assert isinstance(seen[1], Failed)
     assert isinstance(seen[1].error, Unavailable)
@@ -297,7 +299,7 @@ def test_who_was_held_up_does_not_send(world: World, post: Post, mails: MailServ
     notice_id = UUID(_one_notice(world))
     times = iter((0.0, 6.0))
     held_up = deliver_notice(
-        notice_id, world.begin, post.mailer, post.webhooks, lambda: next(times)
+        notice_id, world.begin, post.mailer, post.webhooks, world.networks, lambda: next(times)
     )
     assert isinstance(held_up, Failed)
     assert isinstance(held_up.error, Unavailable)

@@ -26,7 +26,9 @@ def receiver() -> Iterator[MailServer]:
 
 
 def _mail(recipient: str = "ada@example.org", subject: str = "New sign-in to Café") -> Mail:
-    return Mail("<n-1@doorbell>", recipient, subject, "Grüße\n" + "x" * 2000, "<p>Grüße</p>")
+    return Mail(
+        "<n-1@doorbell>", recipient, subject, "Grüße\n" + "x" * 2000, "<p>Grüße</p>", "de-DE"
+    )
 
 
 def _send(url: str, mail: Mail) -> str:
@@ -41,6 +43,7 @@ def test_a_mail_arrives_as_written(receiver: MailServer) -> None:
     assert mail["Message-ID"] == "<n-1@doorbell>"
     assert mail["Subject"] == "New sign-in to Café"
     assert mail["Auto-Submitted"] == "auto-generated"
+    assert mail["Content-Language"] == "de-DE"
     assert mail["Date"] is not None
     text, html = mail.get_body(("plain",)), mail.get_body(("html",))
     assert text is not None

@@ -20,6 +20,8 @@ from services.adapters.smtp import MailServer as Target
 from services.adapters.smtp import SmtpMailer
 from services.adapters.webhook import HttpWebhookSender
 from services.domain.errors import Refused
+from services.domain.network import Network
+from services.domain.text import one_line
 from services.gateway.reports import LoginReport, read_report
 from services.handlers.message import compose_delivery, compose_mail
 from services.handlers.ports import Notice
@@ -179,6 +181,9 @@ def notices(webhook_url: str = "https://hook.example/") -> st.SearchStrategy[Not
         occurred_at=st.just(datetime(2026, 3, 1, 9, 30, tzinfo=UTC)),
         ip=st.just("203.0.113.7"),
         user_agent=storable_texts(),
+        auth_method=st.none() | storable_texts(),
+        locale=st.sampled_from([None, "de-DE", "fr", "xx"]),
+        time_zone=st.sampled_from([None, "Europe/Berlin"]),
         level=st.sampled_from([None, "high"]),
         action=st.sampled_from([None, "allow", "challenge", "deny"]),
     )
@@ -204,11 +209,16 @@ def _tags(mail: EmailMessage) -> list[tuple[str, tuple[str, ...]]]:
     return parser.found
 
 
-_ROW = [("tr", ()), ("th", ("align",)), ("td", ())]
-_MAIL = [("html", ()), ("body", ()), ("p", ()), ("table", ()), *_ROW * 4, ("p", ())]
+NOWHERE = Network()
+_ROW = [("tr", ()), ("th", ("scope", "style")), ("td", ("style",)), ("bdi", ())]
+_HEAD = [
+    *[("html", ("lang",)), ("head", ()), ("meta", ("charset",))],
+    *[("meta", ("name", "content")), ("meta", ("name", "content")), ("title", ())],
+]
+_MAIL = [*_HEAD, ("body", ("style",)), ("main", ("style",)), ("p", ()), ("table", ("style",))]
 _HEADERS = {
     *("From", "To", "Subject", "Date", "Message-ID", "Auto-Submitted", "MIME-Version"),
-    "Content-Type",
+    *("Content-Type", "Content-Language"),
 }
 
 
@@ -219,7 +229,7 @@ def test_no_text_becomes_a_header_a_mail_or_markup(mails: MailServer, notice: No
     mails.mails.clear()
     mails.recipients.clear()
     mailer = SmtpMailer(Target.from_url(mails.url), "doorbell@example.org", SystemClock())
-    mailer.send(compose_mail(notice))
+    mailer.send(compose_mail(notice, NOWHERE))
     [mail] = mails.mails
     assert mails.recipients == ["ada@example.org"]
     assert set(mail.keys()) == _HEADERS
@@ -231,7 +241,9 @@ def test_no_text_becomes_a_header_a_mail_or_markup(mails: MailServer, notice: No
         "text/plain",
         "text/html",
     ]
-    assert _tags(mail) == _MAIL
+    facts = 4 + (notice.auth_method is not None and bool(one_line(notice.auth_method, 9)))
+    facts -= not one_line(notice.user_id, 9)
+    assert _tags(mail) == [*_MAIL, *_ROW * facts, ("p", ())]
 
 
 @settings(max_examples=40)
@@ -267,7 +279,7 @@ def test_an_encoded_word_is_no_recipient(mails: MailServer, recipient: str) -> N
     mails.mails.clear()
     mailer = SmtpMailer(Target.from_url(mails.url), "doorbell@example.org", SystemClock())
     with pytest.raises(Refused, match="not an address"):
-        mailer.send(compose_mail(_notice_to(recipient)))
+        mailer.send(compose_mail(_notice_to(recipient), NOWHERE))
     assert mails.mails == []
 
 
@@ -291,7 +303,7 @@ def test_an_address_that_is_let_in_is_one_that_a_mail_reaches(
         assert refused == {"email"}
         return
     mails.recipients.clear()
-    mail = compose_mail(_notice_to(report.email))
+    mail = compose_mail(_notice_to(report.email), NOWHERE)
     SmtpMailer(Target.from_url(mails.url), "doorbell@example.org", SystemClock()).send(mail)
     assert mails.recipients == [address]
     assert sorted(mails.mails[-1].keys()) == sorted(_HEADERS)
@@ -314,6 +326,9 @@ def _notice_to(email: str) -> Notice:
         occurred_at=datetime(2026, 3, 1, 9, 30, tzinfo=UTC),
         ip="203.0.113.7",
         user_agent="",
+        auth_method=None,
+        locale=None,
+        time_zone=None,
         level=None,
         action=None,
     )

@@ -9,6 +9,7 @@ from typing import Any, cast
 
 import psycopg
 
+from services.adapters.networks import AddressData
 from services.domain.errors import Unavailable
 from services.domain.outcome import Done, Failed
 from services.handlers.deliver_notice import deliver_notice
@@ -68,7 +69,10 @@ def test_a_sent_notice_is_noted_with_its_receipt() -> None:
     """And not sent when it is asked for again."""
     database = Database()
     mailer = Mailer(database)
-    outcomes = [deliver_notice(NOTICE.id, database.begin, mailer, NO_WEBHOOKS) for _ in range(2)]
+    outcomes = [
+        deliver_notice(NOTICE.id, database.begin, mailer, NO_WEBHOOKS, AddressData())
+        for _ in range(2)
+    ]
 
     assert [type(outcome) for outcome in outcomes] == [Done, Done]
     assert (database.state, database.receipt, mailer.sent) == ("sent", "250 ok", 1)
@@ -78,7 +82,7 @@ def test_a_database_that_goes_away_meanwhile_sends_nothing_twice() -> None:
     """The outcome carries the receipt: the runner has no reason to call again."""
     database = Database()
     mailer = Mailer(database, goes_away=True)
-    outcome = deliver_notice(NOTICE.id, database.begin, mailer, NO_WEBHOOKS)
+    outcome = deliver_notice(NOTICE.id, database.begin, mailer, NO_WEBHOOKS, AddressData())
 
     assert isinstance(outcome, Done)
     assert outcome.result["receipt"] == "250 ok"
@@ -89,7 +93,7 @@ def test_what_was_not_sent_may_be_tried_again() -> None:
     """Its claim is given back at once."""
     database = Database()
     mailer = Mailer(database, error=Unavailable("451"))
-    outcome = deliver_notice(NOTICE.id, database.begin, mailer, NO_WEBHOOKS)
+    outcome = deliver_notice(NOTICE.id, database.begin, mailer, NO_WEBHOOKS, AddressData())
 
     assert isinstance(outcome, Failed)
     assert database.state == "recorded"

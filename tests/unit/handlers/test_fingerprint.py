@@ -25,12 +25,12 @@ def test_an_update_does_not_make_a_new_device() -> None:
 
 def test_another_browser_is_another_device() -> None:
     """Traits tell devices apart."""
-    assert fingerprint(traits_of(FIREFOX.format(143))) != fingerprint(traits_of(SAFARI))
+    assert fingerprint(traits_of(FIREFOX.format(143)), "DE") != fingerprint(traits_of(SAFARI), "DE")
 
 
 def test_a_user_agent_cannot_be_read_back() -> None:
     """The key does not hold what it was made of."""
-    assert "secret" not in fingerprint(traits_of("secret-program/1.0"))
+    assert "secret" not in fingerprint(traits_of("secret-program/1.0"), "")
 
 
 @pytest.mark.parametrize(

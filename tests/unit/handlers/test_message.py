@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from datetime import UTC, datetime
 from uuid import UUID
@@ -10,8 +11,10 @@ from uuid import UUID
 import pytest
 
 from services.domain.errors import Refused
+from services.domain.network import Network
 from services.handlers.message import compose_delivery, compose_mail
 from services.handlers.ports import Notice
+from services.handlers.wording import LANGUAGES, wording_for
 
 NOTICE = Notice(
     id=UUID(int=7),
@@ -29,30 +32,96 @@ NOTICE = Notice(
     occurred_at=datetime(2026, 3, 1, 9, 30, tzinfo=UTC),
     ip="203.0.113.7",
     user_agent="",
+    auth_method=None,
+    locale=None,
+    time_zone=None,
     level=None,
     action=None,
 )
 
 
+NOWHERE = Network()
+PIXEL = (
+    "Mozilla/5.0 (Linux; Android 13; Pixel 7) AppleWebKit/537.36 (KHTML, like Gecko) "
+    "Chrome/109.0.0.0 Mobile Safari/537.36"
+)
+
+
 def test_a_mail_says_who_when_and_where() -> None:
     """The facts that let a user recognise a sign-in are in both bodies."""
-    mail = compose_mail(NOTICE)
+    mail = compose_mail(NOTICE, NOWHERE)
     assert mail.message_id == f"<{UUID(int=7)}@doorbell>"
-    for fact in ("ada", "01 March 2026, 09:30 UTC", "203.0.113.7", "an unknown device"):
+    for fact in ("ada", "1 March 2026, 09:30 (UTC)", "203.0.113.7", "an unknown device"):
         assert fact in mail.text
         assert fact in mail.html
+    assert "Place" not in mail.text
+
+
+def test_a_mail_speaks_the_users_language_by_the_users_clock() -> None:
+    """With a guess at the place, and how the user signed in."""
+    notice = replace(
+        NOTICE, locale="de-AT", time_zone="Europe/Vienna", user_agent=PIXEL, auth_method="passkey"
+    )
+    mail = compose_mail(notice, Network("AT"))
+    assert mail.subject == "Neue Anmeldung bei The Shop"
+    for fact in (
+        "1. März 2026, 10:30 (Europe/Vienna)",
+        "Chrome Mobile unter Android (Pixel 7)",
+        "Österreich (ungefähr, nach der Adresse)",
+        "passkey",
+    ):
+        assert fact in mail.text
+        assert fact in mail.html
+    assert mail.language == "de-AT"
+    assert '<html lang="de-AT">' in mail.html
+
+
+@pytest.mark.parametrize("locale", ["fr-CA", "tlh", "xx-YY-zz", "i-klingon", "en", None])
+def test_whoevers_language_we_do_not_speak_is_written_to_in_english(locale: str | None) -> None:
+    """And no locale that the gateway takes makes a mail fail."""
+    assert (
+        compose_mail(replace(NOTICE, locale=locale), NOWHERE).subject == "New sign-in to The Shop"
+    )
 
 
 def test_what_others_wrote_cannot_become_markup_or_a_header() -> None:
     """Names from outside are escaped in HTML and stay on one line in the subject."""
-    mail = compose_mail(replace(NOTICE, user_id="<b>x</b>", tenant_name="A\r\nBcc: eve"))
+    mail = compose_mail(
+        replace(NOTICE, user_agent="<b>x</b>/1", user_id="<i>", tenant_name="A\r\nBcc: {eve}"),
+        NOWHERE,
+    )
     assert "<b>" not in mail.html
-    assert mail.subject == "New sign-in to A Bcc: eve"
+    assert "<i>" not in mail.html
+    assert mail.subject == "New sign-in to A Bcc: {eve}"
+
+
+def test_what_others_wrote_can_neither_turn_text_around_nor_hide_it() -> None:
+    """Overrides of direction, invisible signs, stacked marks and absurd lengths."""
+    mail = compose_mail(
+        replace(NOTICE, user_id="a\u202eb\u200bc\u2066" + "e\u0301\u0301\u0301\u0301" * 500),
+        NOWHERE,
+    )
+    [line] = [line for line in mail.text.splitlines() if line.startswith("Account")]
+    assert line.startswith("Account: abce\u0301\u0301e")
+    assert "\u0301\u0301\u0301" not in line
+    assert len(line) < 120
+
+
+def test_every_language_says_the_same_things() -> None:
+    """A language that lacks one would fail when it is needed."""
+
+    def shape(words: object) -> object:
+        if isinstance(words, dict):
+            return {key: shape(value) for key, value in words.items()}
+        return sorted(re.findall(r"{\w+}", str(words)))
+
+    first, *others = (shape(wording_for(language).words) for language in LANGUAGES)
+    assert all(other == first for other in others)
 
 
 def test_a_locked_user_is_told_so() -> None:
     """The second notice says what happened to the account."""
-    mail = compose_mail(replace(NOTICE, reason="verdict", level="high", action="deny"))
+    mail = compose_mail(replace(NOTICE, reason="verdict", level="high", action="deny"), NOWHERE)
     assert "locked" in mail.text
     assert mail.subject == "Unusual sign-in to The Shop"
 
@@ -88,4 +157,4 @@ def test_a_webhook_needs_target_and_secret(notice: Notice) -> None:
 def test_a_mail_needs_an_address() -> None:
     """A login that lost its address cannot be told by mail."""
     with pytest.raises(Refused, match="no address"):
-        compose_mail(replace(NOTICE, email=None))
+        compose_mail(replace(NOTICE, email=None), NOWHERE)
