@@ -12,7 +12,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import REGISTRY, Collector, CollectorRegistry
 
-from services.ledger.figures import LATE_SECONDS, MOST, Figures, Slot
+from services.ledger.figures import LATE_NOTICE_SECONDS, LATE_SECONDS, MOST, Figures, Slot
 
 logger = logging.getLogger(__name__)
 
@@ -164,7 +164,7 @@ def _work(figures: Figures) -> Iterator[Metric]:
     )
     yield GaugeMetricFamily(
         "doorbell_late_notices",
-        f"Notices that have not left for {LATE_SECONDS:.0f} seconds, counted up to {MOST}.",
+        f"Notices that have not left for {LATE_NOTICE_SECONDS:.0f} seconds, counted up to {MOST}.",
         figures.late_notices,
     )
     yield _filled(

@@ -43,7 +43,7 @@ SELECT u.queue,
            AS oldest_seconds,
        count(*) FILTER (
            WHERE s.task = %(notice_task)s AND s.generation = 1
-             AND s.planned_at < now() - make_interval(secs => %(late)s)
+             AND s.planned_at < now() - make_interval(secs => %(late_notice)s)
        ) AS late_notices
 FROM unnest(%(queues)s::text[]) AS u(queue)
 LEFT JOIN LATERAL (
@@ -55,7 +55,7 @@ GROUP BY u.queue
 
 -- name: parked_notices
 -- How many notices were recorded too long ago and wait for a resume, or for a permit.
-SELECT count(*) FILTER (WHERE planned_at < now() - make_interval(secs => %(late)s)) AS late
+SELECT count(*) FILTER (WHERE planned_at < now() - make_interval(secs => %(late_notice)s)) AS late
 FROM (
     SELECT planned_at FROM step
     WHERE task = %(notice_task)s AND state = 'parked' AND generation = 1 ORDER BY ready_at LIMIT %(most)s
