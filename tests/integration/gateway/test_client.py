@@ -1,0 +1,127 @@
+"""The client against a real gateway, and against doors that do not open."""
+
+from __future__ import annotations
+
+import logging
+import re
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from services.client import COOKIE_SECONDS, Doorbell, Switches
+from tests.integration.adapters.servers import http_server
+from tests.integration.gateway.door import KEYS, Door
+
+RECIPE = Path(__file__).resolve().parents[3] / "deploy" / "applications.md"
+
+
+@pytest.fixture
+def doorbell(door: Door) -> Doorbell:
+    return Doorbell(door.url, KEYS["shop"], seconds=10)
+
+
+def _report(doorbell: Doorbell, **facts: str | None) -> str | None:
+    return doorbell.report(str(uuid4()), "ada", "203.0.113.7", "curl/8.5.0", **facts)
+
+
+def test_a_login_is_reported_and_its_device_is_given_a_cookie(
+    door: Door, doorbell: Doorbell
+) -> None:
+    """Which it has no need of the next time."""
+    cookie = _report(doorbell, email="ada@example.org", time_zone="Europe/Berlin")
+    assert cookie is not None
+    assert _report(doorbell, device_cookie=cookie, email=None) is None
+    assert door.rows(
+        "SELECT user_id, email, time_zone FROM reported_login ORDER BY received_at"
+    ) == [
+        ("ada", "ada@example.org", "Europe/Berlin"),
+        ("ada", None, None),
+    ]
+
+
+def test_switches_are_what_they_are(door: Door, doorbell: Doorbell) -> None:
+    """Also of a user whose id has signs in it."""
+    assert doorbell.switches("ada/1?x") == Switches()
+    door.rows(
+        "INSERT INTO switch (tenant_id, user_id, name, is_on) VALUES ('shop', 'ada/1?x', 'locked', true)"
+    )
+    assert doorbell.switches("ada/1?x") == Switches(locked=True)
+
+
+def test_what_is_refused_is_logged_by_its_field(
+    doorbell: Doorbell, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Without the value, which is somebody's; and the user is let in."""
+    assert _report(doorbell, email="ada at example") is None
+    assert re.search(r"refused: 422 email is not a mail address", caplog.text)
+    assert "ada at example" not in caplog.text
+
+
+@pytest.fixture(params=["refuses", "hangs", "fails", "talks rubbish"])
+def closed(request: pytest.FixtureRequest) -> Iterator[str]:
+    """A door that does not open, in one of four ways."""
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        if request.param == "refuses":
+            yield url
+        elif request.param == "hangs":
+            silent.listen()
+            yield url
+        else:
+            status = 503 if request.param == "fails" else 200
+            with http_server(lambda _: (status, {}, b"[7]")) as server:
+                yield server.url
+
+
+def test_users_are_let_in_when_doorbell_does_not_answer(
+    closed: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """In no more than the two tries that a report has, and the log says what happened, but not of whom."""
+    doorbell = Doorbell(closed, "key-of-shop", seconds=0.3)
+    began = time.monotonic()
+    assert doorbell.switches("ada-the-person") == Switches()
+    assert doorbell.report("e-1", "ada-the-person", "203.0.113.7", "curl/8.5.0") is None
+    assert time.monotonic() - began < 5
+    assert [record.levelno for record in caplog.records].count(logging.ERROR) == 2
+    assert "ada-the-person" not in caplog.text
+
+
+def test_the_recipe_runs(door: Door) -> None:
+    """As it stands on the page for applications."""
+    [recipe] = re.findall(r"```python\n(.*?)```", RECIPE.read_text(), re.DOTALL)
+    body = "".join(f"    {line}\n" for line in recipe.splitlines())
+    kept: dict[str, str] = {}
+
+    class User:
+        id = "ada"
+
+    def set_cookie(name: str, value: str, **options: object) -> None:
+        assert options["max_age"] == COOKIE_SECONDS
+        kept[name] = value
+
+    names = {
+        "Doorbell": lambda _, key: Doorbell(door.url, key, seconds=10),
+        "COOKIE_SECONDS": COOKIE_SECONDS,
+        "api_key": KEYS["shop"],
+        "user": User,
+        "uuid4": uuid4,
+        "ip": "203.0.113.7",
+        "user_agent": "curl/8.5.0",
+        "cookies": kept,
+        "set_cookie": set_cookie,
+    }
+    exec(f"def view():\n{body}", names)  # the page's own lines
+    view = names["view"]
+    assert callable(view)
+    assert view() is None
+    assert kept["device"].startswith("d1.")
+    door.rows(
+        "INSERT INTO switch (tenant_id, user_id, name, is_on) VALUES ('shop', 'ada', 'locked', true)"
+    )
+    assert view() == "Your account is locked."
+    assert door.count("reported_login") == 1
