@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from selenium import webdriver
 
 from deploy.local import cluster as local_cluster
 from deploy.local import postgres, rabbitmq
@@ -30,7 +31,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--pictures",
         type=Path,
         metavar="DIR",
-        help="keep the pictures that the browser takes of Flower in DIR",
+        help="keep the pictures that the browser takes in DIR",
     )
 
 
@@ -62,6 +63,34 @@ def application(endpoints: dict[str, str]) -> Iterator[Application]:
     """An application that reports its users' logins."""
     with Application(endpoints["gateway"], endpoints["api_key"]) as application:
         yield application
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[webdriver.Chrome]:
+    """Debian's Chromium, without a window."""
+    options = webdriver.ChromeOptions()
+    options.binary_location = "/usr/bin/chromium"
+    # Root's browser has no sandbox, and a container's /dev/shm is too small for it.
+    for argument in (
+        "--headless=new",
+        "--window-size=1400,900",
+        "--no-sandbox",
+        "--disable-dev-shm-usage",
+    ):
+        options.add_argument(argument)
+    service = webdriver.ChromeService("/usr/bin/chromedriver")
+    running = webdriver.Chrome(options, service)
+    try:
+        yield running
+    finally:
+        running.quit()
+
+
+@pytest.fixture
+def pictures(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """Where pictures of the pages go: --pictures DIR keeps them."""
+    given: Path | None = request.config.getoption("--pictures")
+    return given.resolve() if given else tmp_path
 
 
 def _require_services() -> None:

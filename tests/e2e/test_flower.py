@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -32,34 +31,6 @@ TASKS = {
     "external_api.score_login",
     "db_writes.apply_verdict",
 }
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[webdriver.Chrome]:
-    """Debian's Chromium, without a window."""
-    options = webdriver.ChromeOptions()
-    options.binary_location = "/usr/bin/chromium"
-    # Root's browser has no sandbox, and a container's /dev/shm is too small for it.
-    for argument in (
-        "--headless=new",
-        "--window-size=1400,900",
-        "--no-sandbox",
-        "--disable-dev-shm-usage",
-    ):
-        options.add_argument(argument)
-    service = webdriver.ChromeService("/usr/bin/chromedriver")
-    running = webdriver.Chrome(options, service)
-    try:
-        yield running
-    finally:
-        running.quit()
-
-
-@pytest.fixture
-def pictures(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    """Where pictures of the pages go: --pictures DIR keeps them."""
-    given: Path | None = request.config.getoption("--pictures")
-    return given.resolve() if given else tmp_path
 
 
 def open_flower(browser: webdriver.Chrome, address: str) -> str:
