@@ -15,12 +15,13 @@ import requests
 
 logger = logging.getLogger(__name__)
 
-COOKIE_SECONDS = 10 * 365 * 86_400
-"""For how long a device is to keep its cookie."""
+COOKIE_SECONDS = 400 * 86_400
+"""For how long a device is to keep its cookie after each login; browsers keep none for longer (RFC 6265bis)."""
 
 _COOKIE_HEADER = "Doorbell-Device-Cookie"
 _SECONDS = 0.5
 _TRIES = 2
+_LONGEST_USER_AGENT = 2048
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +33,7 @@ class Switches:
 
 
 class Doorbell:
-    """One tenant's Doorbell. Threads may share it. No call raises: what went wrong is logged.
+    """One tenant's Doorbell. Threads may share it. No call raises: what went wrong is logged, but not of whom.
 
     seconds: for connecting, and then for each silence of the answer; a report is tried twice.
     """
@@ -43,9 +44,14 @@ class Doorbell:
         self._headers = {"Authorization": f"Bearer {api_key}"}
 
     def report(
-        self, event_id: str, user_id: str, ip: str, user_agent: str, **facts: str | None
+        self,
+        event_id: object,
+        user_id: object,
+        ip: str,
+        user_agent: str | None,
+        **facts: str | None,
     ) -> str | None:
-        """Report a login that has succeeded just now; returns the cookie for its device, if it needs one.
+        """Report a login that has succeeded just now; returns the cookie for its device to keep, if there is one.
 
         event_id: the application's own, by which the same login counts once.
         facts: `device_cookie`, `auth_method`, `email`, `locale`, `time_zone`, `kind`, `occurred_at`, as
@@ -55,34 +61,41 @@ class Doorbell:
         the application reports it again later, with the same event_id and `occurred_at`.
         """
         body = {
-            "event_id": event_id,
-            "user_id": user_id,
+            "event_id": str(event_id),
+            "user_id": str(user_id),
             "ip": ip,
-            "user_agent": user_agent,
+            # The visitor's to choose: nothing in it may keep the login from being reported.
+            "user_agent": _printable(user_agent or "")[:_LONGEST_USER_AGENT],
             "occurred_at": datetime.now(UTC).isoformat(),
             **{name: value for name, value in facts.items() if value is not None},
         }
         for attempt in range(1, _TRIES + 1):
             try:
                 answer = self._ask("POST", "/v1/logins", body)
-            except requests.RequestException as error:
-                logger.log(_level(attempt), "login %s was not reported: %s", event_id, _kind(error))
-                continue
-            if answer.status_code == 202:
-                return answer.headers.get(_COOKIE_HEADER)
-            logger.error("login %s was refused: %s", event_id, _problem(answer))
-            return None
+            except Exception as error:  # noqa: BLE001  whatever it is, the user is let in
+                why = type(error).__name__
+            else:
+                if answer.status_code == 202:
+                    return answer.headers.get(_COOKIE_HEADER) or facts.get("device_cookie")
+                why = _problem(answer)
+                if answer.status_code != 503:
+                    logger.error("login %s was refused: %s", event_id, why)
+                    return None
+            level = logging.WARNING if attempt < _TRIES else logging.ERROR
+            logger.log(level, "login %s was not reported: %s", event_id, why)
         return None
 
-    def switches(self, user_id: str) -> Switches:
+    def switches(self, user_id: object) -> Switches:
         """Both of a user's switches; off when Doorbell does not say."""
         try:
-            answer = self._ask("GET", f"/v1/users/{quote(user_id, safe='')}/switches")
-            answer.raise_for_status()
+            answer = self._ask("GET", f"/v1/users/{quote(str(user_id), safe='')}/switches")
+            if answer.status_code != 200:
+                logger.error("the switches are not known: %s", _problem(answer))
+                return Switches()
             found = answer.json()["switches"]
-            return Switches(found["require_step_up"]["is_on"], found["locked"]["is_on"])
-        except (requests.RequestException, KeyError, TypeError) as error:
-            logger.error("the switches are not known: %s", _kind(error))  # noqa: TRY400  a line, not a stack
+            return Switches(bool(found["require_step_up"]["is_on"]), bool(found["locked"]["is_on"]))
+        except Exception as error:  # noqa: BLE001  whatever it is, the user is let in
+            logger.error("the switches are not known: %s", type(error).__name__)  # noqa: TRY400  a line, not a stack
             return Switches()
 
     def _ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> requests.Response:
@@ -96,26 +109,15 @@ class Doorbell:
         )
 
 
-def _level(attempt: int) -> int:
-    return logging.WARNING if attempt < _TRIES else logging.ERROR
-
-
-def _kind(error: Exception) -> str:
-    """What happened, without the address: it may carry a user's id."""
-    answer = getattr(error, "response", None)
-    return type(error).__name__ if answer is None else _problem(answer)
+def _printable(text: str) -> str:
+    return "".join(char if char.isprintable() else " " for char in text)
 
 
 def _problem(answer: requests.Response) -> str:
     """A problem document's fields and what is wrong with them; no value of a login is in it."""
     try:
-        value = answer.json()
-    except ValueError:
-        value = {}
-    errors = value.get("errors") if isinstance(value, dict) else None
-    named = [
-        f"{each.get('field')} {each.get('message')}"
-        for each in errors or []
-        if isinstance(each, dict)
-    ]
+        errors = answer.json()["errors"]
+        named = [f"{each['field']} {each['message']}" for each in errors]
+    except Exception:  # noqa: BLE001  somebody else's answer, such as a proxy's
+        named = []
     return f"{answer.status_code} {'; '.join(named)}".strip()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack
-from ipaddress import ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 from typing import Any
 
@@ -39,10 +39,9 @@ class AddressData:
             return Network()
         country, asn = "", 0
         for database in self._databases:
-            row = database.get(address)
-            if isinstance(row, dict):
-                country = country or _country(row)
-                asn = asn or _asn(row)
+            row = _row(database, address)
+            country = country or _country(row)
+            asn = asn or _asn(row)
         return Network(country or country_code(ip) or "", asn)
 
     def close(self) -> None:
@@ -57,6 +56,17 @@ def _open(path: str) -> maxminddb.Reader:
         raise ConfigurationError(
             f"DOORBELL_NETWORK_DATABASES: {path} cannot be read as a database in MaxMind's format: {error}"
         ) from error
+
+
+def _row(database: maxminddb.Reader, address: IPv4Address | IPv6Address) -> dict[str, Any]:
+    """What a database says; weak evidence that cannot be read is none."""
+    if address.version == 6 and database.metadata().ip_version == 4:
+        return {}
+    try:
+        row = database.get(address)
+    except maxminddb.InvalidDatabaseError:
+        return {}
+    return row if isinstance(row, dict) else {}
 
 
 def _country(row: dict[str, Any]) -> str:

@@ -6,7 +6,6 @@ import json
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import AbstractContextManager, contextmanager
-from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID
 
@@ -27,6 +26,7 @@ from services.handlers.ports import (
     NewNotice,
     Notice,
     SavedLogin,
+    Sighting,
     Transaction,
 )
 from services.queries import load_queries
@@ -102,6 +102,7 @@ class PostgresTransaction:
             cookie_ids=[look.cookie_id for look in looks],
             fingerprints=[look.fingerprint for look in looks],
             browsers=[look.browser for look in looks],
+            words=[look.words for look in looks],
         )
         for row in rows:
             found[row.pop("workflow_id")].append(Device(**row))
@@ -146,12 +147,22 @@ class PostgresTransaction:
             models=[device.traits.model for device in devices],
             workflow_ids=[device.workflow_id for device in devices],
             seen_at=[device.seen_at for device in devices],
+            signed_in=[device.is_signed_in for device in devices],
         )
         return frozenset(row["id"] for row in rows if row["first_of_user"])
 
-    def touch_devices(self, last_seen: Mapping[UUID, datetime]) -> None:
-        if last_seen:
-            self._run("touch_devices", ids=list(last_seen), last_seen=list(last_seen.values()))
+    def see_devices(self, sightings: Collection[Sighting]) -> None:
+        if sightings:
+            self._run(
+                "see_devices",
+                ids=[seen.device_id for seen in sightings],
+                seen_at=[seen.seen_at for seen in sightings],
+                workflow_ids=[seen.signed_in for seen in sightings],
+                browsers=[seen.traits.browser for seen in sightings],
+                products=[seen.traits.products for seen in sightings],
+                systems=[seen.traits.system for seen in sightings],
+                models=[seen.traits.model for seen in sightings],
+            )
 
     def keep_cookies(self, cookies: Mapping[tuple[str, str, UUID], UUID]) -> None:
         if cookies:

@@ -38,7 +38,9 @@ class Traits:
 class Device:
     """A device of a user.
 
+    is_signed_in: somebody has signed in on it, so that its user was told, or had no need to be.
     products, model: None where nobody knows what was told.
+    has_same_words: where that is so, the login at hand has the same words for people.
     has_cookie: the login at hand carries a cookie that was given to this device.
     is_cookie_kept: and that had come back before.
     """
@@ -46,11 +48,13 @@ class Device:
     id: UUID
     first_workflow_id: UUID
     is_first_of_user: bool
+    is_signed_in: bool
     browser: str
     products: str | None
     system: str
     model: str | None
     last_seen_at: datetime
+    has_same_words: bool = False
     has_cookie: bool = False
     is_cookie_kept: bool = False
 
@@ -71,18 +75,22 @@ def recognise(
 
 
 def _looks_like(traits: Traits, device: Device) -> bool:
+    if device.products is None:
+        return device.has_same_words
     # A new version may tell less than the one before, never more.
     return (
         traits.browser == device.browser
-        and device.products in (None, traits.products)
+        and device.products == traits.products
         and _is_system(traits.system, device.system)
-        and (device.model is None or traits.model in ("", device.model))
+        and traits.model in ("", device.model)
     )
 
 
 def _may_keep(traits: Traits, device: Device) -> bool:
-    return _line(traits.browser) == _line(device.browser) and (
-        _is_system(traits.system, device.system) or (device.system, traits.system) in _DESKTOP_PAGES
+    systems = (device.system, traits.system)
+    return _line(traits.browser) == _line(device.browser) and any(
+        _is_system(now, before) or (before, now) in _DESKTOP_PAGES
+        for before, now in (systems, systems[::-1])
     )
 
 

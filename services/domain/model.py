@@ -16,6 +16,8 @@ LoginKind = Literal["sign_in", "sign_up", "reauthentication", "second_factor", "
 """sign_up: with it the account began. reauthentication, second_factor: of somebody who had signed in already.
 service: of an account that is no person's.
 """
+SIGNS_IN: frozenset[LoginKind] = frozenset({"sign_in", "sign_up", "service"})
+"""After one of these on a device, its user was told of it or had no need to be."""
 
 
 @dataclass(frozen=True, slots=True)

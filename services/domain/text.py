@@ -6,6 +6,8 @@ import unicodedata
 
 _MARKS = 2
 """Marks on one letter; languages need two, stacks of them cover the lines above and below."""
+_BLANKS = frozenset("\u115f\u1160\u2800\u3164\uffa0")
+"""Letters and signs without ink, which can pass for nothing or for spaces."""
 _UNSEEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 """Controls, what turns text around or is not seen at all, and what is no character (Unicode, general categories)."""
 
@@ -19,7 +21,8 @@ def one_line(text: str, longest: int) -> str:
     seen = "".join(
         " " if char in "\t\n\v\f\r" or unicodedata.category(char) in ("Zl", "Zp", "Zs") else char
         for char in text[: longest * 8]
-        if char in "\t\n\v\f\r" or unicodedata.category(char) not in _UNSEEN - {"Zl", "Zp"}
+        if char in "\t\n\v\f\r"
+        or (char not in _BLANKS and unicodedata.category(char) not in _UNSEEN - {"Zl", "Zp"})
     )
     words = " ".join(_without_stacks(seen).split())
     return words if len(words) <= longest else f"{words[: longest - 1].rstrip()}\u2026"
@@ -29,7 +32,7 @@ def _without_stacks(text: str) -> str:
     kept: list[str] = []
     marks = 0
     for char in text:
-        marks = marks + 1 if unicodedata.combining(char) else 0
+        marks = marks + 1 if unicodedata.category(char)[0] == "M" else 0
         if marks <= _MARKS:
             kept.append(char)
     return "".join(kept)

@@ -104,6 +104,13 @@ def _as_mail_address(value: str) -> str:
     return value
 
 
+def _as_cookie(value: object) -> object:
+    """What the device sent is the visitor's to choose: nothing in it may keep a login from being reported."""
+    if isinstance(value, str) and not (0 < len(value) <= 512 and value.isprintable()):
+        return None
+    return value
+
+
 def _as_time_zone(value: str) -> str:
     if value not in _time_zones():
         raise ValueError("is not the name of a time zone like Europe/Berlin")
@@ -120,7 +127,7 @@ _Identifier = Annotated[str, Field(strict=True, min_length=1, max_length=MAX_KEY
 _Time = Annotated[AwareDatetime, BeforeValidator(_as_time), AfterValidator(_is_plausible)]
 _Address = Annotated[str, Field(strict=True, max_length=100), _CLEAN, AfterValidator(_as_address)]
 _UserAgent = Annotated[str, Field(strict=True, max_length=2048), _CLEAN]
-_Cookie = Annotated[str, Field(strict=True, min_length=1, max_length=512), _CLEAN]
+_Cookie = Annotated[str | None, Field(strict=True), BeforeValidator(_as_cookie)]
 _Method = Annotated[str, Field(strict=True, min_length=1, max_length=50), _CLEAN]
 _Email = Annotated[
     str, Field(strict=True, max_length=254), _CLEAN, AfterValidator(_as_mail_address)
@@ -152,7 +159,7 @@ class LoginReport(BaseModel):
     user_agent: _UserAgent = Field(
         description="The User-Agent header as received; empty when there was none."
     )
-    device_cookie: _Cookie | None = Field(
+    device_cookie: _Cookie = Field(
         None,
         description="What an earlier answer's Doorbell-Device-Cookie gave for this device to keep."
         " A value that we have not signed counts as none.",

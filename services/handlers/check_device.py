@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from uuid import UUID, uuid5
 
 from services.domain.device import Device, recognise
 from services.domain.errors import Refused
-from services.domain.model import DeviceCheck, Login
+from services.domain.model import SIGNS_IN, DeviceCheck, Login
 from services.domain.network import Network, is_usual
 from services.domain.outcome import Done, Failed, Outcome
-from services.handlers.fingerprint import describe, fingerprint, traits_of
-from services.handlers.ports import Look, Networks, NewDevice, Transaction
+from services.handlers.fingerprint import describe, describe_families, fingerprint, traits_of
+from services.handlers.ports import Look, Networks, NewDevice, Sighting, Transaction
 
 
 def check_reported(
@@ -31,7 +30,8 @@ def check_devices(
     """Check the device of each login; a login on a device that is not known makes it known.
 
     Of logins on the same new device, in one list or in concurrent transactions,
-    exactly one is told `is_new`; the same workflow gets the same answer again.
+    exactly one is told `is_new`: the first sign-in, where others came before it. The
+    same workflow gets the same answer again.
     """
     by_workflow = {login.workflow_id: login for login in logins}
     where = {login.workflow_id: networks.of(login.ip) for login in logins}
@@ -40,7 +40,7 @@ def check_devices(
     for login in sorted(by_workflow.values(), key=lambda it: (it.occurred_at, it.workflow_id)):
         seen.see(login, known[login.workflow_id], where[login.workflow_id])
     firsts = tx.add_devices(seen.added)
-    tx.touch_devices(seen.last_seen)
+    tx.see_devices(list(seen.sightings.values()))
     tx.keep_cookies(seen.cookies)
     tx.add_networks(seen.added_networks)
     return [Done(seen.check(login, firsts).to_message()) for login in logins]
@@ -58,8 +58,9 @@ def _look(login: Login, network: Network) -> Look:
         login.tenant_id,
         login.user_id,
         login.cookie_id,
-        fingerprint(traits, network.country),
+        fingerprint(traits, network),
         traits.browser,
+        describe_families(login.user_agent),
     )
 
 
@@ -70,7 +71,7 @@ class _Seen:
     networks: Mapping[tuple[str, str], Collection[Network]]
     added_networks: set[tuple[str, str, Network]] = field(default_factory=set)
     added: list[NewDevice] = field(default_factory=list)
-    last_seen: dict[UUID, datetime] = field(default_factory=dict)
+    sightings: dict[UUID, Sighting] = field(default_factory=dict)
     cookies: dict[tuple[str, str, UUID], UUID] = field(default_factory=dict)
     _found: dict[UUID, Device] = field(default_factory=dict)
     _new: dict[tuple[str, str], list[Device]] = field(default_factory=dict)
@@ -78,18 +79,17 @@ class _Seen:
     def see(self, login: Login, known: Sequence[Device], network: Network) -> None:
         user = (login.tenant_id, login.user_id)
         new = self._new.setdefault(user, [])
-        device = recognise(
-            traits_of(login.user_agent),
-            [*known, *new],
-            is_network_usual=self._is_usual(login, network),
-        )
+        devices = [*known, *new]
+        is_usual_network = self._is_usual(login, network)
+        # Its own, where it was checked before.
+        device = next(
+            (it for it in devices if it.first_workflow_id == login.workflow_id), None
+        ) or recognise(traits_of(login.user_agent), devices, is_network_usual=is_usual_network)
         if device is None:
             device = self._add(login, network)
             new.append(device)
         else:
-            self.last_seen[device.id] = max(
-                login.occurred_at, self.last_seen.get(device.id, login.occurred_at)
-            )
+            self._sight(login, device)
         self._found[login.workflow_id] = device
         holder = next((it for it in known if it.has_cookie), device)
         if login.cookie_id is not None and not holder.is_cookie_kept:
@@ -97,9 +97,20 @@ class _Seen:
 
     def check(self, login: Login, firsts: frozenset[UUID]) -> DeviceCheck:
         device = self._found[login.workflow_id]
-        is_new = device.first_workflow_id == login.workflow_id
+        sighting = self.sightings.get(device.id)
+        first = (sighting and sighting.signed_in) or device.first_workflow_id
+        is_new = first == login.workflow_id
         is_first = device.is_first_of_user or device.id in firsts
         return DeviceCheck(login.workflow_id, device.id, is_new, is_first=is_new and is_first)
+
+    def _sight(self, login: Login, device: Device) -> None:
+        before = self.sightings.get(device.id)
+        signed_in = before.signed_in if before else None
+        if not device.is_signed_in and signed_in is None and login.kind in SIGNS_IN:
+            signed_in = login.workflow_id
+        seen_at = max(login.occurred_at, before.seen_at if before else login.occurred_at)
+        traits = traits_of(login.user_agent)
+        self.sightings[device.id] = Sighting(device.id, seen_at, traits, signed_in)
 
     def _is_usual(self, login: Login, network: Network) -> bool:
         user = (login.tenant_id, login.user_id)
@@ -115,6 +126,7 @@ class _Seen:
             id=uuid5(login.workflow_id, "device"),
             first_workflow_id=login.workflow_id,
             is_first_of_user=False,
+            is_signed_in=login.kind in SIGNS_IN,
             browser=traits.browser,
             products=traits.products,
             system=traits.system,
@@ -127,10 +139,11 @@ class _Seen:
                 login.workflow_id,
                 login.tenant_id,
                 login.user_id,
-                fingerprint(traits, network.country),
+                fingerprint(traits, network),
                 describe(login.user_agent),
                 traits,
                 login.occurred_at,
+                device.is_signed_in,
             )
         )
         return device

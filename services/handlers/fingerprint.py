@@ -10,6 +10,7 @@ from functools import lru_cache
 from ua_parser import parse
 
 from services.domain.device import Traits
+from services.domain.network import Network
 
 _UNKNOWN = "unknown"
 _LONGEST = 512
@@ -18,6 +19,8 @@ _PROGRAM = re.compile(r"(?!Mozilla/)([A-Za-z][\w-]{0,63})/\S", re.ASCII)
 """How a program that is no browser gives its name (RFC 9110, 10.1.5); without dots: mails would show a link."""
 _COMMENT = re.compile(r"\([^()]*(?:\([^()]*\)[^()]*)*\)|\[[^\]]*\]")
 _PRODUCT = re.compile(r"(?:^|(?<=\s))[A-Za-z][\w.-]*(?=/|\s|$)", re.ASCII)
+_VERSION = re.compile(r"[-.]\d.*")
+"""How some write it behind their name, where a / should stand."""
 _RENAMED = {"Edge": "Edg", "DuckDuckGo": "Ddg"}
 """Products that a newer version gave another name."""
 _MODEL = re.compile(
@@ -32,18 +35,24 @@ _NO_MODEL = frozenset(
 )
 
 
-def fingerprint(traits: Traits, country: str) -> str:
-    """A key for devices that look the same, and were first seen in a country; none of it can be read from it."""
-    digest = hashlib.sha256("\x1f".join((*astuple(traits), country)).encode(errors="surrogatepass"))
+def fingerprint(traits: Traits, network: Network) -> str:
+    """A key for devices that look the same, and were first seen in a network; none of it can be read from it."""
+    digest = hashlib.sha256(
+        "\x1f".join((*astuple(traits), network.country or str(network.asn))).encode(
+            errors="surrogatepass"
+        )
+    )
     return f"traits:{digest.hexdigest()[:32]}"
 
 
 @lru_cache(maxsize=4096)
 def traits_of(user_agent: str) -> Traits:
     """What a user agent says of browser or program, system and model."""
-    browser, system, device = (
-        "" if family == _UNKNOWN else family for family in _families(user_agent)
-    )
+    families = _families(user_agent)
+    browser, system, device = ("" if family == _UNKNOWN else family for family in families)
+    browser = browser or _program(user_agent)
+    if browser == _UNKNOWN:
+        browser = ""
     products = _products(user_agent[:_LONGEST])
     if told := _MODEL.search(user_agent[:_LONGEST]):
         device = told[1].strip()
@@ -55,6 +64,17 @@ def traits_of(user_agent: str) -> Traits:
 def describe(user_agent: str) -> str:
     """The device in words for people, such as "Firefox on Windows"."""
     browser, system, device = _families(user_agent)
+    if browser == _UNKNOWN:
+        browser = _program(user_agent)
+    return _say(browser, system, device)
+
+
+def describe_families(user_agent: str) -> str:
+    """The words of `describe` for what the parser's data know, and nothing else."""
+    return _say(*_families(user_agent))
+
+
+def _say(browser: str, system: str, device: str) -> str:
     if system == _UNKNOWN:
         system = device
     known = (browser != _UNKNOWN, system != _UNKNOWN)
@@ -68,9 +88,8 @@ def describe(user_agent: str) -> str:
 @lru_cache(maxsize=4096)
 def _families(user_agent: str) -> tuple[str, str, str]:
     found = parse(user_agent[:_LONGEST])
-    browser = found.user_agent.family if found.user_agent else _program(user_agent)
     return (
-        browser,
+        found.user_agent.family if found.user_agent else _UNKNOWN,
         found.os.family if found.os else _UNKNOWN,
         found.device.family if found.device else _UNKNOWN,
     )
@@ -78,7 +97,8 @@ def _families(user_agent: str) -> tuple[str, str, str]:
 
 def _products(user_agent: str) -> list[str]:
     names = _PRODUCT.findall(_COMMENT.sub(" ", user_agent))
-    return sorted({_RENAMED.get(name, name) for name in names})
+    bare = (_VERSION.sub("", name) for name in names)
+    return sorted({_RENAMED.get(name, name) for name in bare})
 
 
 def _program(user_agent: str) -> str:

@@ -30,7 +30,10 @@ FailureLevel = Literal["task", "member", "group", "chain"]
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """For whose devices to look, and by what: those that have the cookie or the fingerprint, or are of the browser."""
+    """For whose devices to look, and by what: those that have the cookie or the fingerprint, or are of the browser.
+
+    words: for people, of devices of which no more is known.
+    """
 
     workflow_id: UUID
     tenant_id: str
@@ -38,6 +41,7 @@ class Look:
     cookie_id: UUID | None
     fingerprint: str
     browser: str
+    words: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +56,20 @@ class NewDevice:
     description: str
     traits: Traits
     seen_at: datetime
+    is_signed_in: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """A known device was seen; its traits count where none were known.
+
+    signed_in: the workflow of the first login that was a sign-in, if this is one.
+    """
+
+    device_id: UUID
+    seen_at: datetime
+    traits: Traits
+    signed_in: UUID | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,8 +210,8 @@ class Transaction(Protocol):
         """Remember devices; the ids of those whose user had none before."""
         ...
 
-    def touch_devices(self, last_seen: Mapping[UUID, datetime]) -> None:
-        """Note when devices were seen last."""
+    def see_devices(self, sightings: Collection[Sighting]) -> None:
+        """Note that known devices were seen; one sighting a device."""
         ...
 
     def keep_cookies(self, cookies: Mapping[tuple[str, str, UUID], UUID]) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cache
+from functools import cache, lru_cache
 from importlib import resources
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -19,6 +20,7 @@ from services.domain.device import Traits
 LANGUAGES = ("en", "de")
 """Those that have a file; the first one is everybody else's."""
 _FALLBACK = "en_GB"
+_NAME = re.compile(r"(?=.{1,32}\Z)[\w+()/-]+(?: [\w+()/-]+){0,4}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,14 +48,20 @@ class Wording:
 
     def device(self, traits: Traits) -> str:
         """Browser, system and model, as far as they are told."""
-        if traits.browser and traits.system:
-            said = str(self.words["device"]).format(browser=traits.browser, system=traits.system)
+        browser, system, model = map(_name, (traits.browser, traits.system, traits.model))
+        if browser and system:
+            said = str(self.words["device"]).format(browser=browser, system=system)
         else:
-            said = traits.browser or traits.system or str(self.words["unknown_device"])
-        return f"{said} ({traits.model})" if traits.model else said
+            said = browser or system or str(self.words["unknown_device"])
+        return f"{said} ({model})" if model else said
 
 
-@cache
+def _name(text: str) -> str:
+    """The text if it may be a product's name: a visitor chose it, and mail programs make links of anything."""
+    return text if _NAME.fullmatch(text) else ""
+
+
+@lru_cache(maxsize=1024)
 def wording_for(locale: str | None) -> Wording:
     """The wording for a login's locale (BCP 47), or the nearest there is."""
     found = _locale(locale or _FALLBACK)

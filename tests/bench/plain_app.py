@@ -18,6 +18,7 @@ from celery import Celery, chain, group
 from celery.canvas import Signature
 
 from services.adapters.outlier_api import network, user_agent_facts
+from services.domain.network import Network
 from services.handlers.fingerprint import describe, fingerprint, traits_of
 
 Json = dict[str, Any]
@@ -34,7 +35,7 @@ def database() -> psycopg.Connection[Any]:
 @app.task  # type: ignore[untyped-decorator,unused-ignore]
 def check_device(login: Json) -> Json:
     """Is this the user's known device?"""
-    key = (login["user_id"], fingerprint(traits_of(login["user_agent"]), ""))
+    key = (login["user_id"], fingerprint(traits_of(login["user_agent"]), Network()))
     known = (
         database()
         .execute(

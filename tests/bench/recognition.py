@@ -16,7 +16,7 @@ from ipaddress import ip_network
 from itertools import cycle, pairwise, permutations
 from pathlib import Path
 from typing import Any
-from uuid import UUID, uuid5
+from uuid import UUID, uuid4, uuid5
 
 import psycopg
 
@@ -72,6 +72,7 @@ class Change:
     before: Login
     after: Login
     is_told: bool
+    between: Login | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +130,7 @@ def _sorts() -> dict[str, Iterator[Change]]:
         "a private window: the same, without the cookie": _cookies(
             ((newest[a], newest[a]) for a in lines), is_told=False, sends_it=False
         ),
-        "the cookie comes back, from the desktop's page": _cookies(
+        "the cookie comes back, from the desktop's page or to it": _cookies(
             _desktop_pages(newest), is_told=False
         ),
         "a cookie copied to another browser or system": _cookies(
@@ -155,6 +156,9 @@ def _sorts() -> dict[str, Iterator[Change]]:
         "the same with its cookie, in another country": _moves(
             ((a[0], b[0]) for a, b in permutations(places, 2)), is_told=False, sends_it=True
         ),
+        "another device, first by a second factor, then by a sign-in": _late_sign_ins(
+            (newest[a], newest[b]) for a, b in others[::10]
+        ),
         "another device, but with no sign-in": _kinds(
             ((newest[a], newest[b]) for a, b in others[::10]), is_told=False
         ),
@@ -167,6 +171,8 @@ def _replay(connection: psycopg.Connection[Any], sort: str, changes: Sequence[Ch
         part = changes[start : start + _LIST]
         connection.execute("TRUNCATE workflow, device CASCADE")
         assert not any(_told(connection, [change.before for change in part])), "of a first device"
+        between = [change.between for change in part if change.between]
+        assert not any(_told(connection, between)), "of a second factor"
         for change, is_told in zip(part, _told(connection, [it.after for it in part]), strict=True):
             told += is_told
             wrong += is_told != change.is_told
@@ -247,17 +253,26 @@ def _addresses() -> dict[str, list[str]]:
     return {country: list(addresses.values()) for country, addresses in sorted(found.items())}
 
 
+def _late_sign_ins(pairs: Iterable[tuple[str, str]]) -> Iterator[Change]:
+    """The sign-in comes after the second factor that it asked for."""
+    for change in _changes(pairs, is_told=True):
+        yield replace(
+            change, between=replace(change.after, workflow_id=uuid4(), kind="second_factor")
+        )
+
+
 def _desktop_pages(newest: dict[str, str]) -> Iterator[tuple[str, str]]:
     """Phones and tablets whose browser then says that it is a desktop's."""
     for line, agent in newest.items():
         if "Android" in line and "Chrome/" in line and "Silk" not in line:
             start, _, rest = agent.partition("(")
             _, _, rest = rest.partition(")")
-            yield agent, f"{start}(X11; Linux x86_64){rest.replace(' Mobile', '')}"
+            page = f"{start}(X11; Linux x86_64){rest.replace(' Mobile', '')}"
+            yield from permutations((agent, page))
         if line.startswith("Mozilla/# (iPhone") and line.endswith(_SAFARI):
             version = re.search(r"Version/[\d.]+", agent)
             assert version is not None
-            yield agent, f"{_MAC} {version[0]} Safari/605.1.15"
+            yield from permutations((agent, f"{_MAC} {version[0]} Safari/605.1.15"))
 
 
 def _is_update(before: str, after: str) -> bool:
@@ -275,7 +290,8 @@ def _is_update(before: str, after: str) -> bool:
 
 def _is_apart(before: Facts, after: Facts) -> bool:
     """Whether browser or system is another, by the words of the strings' source; but for the desktop's page."""
-    desktop_pages = {("Android", "Linux"), ("iOS", "Mac OS X")}
+    desktop_pages = {("Android", "Linux"), ("iOS", "Mac OS X"), ("Linux", "Ubuntu")}
+    desktop_pages |= {pair[::-1] for pair in desktop_pages}
     browsers = [
         re.sub(r" (Mobile|iOS)\b|Mobile ", "", facts["browser"]) for facts in (before, after)
     ]

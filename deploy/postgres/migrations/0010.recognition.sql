@@ -1,18 +1,21 @@
 -- By what devices are known again: what their browsers say without versions, and the cookies they were given.
 
-ALTER TABLE tenant ADD COLUMN cookie_key uuid NOT NULL DEFAULT gen_random_uuid();
-
 ALTER TABLE reported_login
     ADD COLUMN cookie_id uuid,    -- the login in whose answer the device's cookie was given
     ADD COLUMN time_zone text,    -- by its name (IANA), for what users are told
-    ADD COLUMN kind text NOT NULL DEFAULT 'sign_in'
-        CHECK (kind IN ('sign_in', 'sign_up', 'reauthentication', 'second_factor', 'service'));
+    ADD COLUMN kind text NOT NULL DEFAULT 'sign_in',
+    -- Rows that are there have the default: no need to read them while the table is locked.
+    ADD CONSTRAINT reported_login_kind
+        CHECK (kind IN ('sign_in', 'sign_up', 'reauthentication', 'second_factor', 'service')) NOT VALID;
 
-ALTER TABLE device                -- null: written by a release before this one
-    ADD COLUMN browser text,
+ALTER TABLE device
+    ADD COLUMN browser text,      -- this and the next three null: written by a release before this one
     ADD COLUMN products text,
     ADD COLUMN system text,
-    ADD COLUMN model text;
+    ADD COLUMN model text,
+    ADD COLUMN signed_in boolean NOT NULL DEFAULT true;  -- false: known from a second factor or the like alone
+
+ALTER TABLE tenant ADD COLUMN cookie_key uuid NOT NULL DEFAULT gen_random_uuid();
 
 CREATE TABLE device_cookie (      -- cookies that came back
     tenant_id text NOT NULL REFERENCES tenant,

@@ -16,35 +16,40 @@ FROM (
 ) AS users;
 
 -- name: devices
--- The devices that logins may have come from: those with the cookie or the fingerprint, and those of the same browser. A
--- cookie that comes back for the first time belongs to the device of the login in whose answer it was given.
+-- The devices that logins may have come from: those with the cookie, the fingerprint or the words, and those of the same
+-- browser. A cookie that comes back for the first time belongs to the device of the login in whose answer it was given.
 SELECT
-    seen.workflow_id, device.id, device.first_workflow_id, device.is_first_of_user, device.browser, device.products,
-    device.system, device.model, device.last_seen_at, device.has_cookie, device.is_cookie_kept
+    seen.workflow_id, device.id, device.first_workflow_id, device.is_first_of_user, device.is_signed_in,
+    device.browser, device.products, device.system, device.model, device.last_seen_at, device.has_same_words,
+    device.has_cookie, device.is_cookie_kept
 FROM unnest(
     %(workflow_ids)s::uuid[], %(tenant_ids)s::text[], %(user_ids)s::text[], %(cookie_ids)s::uuid[],
-    %(fingerprints)s::text[], %(browsers)s::text[]
-) AS seen (workflow_id, tenant_id, user_id, cookie_id, fingerprint, browser)
+    %(fingerprints)s::text[], %(browsers)s::text[], %(words)s::text[]
+) AS seen (workflow_id, tenant_id, user_id, cookie_id, fingerprint, browser, words)
 LEFT JOIN device_cookie AS kept
     ON kept.tenant_id = seen.tenant_id AND kept.user_id = seen.user_id AND kept.cookie_id = seen.cookie_id
 LEFT JOIN login AS given
     ON given.workflow_id = seen.cookie_id AND given.tenant_id = seen.tenant_id AND given.user_id = seen.user_id
 CROSS JOIN LATERAL (
     SELECT
-        it.id, it.first_workflow_id, it.first_of_user AS is_first_of_user, it.products, it.model, it.last_seen_at,
+        it.id, it.first_workflow_id, it.first_of_user AS is_first_of_user, it.signed_in AS is_signed_in,
+        coalesce(it.browser, '') AS browser, it.products, coalesce(it.system, '') AS system, it.model,
+        it.last_seen_at,
+        it.products IS NULL AND it.description = seen.words AS has_same_words,
         it.id IS NOT DISTINCT FROM coalesce(kept.device_id, given.device_id) AS has_cookie,
-        it.id IS NOT DISTINCT FROM kept.device_id AS is_cookie_kept,
-        -- Of rows without, the description still tells.
-        coalesce(it.browser, split_part(it.description, ' on ', 1)) AS browser,
-        coalesce(it.system, split_part(it.description, ' on ', 2)) AS system
+        it.id IS NOT DISTINCT FROM kept.device_id AS is_cookie_kept
     FROM device AS it
     WHERE it.tenant_id = seen.tenant_id AND it.user_id = seen.user_id
         AND (
             it.id = coalesce(kept.device_id, given.device_id)
+            OR it.first_workflow_id = seen.workflow_id
             OR it.fingerprint = seen.fingerprint
-            OR coalesce(it.browser, split_part(it.description, ' on ', 1)) = seen.browser
+            OR it.browser = seen.browser
+            OR it.products IS NULL AND it.description = seen.words
         )
-    ORDER BY has_cookie DESC, it.fingerprint = seen.fingerprint DESC, it.last_seen_at DESC
+    ORDER BY
+        has_cookie DESC, it.first_workflow_id = seen.workflow_id DESC, it.fingerprint = seen.fingerprint DESC,
+        it.last_seen_at DESC
     LIMIT 100
 ) AS device;
 
@@ -68,7 +73,7 @@ ON CONFLICT DO NOTHING;
 -- Insert devices; of a user who had none, the first one is told apart.
 INSERT INTO device (
     id, tenant_id, user_id, fingerprint, description, browser, products, system, model,
-    first_workflow_id, first_of_user, first_seen_at, last_seen_at
+    first_workflow_id, first_of_user, first_seen_at, last_seen_at, signed_in
 )
 SELECT
     seen.id, seen.tenant_id, seen.user_id, seen.fingerprint, seen.description, seen.browser, seen.products,
@@ -80,26 +85,37 @@ SELECT
         SELECT FROM device AS earlier
         WHERE earlier.tenant_id = seen.tenant_id AND earlier.user_id = seen.user_id
     ),
-    seen.seen_at, seen.seen_at
+    seen.seen_at, seen.seen_at, seen.signed_in
 FROM unnest(
     %(ids)s::uuid[], %(tenant_ids)s::text[], %(user_ids)s::text[], %(fingerprints)s::text[],
     %(descriptions)s::text[], %(browsers)s::text[], %(products)s::text[], %(systems)s::text[], %(models)s::text[],
-    %(workflow_ids)s::uuid[], %(seen_at)s::timestamptz[]
+    %(workflow_ids)s::uuid[], %(seen_at)s::timestamptz[], %(signed_in)s::boolean[]
 ) AS seen (
     id, tenant_id, user_id, fingerprint, description, browser, products, system, model, workflow_id,
-    seen_at
+    seen_at, signed_in
 )
 ORDER BY seen.tenant_id, seen.user_id, seen.fingerprint
 RETURNING id, first_of_user;
 
--- name: touch_devices
--- Note when devices were seen last; in one order everywhere.
-UPDATE device SET last_seen_at = seen.at
+-- name: see_devices
+-- Note when known devices were seen last and whether somebody signed in, and what they are where that was not known; in one
+-- order everywhere.
+UPDATE device
+SET
+    last_seen_at = greatest(device.last_seen_at, seen.at),
+    signed_in = device.signed_in OR seen.workflow_id IS NOT NULL,
+    first_workflow_id = coalesce(seen.workflow_id, device.first_workflow_id),
+    browser = CASE WHEN device.products IS NULL THEN seen.browser ELSE device.browser END,
+    system = CASE WHEN device.products IS NULL THEN seen.system ELSE device.system END,
+    model = CASE WHEN device.products IS NULL THEN seen.model ELSE device.model END,
+    products = coalesce(device.products, seen.products)
 FROM (
-    SELECT known.id, seen.at
-    FROM unnest(%(ids)s::uuid[], %(last_seen)s::timestamptz[]) AS seen (id, at)
+    SELECT known.id, given.at, given.workflow_id, given.browser, given.products, given.system, given.model
+    FROM unnest(
+        %(ids)s::uuid[], %(seen_at)s::timestamptz[], %(workflow_ids)s::uuid[], %(browsers)s::text[],
+        %(products)s::text[], %(systems)s::text[], %(models)s::text[]
+    ) AS given (id, at, workflow_id, browser, products, system, model)
     JOIN device AS known USING (id)
-    WHERE known.last_seen_at < seen.at
     ORDER BY known.tenant_id, known.user_id, known.fingerprint
     FOR UPDATE OF known
 ) AS seen

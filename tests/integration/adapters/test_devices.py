@@ -15,9 +15,13 @@ from services.domain.errors import Refused
 from services.domain.model import DeviceCheck, Login
 from services.domain.outcome import Done, Failed
 from services.handlers.check_device import check_devices, check_reported
+from services.handlers.fingerprint import describe_families
 from services.handlers.save_event import save_events
 from tests.integration.adapters.conftest import AT, FIREFOX, SAFARI, World
 from tests.support.postgres import PrivatePostgres
+
+HOME, AT_WORK, ABROAD = "84.56.1.2", "141.20.5.6", "8.8.8.8"
+"""Two networks of Germany and one of the United States, by the registries."""
 
 
 def _at_once(world: World, *lists: list[Login]) -> list[DeviceCheck]:
@@ -198,12 +202,57 @@ def test_a_cookie_that_nobody_knows_leaves_it_to_the_browser(world: World) -> No
     ]
 
 
-def test_a_device_of_an_earlier_release_is_known(world: World) -> None:
-    """Its row has words for people only."""
-    first = world.check(world.report(user_agent=SAFARI))[0]
-    world.rows("UPDATE device SET browser = NULL, products = NULL, system = NULL, model = NULL")
-    assert world.check(world.report(user_agent=SAFARI))[0].device_id == first.device_id
+@pytest.mark.parametrize("agent", [SAFARI, "AnApp/3.2", "", "Mozilla/5.0 (PlayStation 4 3.11)"])
+def test_a_device_of_an_earlier_release_is_known(world: World, agent: str) -> None:
+    """By its words for people at first, and then by all that it says; others of the same words are others."""
+    first = world.check(world.report(user_agent=agent))[0]
+    world.rows(
+        "UPDATE device SET browser = NULL, products = NULL, system = NULL, model = NULL,"
+        " fingerprint = 'cookie:1', description = %s",
+        describe_families(agent),
+    )
     assert world.check(world.report())[0].is_new
+    for _ in range(2):
+        assert world.check(world.report(user_agent=agent))[0].device_id == first.device_id
+    assert world.check(world.report(user_agent=f"{agent} AnotherApp/1"))[0].is_new
+
+
+def test_the_first_sign_in_is_told_where_others_came_before(world: World) -> None:
+    """A second factor that was checked first, or whose sign-in was never reported, blesses no device."""
+    world.check(world.report(user_agent=SAFARI))
+    factor = world.report(kind="second_factor")
+    assert world.check(factor)[0].is_new
+    login = world.report(occurred_at=AT + timedelta(seconds=1))
+    for _ in range(2):
+        check = world.check(login)[0]
+        assert (check.is_new, check.is_first) == (True, False)
+    assert not world.check(factor)[0].is_new
+    assert not world.check(world.report())[0].is_new
+
+
+def test_in_one_list_too(world: World) -> None:
+    """Together with its second factor, a sign-in is told once."""
+    world.check(world.report(user_agent=SAFARI))
+    login = world.report(occurred_at=AT + timedelta(seconds=1))
+    again = world.report(occurred_at=AT + timedelta(seconds=2))
+    checks = world.check(again, login, world.report(kind="reauthentication"))
+    assert [check.is_new for check in checks] == [False, True, False]
+    assert not world.check(again)[0].is_new
+
+
+def test_a_redelivered_workflow_gets_its_answer_again_wherever_others_have_been(
+    world: World,
+) -> None:
+    """Two devices that look the same, of which the other one was seen last."""
+    world.check(world.report(ip=HOME))
+    abroad = world.report(ip=ABROAD, occurred_at=AT + timedelta(hours=1))
+    first = world.check(abroad)[0]
+    world.check(world.report(ip=HOME, occurred_at=AT + timedelta(hours=2)))
+    world.rows(
+        "UPDATE device SET last_seen_at = last_seen_at + interval '1 day' WHERE id <> %s",
+        first.device_id,
+    )
+    assert world.check(abroad)[0] == first
 
 
 def test_of_many_devices_the_same_one_is_found(world: World) -> None:
@@ -216,10 +265,6 @@ def test_of_many_devices_the_same_one_is_found(world: World) -> None:
     ]
     assert all(check.is_new for check in world.check(*later))
     assert world.check(world.report(user_agent=android.format(1)))[0].device_id == first.device_id
-
-
-HOME, AT_WORK, ABROAD = "84.56.1.2", "141.20.5.6", "8.8.8.8"
-"""Two networks of Germany and one of the United States, by the registries."""
 
 
 def test_the_same_browser_in_another_country_is_another_device(world: World) -> None:

@@ -55,6 +55,16 @@ def test_databases_add_providers_and_better_countries(tmp_path: Path) -> None:
     data.close()
 
 
+def test_a_database_of_one_kind_says_nothing_of_the_other(tmp_path: Path) -> None:
+    """Weak evidence stops no login."""
+    writer = MMDBWriter(ip_version=4)
+    writer.insert_network(IPSet(["8.8.8.0/24"]), {"autonomous_system_number": 15169})
+    writer.to_db_file(str(tmp_path / "four.mmdb"))
+    data = AddressData([str(tmp_path / "four.mmdb")])
+    assert data.of("8.8.8.8") == Network("US", 15169)
+    assert data.of("2001:4860:4860::8888") == Network("US")
+
+
 def test_what_is_no_database_is_named(tmp_path: Path) -> None:
     """Before the process starts to work."""
     (tmp_path / "text").write_text("no database")

@@ -8,6 +8,7 @@ import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import cast
 from uuid import uuid4
 
 import pytest
@@ -34,7 +35,7 @@ def test_a_login_is_reported_and_its_device_is_given_a_cookie(
     """Which it has no need of the next time."""
     cookie = _report(doorbell, email="ada@example.org", time_zone="Europe/Berlin")
     assert cookie is not None
-    assert _report(doorbell, device_cookie=cookie, email=None) is None
+    assert _report(doorbell, device_cookie=cookie, email=None) == cookie
     assert door.rows(
         "SELECT user_id, email, time_zone FROM reported_login ORDER BY received_at"
     ) == [
@@ -98,7 +99,8 @@ def test_the_recipe_runs(door: Door) -> None:
     kept: dict[str, str] = {}
 
     class User:
-        id = "ada"
+        id = 7
+        email = "ada@example.org"
 
     def set_cookie(name: str, value: str, **options: object) -> None:
         assert options["max_age"] == COOKIE_SECONDS
@@ -121,7 +123,30 @@ def test_the_recipe_runs(door: Door) -> None:
     assert view() is None
     assert kept["device"].startswith("d1.")
     door.rows(
-        "INSERT INTO switch (tenant_id, user_id, name, is_on) VALUES ('shop', 'ada', 'locked', true)"
+        "INSERT INTO switch (tenant_id, user_id, name, is_on) VALUES ('shop', '7', 'locked', true)"
     )
     assert view() == "Your account is locked."
+    assert door.rows("SELECT user_id, email FROM reported_login") == [("7", "ada@example.org")]
+
+
+@pytest.mark.parametrize(
+    ("user_agent", "cookie"),
+    [("x" * 5000, "y" * 5000), ("a\tb\x7f\udc80", "\t\udc80"), (None, ""), ("", "device-1")],
+)
+def test_a_visitor_cannot_keep_a_login_from_being_reported(
+    door: Door, doorbell: Doorbell, user_agent: str | None, cookie: str
+) -> None:
+    """By what the browser sends: the login counts, and the device is given a cookie."""
+    given = doorbell.report("e-1", "ada", "203.0.113.7", user_agent, device_cookie=cookie)
+    assert given is not None
+    assert given.startswith("d1.")
     assert door.count("reported_login") == 1
+
+
+def test_nothing_raises(doorbell: Doorbell, caplog: pytest.LogCaptureFixture) -> None:
+    """Whatever an application passes, and whatever its configuration says."""
+    assert doorbell.switches("\udc80") == Switches()
+    assert _report(doorbell, occurred_at=cast(str, object())) is None
+    assert Doorbell("http://" + "x" * 70, "\u20ac").switches("ada") == Switches()
+    assert _report(Doorbell("http://" + "x" * 70, "\u20ac")) is None
+    assert "ada" not in caplog.text

@@ -12,9 +12,17 @@ from services.domain.device import Device, Traits, recognise
 
 AT = datetime(2026, 3, 1, tzinfo=UTC)
 PHONE = Device(
-    UUID(int=1), UUID(int=11), True, "Chrome Mobile", "Chrome Mobile", "Android", "Pixel 7", AT
+    UUID(int=1),
+    UUID(int=11),
+    True,
+    True,
+    "Chrome Mobile",
+    "Chrome Mobile",
+    "Android",
+    "Pixel 7",
+    AT,
 )
-DESKTOP = Device(UUID(int=2), UUID(int=12), False, "Firefox", "Firefox", "Ubuntu", "", AT)
+DESKTOP = Device(UUID(int=2), UUID(int=12), False, True, "Firefox", "Firefox", "Ubuntu", "", AT)
 
 
 def _traits(device: Device) -> Traits:
@@ -55,10 +63,35 @@ def test_a_new_version_does_not_tell_more() -> None:
     assert recognise(Traits("Firefox", "Firefox", "Fedora", ""), [DESKTOP]) is None
 
 
-def test_where_nobody_knows_whether_a_model_was_told_any_will_do() -> None:
+def test_of_which_nobody_knows_more_words_have_to_do() -> None:
     """Devices that an earlier release remembered."""
-    old = replace(PHONE, products=None, model=None)
-    assert recognise(_traits(PHONE), [old]) == old
+    old = replace(PHONE, browser="", products=None, system="", model=None)
+    assert recognise(_traits(PHONE), [old]) is None
+    same = replace(old, has_same_words=True)
+    assert recognise(_traits(PHONE), [same]) == same
+
+
+@pytest.mark.parametrize(
+    ("before", "now"),
+    [
+        (Traits("Chrome", "Chrome", "Linux", ""), _traits(PHONE)),
+        (
+            Traits("Safari", "Safari", "Mac OS X", "iPad"),
+            Traits("Mobile Safari", "", "iOS", "iPad"),
+        ),
+        (Traits("Firefox", "Firefox", "Linux", ""), _traits(DESKTOP)),
+    ],
+)
+def test_a_cookie_counts_on_the_way_back_too(before: Traits, now: Traits) -> None:
+    """From the desktop's page, or to a package that names its distribution."""
+    kept = replace(
+        PHONE,
+        browser=before.browser,
+        products=before.products,
+        system=before.system,
+        has_cookie=True,
+    )
+    assert recognise(now, [kept]) == kept
 
 
 def test_a_cookie_counts_before_traits() -> None:

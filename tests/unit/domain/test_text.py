@@ -25,6 +25,12 @@ def test_words_stay_words() -> None:
     assert one_line(" a\r\n\tb\u2028c\u200bd ", 80) == "a b cd"
 
 
+def test_no_stack_of_marks_and_no_blank_letter_is_left() -> None:
+    """Also of marks that combine in their own way."""
+    assert one_line("a" + "\u0489" * 30 + "b", 80) == "a\u0489\u0489b"
+    assert one_line("a\u3164\u2800b", 80) == "ab"
+
+
 def test_a_long_text_says_that_it_goes_on() -> None:
     """It is cut, not lost."""
     assert one_line("abcdef", 4) == "abc\u2026"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from services.domain.device import Traits
+from services.domain.network import Network
 from services.handlers.fingerprint import describe, fingerprint, traits_of
 
 FIREFOX = "Mozilla/5.0 (Windows NT 10.0; Win64; x64; rv:{0}.0) Gecko/20100101 Firefox/{0}.0"
@@ -25,12 +26,20 @@ def test_an_update_does_not_make_a_new_device() -> None:
 
 def test_another_browser_is_another_device() -> None:
     """Traits tell devices apart."""
-    assert fingerprint(traits_of(FIREFOX.format(143)), "DE") != fingerprint(traits_of(SAFARI), "DE")
+    assert fingerprint(traits_of(FIREFOX.format(143)), Network("DE")) != fingerprint(
+        traits_of(SAFARI), Network("DE")
+    )
+
+
+def test_providers_of_no_known_country_are_told_apart() -> None:
+    """As they are when a network is usual or not."""
+    traits = traits_of(SAFARI)
+    assert fingerprint(traits, Network("", 1)) != fingerprint(traits, Network("", 2))
 
 
 def test_a_user_agent_cannot_be_read_back() -> None:
     """The key does not hold what it was made of."""
-    assert "secret" not in fingerprint(traits_of("secret-program/1.0"), "")
+    assert "secret" not in fingerprint(traits_of("secret-program/1.0"), Network())
 
 
 @pytest.mark.parametrize(
@@ -52,6 +61,7 @@ def test_a_user_agent_cannot_be_read_back() -> None:
             CHROME_ON_ANDROID.format(10, "K", 139),
             Traits("Chrome Mobile", "AppleWebKit Chrome Mobile Mozilla Safari", "Android", ""),
         ),
+        ("AnApp-1.2.3 Chrome/120.0", Traits("Chrome", "AnApp Chrome", "", "")),
         ("curl/8.5.0", Traits("curl", "curl", "", "")),
         ("FooApp/1.0 (build 7)", Traits("FooApp", "FooApp", "", "")),
         ("Mozilla/5.0 (compatible; Googlebot/2.1)", Traits("Googlebot", "Mozilla", "", "")),

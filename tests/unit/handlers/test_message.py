@@ -107,6 +107,16 @@ def test_what_others_wrote_can_neither_turn_text_around_nor_hide_it() -> None:
     assert len(line) < 120
 
 
+@pytest.mark.parametrize(
+    "model", ["Your account is at risk, go to evil.example", "http://evil.example/", "evil.example"]
+)
+def test_a_user_agent_puts_no_link_and_no_sentence_into_a_mail(model: str) -> None:
+    """Which mail programs would make clickable, and readers believe."""
+    mail = compose_mail(replace(NOTICE, user_agent=PIXEL.replace("Pixel 7", model)), NOWHERE)
+    assert "Device: Chrome Mobile on Android\n" in mail.text
+    assert "evil" not in mail.text + mail.html
+
+
 def test_every_language_says_the_same_things() -> None:
     """A language that lacks one would fail when it is needed."""
 
