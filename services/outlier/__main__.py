@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import socket
 import sqlite3
 from pathlib import Path
 
 import uvicorn
 from prometheus_client import start_http_server
 
+from services.observability import logs
 from services.outlier.app import create_app
 from services.outlier.metrics import Metrics
 from services.outlier.model import Thresholds
@@ -38,11 +40,12 @@ def main() -> None:
         parser.error(str(error))
     except sqlite3.Error as error:
         parser.error(f"cannot use {options.database} as database: {error}")
+    logs.configure("INFO", process="outlier", host=socket.gethostname())
     metrics = Metrics()
     app = create_app(options.database, thresholds, api_key, metrics)
     if options.metrics_port:
         start_http_server(options.metrics_port, options.metrics_host, metrics.registry)
-    uvicorn.run(app, host=options.host, port=options.port, access_log=False)
+    uvicorn.run(app, host=options.host, port=options.port, access_log=False, log_config=None)
 
 
 def _key(path: Path) -> str:

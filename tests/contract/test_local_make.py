@@ -12,6 +12,8 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from services.cli.doctor import PINNED
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 MAKEFILE = (REPOSITORY / "Makefile").read_text()
 TARGETS = re.findall(r"^([a-z]+):", MAKEFILE, re.MULTILINE)
@@ -87,3 +89,10 @@ def test_the_two_locks_agree() -> None:
 
 def read(file: str) -> str:
     return (REPOSITORY / file).read_text()
+
+
+def test_the_doctor_wants_the_packages_that_are_pinned() -> None:
+    """Or every doctor would be red after an upgrade by the page."""
+    pins = (Requirement(each) for each in PROJECT["dependencies"])
+    pinned = {pin.name: str(pin.specifier).removeprefix("==") for pin in pins}
+    assert {name: pinned[name] for name in PINNED} == PINNED

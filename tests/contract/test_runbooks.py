@@ -129,3 +129,14 @@ def test_watermarks_are_put_back_to_what_is_configured(name: str) -> None:
         assert re.findall(r"watermark absolute (\S+)$", script, re.MULTILINE) == (
             memory if name == "BrokerAlarm" else []
         )
+
+
+def test_commands_are_written_out() -> None:
+    """Whoever copies a line at three in the morning has not read what a short form of it stood for."""
+    short = [
+        f"{path.name}: {line}"
+        for path in sorted(RUNBOOKS.glob("*.md"))
+        for line in path.read_text().splitlines()
+        if re.match(r"\s*PLAY\b", line)
+    ]
+    assert short == []

@@ -16,9 +16,11 @@ WHERE name = %(name)s AND failures >= %(threshold)s AND open_until <= clock_time
 RETURNING name;
 
 -- name: record_success
--- Close the breaker; writes nothing while it is closed and without failures.
+-- Close the breaker; writes nothing while it is closed and without failures. Who holds it open holds it since then.
 UPDATE breaker
-SET failures = 0, open_until = NULL, changed_at = clock_timestamp()
+SET
+    failures = 0, open_until = NULL,
+    changed_at = CASE WHEN held_by IS NULL THEN clock_timestamp() ELSE changed_at END
 WHERE name = %(name)s AND failures > 0
 RETURNING name;
 
@@ -35,5 +37,5 @@ ON CONFLICT (name) DO UPDATE SET
     failures = kept.failures + 1,
     open_until = CASE WHEN kept.failures + 1 >= %(threshold)s
         THEN clock_timestamp() + make_interval(secs => %(open_seconds)s) END,
-    changed_at = clock_timestamp()
+    changed_at = CASE WHEN kept.held_by IS NULL THEN clock_timestamp() ELSE kept.changed_at END
 RETURNING failures;

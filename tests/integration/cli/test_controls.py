@@ -67,6 +67,21 @@ def test_the_audit_trail_names_who_is_told_to_have_called(
     assert second == f"{getpass.getuser()}@{gethostname()}"
 
 
+def test_a_breaker_is_held_since_somebody_held_it(database_url: str, doorbell: Run) -> None:
+    """However often it is held again, and whatever calls that were under way come to."""
+    breaker = PostgresBreaker(partial(psycopg.connect, database_url), "outlier_api")
+    breaker.record_failure()
+    doorbell("breaker", "open", "outlier_api")
+    rows(database_url, "UPDATE breaker SET changed_at = now() - interval '1 hour'")
+    [since] = rows(database_url, "SELECT changed_at FROM breaker")
+    breaker.record_failure()
+    breaker.record_success()
+    doorbell("breaker", "open", "outlier_api")
+    assert rows(database_url, "SELECT changed_at FROM breaker") == [since]
+    doorbell("breaker", "close", "outlier_api")
+    assert rows(database_url, "SELECT changed_at > %s FROM breaker", *since) == [(True,)]
+
+
 def test_close_ends_what_failures_have_opened(database_url: str, doorbell: Run) -> None:
     """An operator who knows that the API is back need not wait for the probe."""
     breaker = PostgresBreaker(partial(psycopg.connect, database_url), "outlier_api")
