@@ -29,7 +29,7 @@ _MODEL = re.compile(
 _NO_MODEL = frozenset(
     {
         *("K", "Mobile", "Tablet"),  # K: what reduced user agents of Chrome say
-        *("Spider", "Other", "iOS-Device"),
+        *("Spider", "Other", "iOS-Device", "Mac"),
         *("Generic Smartphone", "Generic Tablet", "Generic Feature Phone"),
     }
 )
