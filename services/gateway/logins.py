@@ -34,7 +34,7 @@ from services.gateway.tenants import Tenant
 
 COOKIE_HEADER = "Doorbell-Device-Cookie"
 _COOKIE = {
-    "description": "For the device to keep for years, and to be sent as device_cookie with its next logins; not there"
+    "description": "For the device to keep as long as it can, and to send as device_cookie with its next logins; not there"
     " when this login had one already.",
     "schema": {"type": "string"},
 }
@@ -84,7 +84,7 @@ async def report_login(request: Request, tenant: Tenant) -> Response:
     another body 409.
 
     A device that came without a cookie of ours is given one in the header
-    Doorbell-Device-Cookie: set it on the device (for years; HttpOnly, Secure), and
+    Doorbell-Device-Cookie: set it on the device (as long-lived as browsers allow; HttpOnly, Secure), and
     report it as `device_cookie`, so that the device is known whatever its browser says.
     """
     parts = parts_of(request)
