@@ -16,7 +16,7 @@ import requests
 logger = logging.getLogger(__name__)
 
 COOKIE_SECONDS = 400 * 86_400
-"""For how long a device is to keep its cookie after each login; browsers keep none longer (draft of RFC 6265bis)."""
+"""For how long a device is to keep its cookie after each login: the most that browsers allow (draft RFC 6265bis)."""
 
 _COOKIE_HEADER = "Doorbell-Device-Cookie"
 _SECONDS = 0.5

@@ -34,7 +34,7 @@ from services.gateway.tenants import Tenant
 
 COOKIE_HEADER = "Doorbell-Device-Cookie"
 _COOKIE = {
-    "description": "For the device to keep as long as it can, and to send as device_cookie with its next logins; not there"
+    "description": "For the device to keep as long as it can, and to send as device_cookie with its logins; not there"
     " when this login had one already.",
     "schema": {"type": "string"},
 }
