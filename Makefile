@@ -2,10 +2,14 @@
 .DEFAULT_GOAL := help
 .PHONY: help demo up down status test test-chaos chaos game-days operations quiet-days test-rabbitmq4 test-slow test-compose test-hosts bench lint lock bench-monitoring
 
+# What make up and make demo are told is kept for the next time; none takes it back.
 # Processes of a pool, where not one: make up PROCESSES="device_checks=2 db_writes=2"
 PROCESSES ?=
 # Who is told of alerts, a file as in deploy/alertmanager/README.md; without one, Alertmanager's page shows them.
 ALERT_RECEIVERS ?=
+# Where the links of alerts lead.
+DASHBOARDS_URL ?=
+RUNBOOKS_URL ?=
 # Of the long chaos run; RATE in logins a second, where not each scenario's own.
 LOGINS ?= 1750
 SEEDS ?= 1 2
@@ -19,6 +23,7 @@ SELECT ?=
 # The Debian of hosts, and of the images that containers are made from: bookworm or trixie.
 RELEASE ?= bookworm
 LOCAL = .venv/bin/python -m deploy.local
+CHOICES = --processes "$(PROCESSES)" --alert-receivers "$(ALERT_RECEIVERS)" --dashboards-url "$(DASHBOARDS_URL)" --runbooks-url "$(RUNBOOKS_URL)"
 IF_SET_UP = test -x .venv/bin/python || { echo "nothing was set up yet: make up"; exit 0; };
 
 help: ## this list
@@ -26,11 +31,11 @@ help: ## this list
 
 demo: ## set everything up, start the cluster, replay the sample logins, say what happened
 	@deploy/local/setup
-	@$(LOCAL) demo --processes "$(PROCESSES)" --alert-receivers "$(ALERT_RECEIVERS)"
+	@$(LOCAL) demo $(CHOICES)
 
 up: ## start the whole cluster with private data under .local/
 	@deploy/local/setup
-	@$(LOCAL) up --processes "$(PROCESSES)" --alert-receivers "$(ALERT_RECEIVERS)"
+	@$(LOCAL) up $(CHOICES)
 
 down: ## stop the cluster, keep its data
 	@$(IF_SET_UP) $(LOCAL) down

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from deploy.local import cluster, replay, status, tools
+from deploy.local.choices import NONE, Choices
 from deploy.local.layout import REPOSITORY, Layout
 from deploy.local.process import ClusterError
 from services.domain.errors import DoorbellError
@@ -57,14 +58,22 @@ def _parser() -> argparse.ArgumentParser:
             type=parse_counts,
             default={},
             metavar="POOL=NUMBER,...",
-            help="processes of a pool, where not one",
+            help="processes of a pool (default: as before, at first one)",
         )
         command.add_argument(
             "--alert-receivers",
-            type=_path,
+            type=_absolute,
+            default="",
             metavar="FILE",
-            help="who is told of alerts (default: nobody, Alertmanager shows them)",
+            help=f"who is told of alerts; {NONE}: nobody, Alertmanager shows them (default: as before, at first none)",
         )
+        for what in ("dashboards", "runbooks"):
+            command.add_argument(
+                f"--{what}-url",
+                default="",
+                metavar="URL",
+                help=f"where alerts' links to {what} lead (default: as before; {NONE}: no links)",
+            )
         command.set_defaults(run=run)
     commands.add_parser("down", help="stop everything, keep the data").set_defaults(run=_down)
     commands.add_parser("status", help="say how each process is").set_defaults(run=_status)
@@ -89,9 +98,9 @@ def _become(
     tool(layout, options.arguments)
 
 
-def _path(text: str) -> Path | None:
+def _absolute(text: str) -> str:
     # A variable of the Makefile that nobody has set is an empty text.
-    return Path(text) if text else None
+    return str(Path(text).resolve()) if text not in ("", NONE) else text
 
 
 def _up(layout: Layout, options: argparse.Namespace) -> int:
@@ -108,10 +117,14 @@ def _demo(layout: Layout, options: argparse.Namespace) -> int:
 def _bring_up(layout: Layout, options: argparse.Namespace) -> None:
     cluster.up(
         layout,
-        options.processes,
+        Choices(
+            options.processes,
+            options.alert_receivers,
+            options.dashboards_url,
+            options.runbooks_url,
+        ),
         print,
         usual_ports=layout.root == _DEFAULT_ROOT,
-        receivers=options.alert_receivers,
     )
 
 

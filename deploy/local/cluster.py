@@ -8,12 +8,13 @@ import json
 import shutil
 from collections.abc import Callable, Container, Iterator, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import psycopg
 
+from deploy.local import choices as choices_file
 from deploy.local import leftovers, monitoring, passwords, postgres, product, rabbitmq, tenant
 from deploy.local import ports as port_choice
+from deploy.local.choices import Choices
 from deploy.local.layout import Layout
 from deploy.local.ports import HOST
 from deploy.local.process import ClusterError, Process
@@ -68,16 +69,14 @@ class Cluster:
 
 def up(
     layout: Layout,
-    counts: Mapping[str, int],
+    said: Choices,
     say: Say,
     *,
     usual_ports: bool = True,
-    receivers: Path | None = None,
 ) -> Cluster:
     """Bring everything up and wait until it is well; what runs unchanged is left alone.
 
-    counts: processes for each pool that shall not have one.
-    receivers: a file that says who is told of alerts.
+    said: what is chosen now; what an earlier `up` was told stays beside it.
 
     Raises:
         ClusterError: something does not become well in time; the message names it and shows its log.
@@ -88,9 +87,10 @@ def up(
         is_running = supervisor.is_running()
         if not is_running and (orphans := leftovers.end(layout)):
             say(f"the supervisor is gone; ended {len(orphans)} processes that it left behind")
-        cluster = _configure(
-            layout, counts, receivers, is_running=is_running, usual_ports=usual_ports
-        )
+        chosen = _chosen(layout, said)
+        if chosen.words():
+            say(f"chosen, and kept for the next time: {' '.join(chosen.words())}")
+        cluster = _configure(layout, chosen, is_running=is_running, usual_ports=usual_ports)
         if is_running:
             supervisor.update()
         else:
@@ -156,32 +156,41 @@ def read(layout: Layout) -> Cluster:
     counts = {
         pool: sum(name.rpartition(".")[0] == pool for name in ports) for pool in topology.pools
     }
-    return describe(layout, topology, ports, counts)
+    return describe(layout, topology, ports, counts, choices_file.read(layout.choices).links)
 
 
-def _configure(
-    layout: Layout,
-    counts: Mapping[str, int],
-    receivers: Path | None,
-    *,
-    is_running: bool,
-    usual_ports: bool,
-) -> Cluster:
+def _chosen(layout: Layout, said: Choices) -> Choices:
+    """What holds from now on, kept; of pools that the topology has lost, nothing more."""
     topology = load()
-    counts = complete(counts, topology)
+    complete(said.processes, topology)
+    all_said = choices_file.read(layout.choices).and_now(said)
+    processes = {pool: n for pool, n in all_said.processes.items() if pool in topology.pools}
+    chosen = replace(all_said, processes=processes)
+    monitoring.alerting(chosen.receivers)
+    choices_file.keep(layout.choices, chosen)
+    return chosen
+
+
+def _configure(layout: Layout, chosen: Choices, *, is_running: bool, usual_ports: bool) -> Cluster:
+    topology = load()
+    counts = complete(chosen.processes, topology)
     ports = choose_ports(layout, counts, is_running=is_running, usual_ports=usual_ports)
     for user in (*topology.pools, *topology.users):
         rabbitmq.password(layout, user)
     rabbitmq.configure(layout, ports, topology)
-    monitoring.configure(layout, targets(ports, counts), receivers)
+    monitoring.configure(layout, targets(ports, counts), chosen.receivers)
     postgres.initialise(layout)
-    cluster = describe(layout, topology, ports, counts)
+    cluster = describe(layout, topology, ports, counts, chosen.links)
     configure(layout, cluster.processes)
     return cluster
 
 
 def describe(
-    layout: Layout, topology: Topology, ports: Mapping[str, int], counts: Mapping[str, int]
+    layout: Layout,
+    topology: Topology,
+    ports: Mapping[str, int],
+    counts: Mapping[str, int],
+    links: Mapping[str, str],
 ) -> Cluster:
     """All processes of a cluster; what they read must be there, nothing has to run."""
     return Cluster(
@@ -192,7 +201,7 @@ def describe(
             *rabbitmq.processes(layout, ports, topology),
             postgres.process(layout, ports["postgres"]),
             *product.neighbours(layout, ports),
-            *monitoring.processes(layout, ports),
+            *monitoring.processes(layout, ports, links),
         ),
         product=(
             *product.workers(layout, ports, topology, counts),

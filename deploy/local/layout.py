@@ -56,6 +56,10 @@ class Layout:
         return self.root / "ports.json"
 
     @property
+    def choices(self) -> Path:
+        return self.root / "choices.json"
+
+    @property
     def endpoints(self) -> Path:
         return self.root / "endpoints.json"
 

@@ -24,9 +24,6 @@ from routing.topology import Topology
 FLOWERS: Mapping[str, str] = {"flower": "flower", "flower_viewers": "viewer"}
 """Flower's instances, for operators and for those who only look, each with the one user that it lets in."""
 
-_LINKS = ("DASHBOARDS_URL", "RUNBOOKS_URL")
-"""What Prometheus' configuration takes from its environment."""
-
 _PROMETHEUS_CONFIGURATION = REPOSITORY / "deploy" / "prometheus" / "prometheus.yml"
 _RULES = REPOSITORY / "deploy" / "prometheus" / "rules"
 _ALERTMANAGER_CONFIGURATION = REPOSITORY / "deploy" / "alertmanager" / "alertmanager.yml"
@@ -95,8 +92,8 @@ def alerting(receivers: Path | None) -> str:
     return yaml.safe_dump(configuration, sort_keys=False)
 
 
-def processes(layout: Layout, ports: Mapping[str, int]) -> list[Process]:
-    """Prometheus and Alertmanager."""
+def processes(layout: Layout, ports: Mapping[str, int], links: Mapping[str, str]) -> list[Process]:
+    """Prometheus, with `links` in its environment, and Alertmanager."""
     prometheus, alertmanager = (
         f"{HOST}:{ports['prometheus']}",
         f"{HOST}:{ports['alertmanager']}",
@@ -115,7 +112,7 @@ def processes(layout: Layout, ports: Mapping[str, int]) -> list[Process]:
             directory=layout.prometheus,
             environment={
                 "CONFIGURATION_DIGEST": _digest(_configuration(layout), *_rules_of(layout)),
-                **{name: os.environ.get(name, "") for name in _LINKS},
+                **links,
             },
             probe=answers(f"http://{prometheus}/-/ready"),
             stop_seconds=20,
@@ -201,7 +198,9 @@ def _read(receivers: Path) -> dict[str, dict[str, Any]]:
     try:
         told = yaml.safe_load(receivers.read_text())
     except (OSError, yaml.YAMLError) as error:
-        raise ClusterError(f"{receivers} cannot be read: {error}") from error
+        raise ClusterError(
+            f"{receivers} cannot be read: {error}; give make up another ALERT_RECEIVERS, or none"
+        ) from error
     if not isinstance(told, dict) or not all(isinstance(value, dict) for value in told.values()):
         raise ClusterError(f"{receivers}: give each receiver a mapping, such as webhook_configs")
     return told

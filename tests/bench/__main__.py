@@ -14,6 +14,7 @@ from types import FrameType
 
 from deploy.local import cluster as local_cluster
 from deploy.local.__main__ import parse_counts
+from deploy.local.choices import Choices
 from deploy.local.layout import REPOSITORY, Layout
 from deploy.local.process import ClusterError
 from services.domain.errors import DoorbellError
@@ -94,7 +95,7 @@ def private_cluster(
     is_well = False
     try:
         _say("starting a private cluster")
-        yield local_cluster.up(layout, processes, lambda _: None, usual_ports=False)
+        yield local_cluster.up(layout, Choices(processes), lambda _: None, usual_ports=False)
         is_well = True
     finally:
         _say("ending what was started")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -95,9 +96,10 @@ def test_a_broker_that_starts_again_keeps_what_it_held(
 
 
 def test_a_pool_is_scaled(application: Application, stack: Stack) -> None:
-    """More containers of a pool share its queue, and go again."""
+    """More containers of a pool share its queue, stay at the next `up`, and go again."""
     service = "worker-device_checks"
-    stack.up("--no-recreate", "--scale", f"{service}=2")
+    scaled = replace(stack, environment={**stack.environment, "DEVICE_CHECKS_PROCESSES": "2"})
+    scaled.up("--no-recreate")
     wait_until(lambda: not unhealthy(stack), 60, "both workers to be healthy")
     assert len(stack.containers(service)) == 2
 
@@ -105,7 +107,10 @@ def test_a_pool_is_scaled(application: Application, stack: Stack) -> None:
 
     assert application.wait_for_end(workflow_id)["state"] == "done"
     wait_until(lambda: scraped(stack).count("device_checks") == 2, 60, "Prometheus to find both")
-    stack.up("--no-recreate", "--scale", f"{service}=1")
+    both = {container["Id"] for container in stack.containers(service)}
+    scaled.up()
+    assert {container["Id"] for container in stack.containers(service)} == both
+    stack.up("--no-recreate")
     assert len(stack.containers(service)) == 1
 
 

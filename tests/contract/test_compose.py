@@ -62,6 +62,13 @@ def test_compose_runs_every_pool_and_no_other() -> None:
     assert commands == {f"worker-{pool}": ["worker", pool] for pool in TOPOLOGY.pools}
 
 
+def test_each_pool_has_a_variable_for_its_number() -> None:
+    """Every `up` brings the same number of each, one unless a variable says otherwise."""
+    numbers = {name: service["scale"] for name, service in WORKERS.items()}
+
+    assert numbers == {f"worker-{p}": f"${{{p.upper()}_PROCESSES:-1}}" for p in TOPOLOGY.pools}
+
+
 def test_a_worker_outlives_its_grace_period() -> None:
     """The engine kills later than the worker would end itself."""
     grace = {f"worker-{name}": pool.grace_seconds for name, pool in TOPOLOGY.pools.items()}

@@ -15,6 +15,7 @@ import yaml
 from deploy.local import cluster as local_cluster
 from deploy.local import monitoring, passwords, ports, rabbitmq
 from deploy.local.__main__ import parse_counts
+from deploy.local.choices import Choices
 from deploy.local.cluster import Cluster
 from deploy.local.layout import REPOSITORY, Layout
 from deploy.local.process import ClusterError, Process
@@ -36,7 +37,7 @@ def cluster(tmp_path: Path) -> Cluster:
         rabbitmq.password(layout, user)
     rabbitmq.configure(layout, chosen, topology)
     monitoring.configure(layout, local_cluster.targets(chosen, counts))
-    return local_cluster.describe(layout, topology, chosen, counts)
+    return local_cluster.describe(layout, topology, chosen, counts, Choices().links)
 
 
 def test_every_pool_has_its_processes(cluster: Cluster) -> None:

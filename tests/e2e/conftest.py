@@ -13,6 +13,7 @@ from selenium import webdriver
 
 from deploy.local import cluster as local_cluster
 from deploy.local import postgres, rabbitmq
+from deploy.local.choices import Choices
 from deploy.local.layout import REPOSITORY, Layout
 from deploy.local.process import ClusterError
 from tests.e2e.application import Application
@@ -45,7 +46,7 @@ def layout(request: pytest.FixtureRequest) -> Iterator[Layout]:
     layout = Layout(REPOSITORY / ".local" / "e2e")
     local_cluster.remove(layout)
     try:
-        local_cluster.up(layout, {}, print, usual_ports=False)
+        local_cluster.up(layout, Choices(), print, usual_ports=False)
         yield layout
     finally:
         local_cluster.down(layout)

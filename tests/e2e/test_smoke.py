@@ -15,6 +15,7 @@ import pytest
 import requests
 
 from deploy.local import cluster as local_cluster
+from deploy.local.choices import Choices
 from deploy.local.layout import Layout
 from deploy.local.supervision import Supervisor
 from tests.e2e.application import Application
@@ -106,7 +107,7 @@ def test_up_again_changes_nothing(layout: Layout, request: pytest.FixtureRequest
         pytest.skip("the given cluster may have been started with other options")
     before = pids(layout)
 
-    local_cluster.up(layout, {}, print, usual_ports=False)
+    local_cluster.up(layout, Choices(), print, usual_ports=False)
 
     assert before == pids(layout)
 

@@ -134,6 +134,7 @@ def slowed(grounds: Grounds) -> Iterator[None]:
     finally:
         stop.set()
         thread.join()
+        grounds.run("make up PROCESSES=db_writes=1")
 
 
 @contextmanager

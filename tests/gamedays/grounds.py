@@ -19,6 +19,8 @@ from uuid import uuid4
 import psycopg
 import requests
 
+from deploy.local import passwords
+from deploy.local.layout import Layout
 from deploy.local.rabbitmq import find_binary
 from tests.e2e.waiting import wait_until
 from tests.gamedays.inbox import Inbox
@@ -222,10 +224,16 @@ def grounds(box: Inbox, directory: Path, root: Path = ROOT) -> Iterator[Grounds]
     """The cluster of a tree, up, with the inbox as the one that is told; down afterwards."""
     receivers = directory / "receivers.yml"
     receivers.write_text(box.receivers("127.0.0.1"))
-    # As an operator who has set who is told, and where that leads to, would have it in his shell.
-    found = Grounds({**os.environ, **LINKS, "ALERT_RECEIVERS": str(receivers)}, box, root)
-    found.run("make up")
+    choices = Layout(root / ".local").choices
+    before = choices.read_bytes() if choices.exists() else None
+    found = Grounds(dict(os.environ), box, root)
+    links = " ".join(f"{name}={url}" for name, url in LINKS.items())
+    # Said once, by who set the cluster up: what a page tells its reader to run has to leave it as it is.
+    found.run(f"make up ALERT_RECEIVERS={receivers} {links}")
     try:
         yield found
     finally:
         found.run("make down")
+        choices.unlink()
+        if before is not None:
+            passwords.write(choices, before.decode())
