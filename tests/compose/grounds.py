@@ -71,7 +71,8 @@ class Composed(Grounds):
         return self._stack.doorbell(*words)
 
     def freeze(self, name: str) -> None:
-        self._stack.compose("exec", "-T", _service(name), "sh", "-c", "kill -STOP -1 &")
+        # It spares whoever calls it: a shell beside it would be stopped, and Compose would wait for that.
+        self._stack.compose("exec", "-T", _service(name), "sh", "-c", "kill -STOP -1")
 
     def rabbitmqctl(self, *words: str) -> str:
         return self._stack.compose("exec", "-T", "rabbitmq", "rabbitmqctl", *words)
