@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from services.cli.desk import actor, opened
+from services.cli.audit import actor
+from services.cli.desk import opened
 from services.cli.exits import NotFound
 from services.cli.output import AsJson, print_json, print_table
 from services.ledger import breakers

@@ -13,7 +13,8 @@ from rich.console import Console
 from rich.progress import Progress
 
 from services.cli import dead_view
-from services.cli.desk import Desk, actor, as_rate, counted, opened, queues_of, seconds_of, summed
+from services.cli.audit import actor
+from services.cli.desk import Desk, as_rate, counted, opened, queues_of, seconds_of, summed
 from services.cli.exits import OK, REFUSED, NotFound
 from services.cli.output import AsJson, print_json
 from services.domain.errors import ConfigurationError

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import math
-import os
-import pwd
 import re
-import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,7 +19,7 @@ from services.cli.endpoints import find
 from services.domain.errors import ConfigurationError
 from services.ledger.database import Ledger
 from services.ledger.dead_letters import DeadLetters
-from services.settings import ACTOR_VARIABLE, Settings
+from services.settings import Settings
 
 _AGE = re.compile(r"([0-9]+(?:\.[0-9]+)?)([smhd])")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -105,21 +102,6 @@ def as_rate(rate: float) -> float:
     if not 1 <= rate <= _HIGHEST_RATE:
         raise typer.BadParameter(f"{rate} is no rate: write a number from 1 to {_HIGHEST_RATE:,}")
     return rate
-
-
-def actor() -> str:
-    """Who is at the keyboard, for the audit trail: user@host.
-
-    On hosts and in containers the command runs as a user of its own; whoever
-    starts it there says in DOORBELL_ACTOR for whom.
-    """
-    name = os.environ.get(ACTOR_VARIABLE, "").strip()
-    if not name:
-        try:
-            name = pwd.getpwuid(os.getuid()).pw_name
-        except KeyError:
-            name = str(os.getuid())
-    return f"{name}@{socket.gethostname()}"
 
 
 def counted(count: int, one: str) -> str:

@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 
+from services.cli import audit
 from services.cli.database import connected, fetch
 from services.cli.dead import DryRun
 from services.cli.desk import Desk, as_rate, counted, opened, queues_of, seconds_of
@@ -56,6 +57,9 @@ def republish_ledger(
         queues_of(desk.topology, None, queue)
         lost = count(desk.connection, before, queue)
         desk.connection.rollback()
+        if not dry_run:
+            audit.note(desk.connection, "ledger republish", queue or "every queue")
+            desk.connection.commit()
         published, refusing = (0, set[str]()) if dry_run else _run(desk, before, queue, rate, lost)
     if as_json:
         found = [asdict(each) for each in lost]
@@ -90,7 +94,7 @@ def blockers(
             # Within a transaction the server shows the sessions of its first look.
             connection.rollback()
             sleep(_POLL_SECONDS)
-        left = [each for each in found if not (end and _ended(connection, each["pid"]))]
+        left = [each for each in found if not (end and _ended(connection, each))]
     for each in found:
         each["query"] = redact(each["query"])
     if as_json:
@@ -100,9 +104,11 @@ def blockers(
     raise typer.Exit(REFUSED if left else OK)
 
 
-def _ended(connection: psycopg.Connection[dict[str, Any]], pid: int) -> bool:
+def _ended(connection: psycopg.Connection[dict[str, Any]], session: dict[str, Any]) -> bool:
+    pid, user, application = (session[name] for name in ("pid", "user", "application"))
     try:
         with connection.transaction():
+            audit.note(connection, "ledger blockers --end", f"{pid} of {user}, {application!r}")
             return bool(fetch(connection, "end_session", pid=pid)[0]["is_gone"])
     except psycopg.errors.InsufficientPrivilege as error:
         typer.echo(f"{pid}: {error.diag.message_primary}: have a superuser end it", err=True)

@@ -18,6 +18,7 @@ from rich.progress import Progress
 from routing.load import load as load_topology
 from routing.management import TlsFiles
 from services.cli import (
+    audit,
     breakers,
     dead,
     importing,
@@ -75,6 +76,7 @@ app.add_typer(pools.app, name="pool")
 app.add_typer(tasks.app, name="task")
 app.add_typer(breakers.app, name="breaker")
 app.add_typer(users.app, name="users")
+app.command("audit")(audit.show)
 
 
 @app.command("trace")

@@ -9,7 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
-from services.cli.desk import Desk, actor, opened
+from services.cli.audit import actor
+from services.cli.desk import Desk, opened
 from services.cli.exits import OK, REFUSED, NotFound
 from services.cli.output import AsJson, print_json, print_table
 from services.cli.remote import Process, Remote

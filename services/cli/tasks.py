@@ -9,8 +9,9 @@ from typing import Annotated, Any
 import typer
 
 from routing.topology import CELERY_TASKS, Topology
+from services.cli.audit import actor
 from services.cli.dead import Yes
-from services.cli.desk import Desk, actor, counted, opened
+from services.cli.desk import Desk, counted, opened
 from services.cli.exits import NotFound
 from services.cli.output import AsJson, print_json, print_table
 from services.domain.errors import ConfigurationError, Refused

@@ -7,6 +7,7 @@ import re
 import secrets
 from typing import Any
 
+from services.cli import audit
 from services.cli.database import Connection, fetch
 from services.domain.errors import Refused
 
@@ -14,6 +15,10 @@ _TENANT = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 _KEY = re.compile(r"[\x21-\x7e]{16,200}")
 # Line breaks and what turns text around: the name stands in the subject of mails.
 _UNFIT = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+_NAME_DIGITS = 12
+"""Of a key's digest, as `keys` shows it."""
 
 
 class UnknownKey(Refused):
@@ -40,6 +45,7 @@ def create_tenant(connection: Connection, tenant: str, name: str) -> None:
         )
     if not fetch(connection, "create_tenant", tenant=tenant, name=name.strip()):
         raise Refused(f"there is a tenant {tenant} already")
+    audit.note(connection, "tenant create", tenant)
 
 
 def create_key(connection: Connection, tenant: str, key: str | None = None) -> str:
@@ -61,6 +67,8 @@ def create_key(connection: Connection, tenant: str, key: str | None = None) -> s
         [holder] = fetch(connection, "holder_of_key", digest=digest)
         if holder["tenant_id"] != tenant or holder["revoked_at"] is not None:
             raise Refused("this key is another tenant's or was revoked: choose another")
+    else:
+        audit.note(connection, "key create", f"{digest.hex()[:_NAME_DIGITS]} of {tenant}")
     return key
 
 
@@ -97,5 +105,7 @@ def revoke_key(connection: Connection, key: str, is_last_meant: bool = False) ->
             f"{key} is the only key of {tenant}, whose logins would be refused: give it another first"
             f" (doorbell key create {tenant}), or say --last"
         )
-    fetch(connection, "revoke_key", key=key)
+    if found[0]["revoked_at"] is None:
+        fetch(connection, "revoke_key", key=key)
+        audit.note(connection, "key revoke", f"{key} of {tenant}")
     return tenant

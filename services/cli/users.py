@@ -14,9 +14,10 @@ from psycopg.rows import dict_row
 from rich.console import Console
 from rich.progress import Progress
 
+from services.cli.audit import actor
 from services.cli.database import connected
 from services.cli.dead import DryRun, Yes
-from services.cli.desk import actor, counted, seconds_of
+from services.cli.desk import counted, seconds_of
 from services.cli.endpoints import find
 from services.cli.exits import NotFound
 from services.cli.output import AsJson, print_json, print_table
