@@ -7,19 +7,16 @@ import shutil
 from collections.abc import Iterator
 
 import pytest
-import requests
 
 from tests.e2e.waiting import wait_until
 from tests.gamedays import changes
-from tests.gamedays.grounds import ROOT, Grounds, Logins, grounds, login_body
+from tests.gamedays.following import END_SECONDS, follow, report, wait_for, wait_for_canary
+from tests.gamedays.grounds import ROOT, Grounds, Logins, grounds
 from tests.gamedays.inbox import Inbox
 from tests.gamedays.intruders import refusing_api
-from tests.gamedays.runbook import Place, read
 
 pytestmark = pytest.mark.timeout(1800)
 
-_END_SECONDS = 60.0
-_TESTS_SECONDS = 900.0
 _TENANT = "demo"
 
 
@@ -33,38 +30,8 @@ def fresh(box: Inbox, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Grou
     shutil.rmtree(tree)
 
 
-def follow(ground: Grounds, name: str, section: str, place: Place = "local", **given: str) -> str:
-    """Run a section's commands; returns what they print. `given` stands where the page has a word in capitals."""
-    scripts = read(name, ground.root / "deploy" / "runbooks").commands(section, place)
-    assert scripts, f"{name} has no commands for {place} under {section}"
-    wanted = "".join(scripts)
-    for word, value in given.items():
-        assert word in wanted, f"{name} has no {word}"
-        wanted = wanted.replace(word, value)
-    return ground.run(wanted, _TESTS_SECONDS)
-
-
 def doorbell(ground: Grounds, words: str) -> str:
     return ground.run(f".venv/bin/doorbell {words}")
-
-
-def report(ground: Grounds, user: str, key: str | None = None) -> requests.Response:
-    """Report a login of a user."""
-    return requests.post(
-        f"{ground.endpoints['gateway']}/v1/logins",
-        json=login_body(user),
-        headers={"Authorization": f"Bearer {key or ground.endpoints['api_key']}"},
-        timeout=10,
-    )
-
-
-def wait_for(ground: Grounds, workflow: str, state: str = "done") -> None:
-    """Wait until a workflow has ended as it should."""
-    wait_until(
-        lambda: ground.rows(f"SELECT state FROM workflow WHERE id = '{workflow}'") == [(state,)],
-        _END_SECONDS,
-        f"workflow {workflow} to be {state}",
-    )
 
 
 def consumers(ground: Grounds) -> dict[str, int]:
@@ -74,23 +41,13 @@ def consumers(ground: Grounds) -> dict[str, int]:
     return {name: int(number) for name, number in rows if number.isdigit()}
 
 
-def wait_for_canary(ground: Grounds) -> None:
-    """Wait until one that was sent from now on has been through every queue."""
-    [(before,)] = ground.rows("SELECT now()")
-    wait_until(
-        lambda: bool(ground.rows(f"SELECT 1 FROM canary WHERE returned_at > '{before}'")),
-        _END_SECONDS,
-        "the canary",
-    )
-
-
 def test_a_queue_is_added_and_taken_away(fresh: Grounds) -> None:
     """Its work goes through it, and later through its pool's other queue; what was sent meanwhile ends."""
     changes.add_queue(fresh.root)
     follow(fresh, "add-a-queue", "Change the topology", "checkout")
     follow(fresh, "add-a-queue", "Bring it in")
 
-    wait_until(lambda: consumers(fresh).get("unscored") == 1, _END_SECONDS, "its consumer")
+    wait_until(lambda: consumers(fresh).get("unscored") == 1, END_SECONDS, "its consumer")
     doorbell(fresh, "topology verify")
     with refusing_api(fresh):
         workflow = report(fresh, "refused").json()["workflow_id"]
@@ -100,7 +57,7 @@ def test_a_queue_is_added_and_taken_away(fresh: Grounds) -> None:
         )
         wait_until(
             lambda: fresh.rows(unscored) == [("unscored", "done")],
-            _END_SECONDS,
+            END_SECONDS,
             "the login to be recorded without a score",
         )
 
@@ -139,7 +96,7 @@ def test_a_pool_is_added(fresh: Grounds) -> None:
     doorbell(fresh, "topology verify")
     pools = json.loads(doorbell(fresh, "pool list --json"))
     assert "archive" in json.dumps(pools)
-    wait_until(lambda: consumers(fresh).get("archive") == 1, _END_SECONDS, "its consumer")
+    wait_until(lambda: consumers(fresh).get("archive") == 1, END_SECONDS, "its consumer")
     wait_for_canary(fresh)
 
 
@@ -193,7 +150,7 @@ def test_a_task_is_paused_and_slowed_down(fresh: Grounds) -> None:
     parked = (
         "SELECT count(*) FROM step WHERE task = 'notifications.deliver_notice' AND state = 'parked'"
     )
-    wait_until(lambda: fresh.rows(parked) != [(0,)], _END_SECONDS, "a notice to be parked")
+    wait_until(lambda: fresh.rows(parked) != [(0,)], END_SECONDS, "a notice to be parked")
 
     follow(fresh, "pause-a-task", "Resume")
-    wait_until(lambda: fresh.rows(parked) == [(0,)], _END_SECONDS, "the notices to go out")
+    wait_until(lambda: fresh.rows(parked) == [(0,)], END_SECONDS, "the notices to go out")
