@@ -18,7 +18,7 @@ RATE ?= 40
 TURNS ?= 1
 # Of the tests on containers, these files instead of all: "tests/compose/test_stack.py tests/compose/test_image.py"
 TESTS ?=
-# Of the tests on hosts, those whose names pytest's -k finds, for instance "test_site or test_rights".
+# Of the tests on hosts or in containers, those whose names pytest's -k finds, for instance "test_site or test_rights".
 SELECT ?=
 # The Debian of hosts, and of the images that containers are made from: bookworm or trixie.
 RELEASE ?= bookworm
@@ -75,8 +75,8 @@ test-slow: ## what takes longer than a minute each: 100,000 waiting logins, a de
 	@deploy/local/setup --dev --redis
 	@.venv/bin/python -m pytest -m slow --timeout 600 tests/integration
 
-test-compose: ## docker-compose.yml on a real engine, with Compose 1.29 and v2 (as root; RELEASE, TESTS; TABLE=1 as of game-days)
-	@RELEASE="$(RELEASE)" TESTS="$(TESTS)" tests/compose/run $(if $(TABLE),--game-days-table)
+test-compose: ## docker-compose.yml on a real engine, with Compose 1.29 and v2 (as root; RELEASE, TESTS, SELECT; TABLE=1 as of game-days)
+	@RELEASE="$(RELEASE)" TESTS="$(TESTS)" tests/compose/run $(if $(TABLE),--game-days-table) $(if $(SELECT),-k "$(SELECT)")
 
 test-hosts: ## ansible/ on a fleet of systemd hosts, which then lose power, networks and releases (as root; RELEASE, SELECT)
 	@tests/hosts/run --release "$(RELEASE)" -k "$(SELECT)"

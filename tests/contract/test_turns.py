@@ -1,0 +1,35 @@
+"""What .ci/run takes in turns: nothing that has to have its day is forgotten."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from tests.compose.test_game_days import ALERTS as IN_CONTAINERS
+from tests.gamedays.faults import GAME_DAYS
+
+TURNS = (Path(__file__).resolve().parents[2] / ".ci" / "run").read_text()
+
+
+def days_of(variable: str) -> list[str]:
+    """The alerts that the days of one kind name, in their order."""
+    named = re.findall(rf'{variable}="((?:\w+ or )*\w+)"', TURNS)
+    return [alert for day in named for alert in day.split(" or ") if not alert.startswith("test_")]
+
+
+def test_each_alert_has_its_game_day() -> None:
+    """On the local cluster, and in containers those that have a day there."""
+    assert sorted(days_of("alerts")) == sorted(GAME_DAYS)
+    assert set(IN_CONTAINERS) <= set(days_of("select"))
+
+
+def test_what_no_alert_is_about_has_its_days_too() -> None:
+    """Each slow suite of the Makefile but for those that only measure, or go on for hours."""
+    makefile = (Path(__file__).resolve().parents[2] / "Makefile").read_text()
+    suites = set(
+        re.findall(r"^(test-\w+|game-days|quiet-days|operations):", makefile, re.MULTILINE)
+    )
+    assert {suite for suite in suites if f"make {suite}" not in TURNS} == {
+        "test-slow",
+        "test-rabbitmq4",
+    }
