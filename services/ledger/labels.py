@@ -3,6 +3,8 @@
 A label stands in the header that Celery has for the text of keyword arguments
 (`kwargsrepr`), which no step of a workflow has: Flower's search finds it, as
 `kwargs:workflow=ID` and `kwargs:user=PSEUDONYM`. What a step sends inherits it.
+One of a workflow that monitors are not to be shown says so, as the sampled flag
+of W3C Trace Context does: each process then leaves out the same workflows.
 """
 
 from __future__ import annotations
@@ -17,7 +19,10 @@ HEADER = "kwargsrepr"
 
 _NOTHING = "{}"
 _PSEUDONYM_LENGTH = 16
-_LABEL = re.compile(r"\{'workflow': '([0-9a-f-]{36})', 'user': '[0-9a-f]{16}'\}")
+_UNSHOWN = ", 'shown': False}"
+_LABEL = re.compile(
+    r"\{'workflow': '([0-9a-f-]{36})', 'user': '[0-9a-f]{16}'(?:, 'shown': False)?\}"
+)
 
 
 def pseudonym(key: UUID, user_id: str) -> str:
@@ -32,6 +37,18 @@ def pseudonym(key: UUID, user_id: str) -> str:
 def label_of(workflow_id: UUID, user: str) -> str:
     """The label of a workflow's steps; `user` is a pseudonym."""
     return f"{{'workflow': '{workflow_id}', 'user': '{user}'}}"
+
+
+def unshown(label: str) -> str:
+    """The label of a workflow of which monitors shall hear bad news alone."""
+    return label.removesuffix("}") + _UNSHOWN
+
+
+def is_shown(label: object) -> bool | None:
+    """Whether a label lets monitors hear of its step; None if it is no label."""
+    if not isinstance(label, str) or not _LABEL.fullmatch(label):
+        return None
+    return not label.endswith(_UNSHOWN)
 
 
 def search_of_workflow(workflow_id: UUID) -> str:

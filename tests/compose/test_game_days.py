@@ -8,9 +8,9 @@ import pytest
 
 from tests.compose.grounds import Composed
 from tests.compose.stack import Stack
+from tests.e2e.logins import Logins
 from tests.gamedays import table
 from tests.gamedays.day import hold
-from tests.gamedays.grounds import Logins
 from tests.gamedays.inbox import Inbox, inbox
 
 pytestmark = pytest.mark.timeout(3600)
@@ -52,7 +52,7 @@ def ground(
 ) -> Iterator[Composed]:
     """The project, under logins."""
     found = Composed(stack, api_key, box, tmp_path_factory.mktemp("gamedays"))
-    with Logins(found):
+    with Logins(found.endpoints):
         yield found
 
 

@@ -12,9 +12,9 @@ import pytest
 from tests.compose.conftest import unhealthy
 from tests.compose.grounds import Composed
 from tests.compose.stack import ROOT, Stack
+from tests.e2e.logins import Logins
 from tests.e2e.waiting import wait_until
 from tests.gamedays.following import END_SECONDS, follow, report, wait_for, wait_for_canary
-from tests.gamedays.grounds import Logins
 from tests.gamedays.inbox import inbox
 
 pytestmark = pytest.mark.timeout(1800)
@@ -30,7 +30,7 @@ def ground(
     """The project, under logins."""
     with inbox(stack.gateway_address()) as box:
         found = Composed(stack, api_key, box, tmp_path_factory.mktemp("operations"))
-        with Logins(found):
+        with Logins(found.endpoints):
             yield found
 
 

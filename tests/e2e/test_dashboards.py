@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,15 +11,15 @@ import pytest
 import requests
 
 from routing.load import load
-from tests.e2e.application import Application
-from tests.e2e.test_smoke import FIREFOX, IPHONE, new_user
+from tests.e2e.logins import Logins
 from tests.e2e.waiting import wait_until
 
 pytestmark = pytest.mark.timeout(240)
 
 DASHBOARDS = Path(__file__).resolve().parents[2] / "deploy" / "grafana" / "dashboards"
 
-_LOGINS = 20
+_RATE = 25.0
+"""Logins a second: half of what one process of each pool does on two cores, with all that watches."""
 _SHOWN_SECONDS = 60.0
 
 # What Grafana itself fills in: at least four times the interval of scrapes.
@@ -43,13 +44,10 @@ def panels() -> list[tuple[str, str, str]]:
 
 
 @pytest.fixture(scope="module")
-def busy(application: Application, endpoints: dict[str, str]) -> str:
-    """Prometheus' address, once logins have run through every pool."""
-    user = new_user()
-    for agent in [FIREFOX, IPHONE] * (_LOGINS // 2):
-        login = application.report(user_id=user, user_agent=agent, email=f"{user}@example.org")
-    application.wait_for_end(login)
-    return endpoints["prometheus"]
+def busy(endpoints: dict[str, str]) -> Iterator[str]:
+    """Prometheus' address, under a load at which workers have lists and queues are not empty."""
+    with Logins(endpoints, rate=_RATE):
+        yield endpoints["prometheus"]
 
 
 @pytest.mark.parametrize(

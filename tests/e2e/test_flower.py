@@ -6,22 +6,29 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
+import requests
 from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 
 from deploy.local.layout import REPOSITORY
 from routing.load import load
+from services.ledger.labels import is_shown
+from services.observability.sampling import MOST_WORKFLOWS_PER_SECOND
 from tests.e2e.application import Application
+from tests.e2e.logins import Logins
 from tests.e2e.test_smoke import FIREFOX, new_user
 from tests.e2e.waiting import wait_until
 
 pytestmark = pytest.mark.timeout(180)
 
 SHOWN_SECONDS = 30.0
+_MORE_THAN_SHOWN = 3 * MOST_WORKFLOWS_PER_SECOND
+_LOAD_SECONDS = 8.0
 SHUT_DOWN = "shutdown"
 # Those whose arguments or results name the workflow.
 TASKS = {
@@ -112,6 +119,29 @@ def test_a_workflows_tasks_are_found(
             search,
         )
     assert browser.save_screenshot(str(pictures / "tasks.png"))
+
+
+def test_under_load_a_workflow_is_shown_whole_or_not_at_all(endpoints: dict[str, str]) -> None:
+    """Half of a workflow would look as if it had stood still; and some are shown."""
+    with Logins(endpoints, rate=_MORE_THAN_SHOWN):
+        time.sleep(_LOAD_SECONDS)
+    shown: dict[str, set[str]] = {}
+
+    def all_are_whole() -> bool:
+        shown.clear()
+        answer = requests.get(
+            f"{endpoints['flower']}/api/tasks", params={"limit": 20_000}, timeout=30
+        )
+        answer.raise_for_status()
+        for task in answer.json().values():
+            if is_shown(task["kwargs"]) is not None and task["state"] == "SUCCESS":
+                shown.setdefault(task["root_id"], set()).add(task["name"])
+        return len(shown) > MOST_WORKFLOWS_PER_SECOND * _LOAD_SECONDS / 2 and all(
+            names >= TASKS for names in shown.values()
+        )
+
+    wait_until(all_are_whole, SHOWN_SECONDS, "what is shown to be whole")
+    assert len(shown) < _MORE_THAN_SHOWN * _LOAD_SECONDS
 
 
 def test_viewers_have_no_button_that_ends_a_worker(

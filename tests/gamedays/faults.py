@@ -12,8 +12,9 @@ from functools import partial
 
 import psycopg
 
+from tests.e2e.logins import Logins
 from tests.e2e.waiting import wait_until
-from tests.gamedays.grounds import Grounds, Logins
+from tests.gamedays.grounds import Grounds
 from tests.gamedays.intruders import eater, refusing_api, stopped_dead_lettering
 
 Fault = Callable[[Grounds], AbstractContextManager[None]]
@@ -129,7 +130,7 @@ def slowed(grounds: Grounds) -> Iterator[None]:
     thread = threading.Thread(target=hold, daemon=True)
     thread.start()
     try:
-        with Logins(grounds, rate=20.0):
+        with Logins(grounds.endpoints, rate=20.0):
             yield
     finally:
         stop.set()

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import requests
 
+from tests.e2e.logins import login_body
 from tests.e2e.waiting import wait_until
-from tests.gamedays.grounds import Grounds, login_body
+from tests.gamedays.grounds import Grounds
 from tests.gamedays.runbook import Place, read
 
 END_SECONDS = 60.0

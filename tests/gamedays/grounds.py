@@ -7,14 +7,10 @@ import os
 import shlex
 import signal
 import subprocess
-import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from time import monotonic, sleep
-from typing import Self
-from uuid import uuid4
 
 import psycopg
 import requests
@@ -36,11 +32,6 @@ TRY_OUT = "TryOut"
 """What a page has sent to see whether somebody is reached."""
 
 _COMMAND_SECONDS = 300.0
-_RATE = 2.0
-_AGENTS = (
-    "Mozilla/5.0 (Windows NT 10.0; Win64; x64; rv:143.0) Gecko/20100101 Firefox/143.0",
-    "Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/18.6 Safari/605.1.15",  # noqa: E501  # one user agent
-)
 
 
 class Grounds:
@@ -168,55 +159,6 @@ class Grounds:
         with psycopg.connect(self.endpoints["database_url"], autocommit=True) as connection:
             cursor = connection.execute(statement.encode())
             return cursor.fetchall() if cursor.description else []
-
-
-def login_body(user: str, agent: str = _AGENTS[0]) -> dict[str, str]:
-    """What an application reports of a login of this moment."""
-    return {
-        "event_id": str(uuid4()),
-        "user_id": user,
-        "occurred_at": datetime.now(UTC).isoformat(),
-        "ip": "203.0.113.9",
-        "user_agent": agent,
-        "email": f"{user}@example.org",
-    }
-
-
-class Logins:
-    """Reports logins as an application does, each user's from two devices in turn, whatever the answer."""
-
-    def __init__(self, grounds: Grounds, rate: float = _RATE) -> None:
-        endpoints = grounds.endpoints
-        self._url = f"{endpoints['gateway']}/v1/logins"
-        self._headers = {"Authorization": f"Bearer {endpoints['api_key']}"}
-        self._pause = 1 / rate
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join(30)
-
-    def _run(self) -> None:
-        number, user = 0, ""
-        due = monotonic()
-        while not self._stop.is_set():
-            if number % 2 == 0:
-                user = f"game-{uuid4().hex[:10]}"
-            self._report(user, _AGENTS[number % 2])
-            number += 1
-            due = max(due + self._pause, monotonic() - 1)
-            sleep(max(0.0, due - monotonic()))
-
-    def _report(self, user: str, agent: str) -> None:
-        try:
-            requests.post(self._url, json=login_body(user, agent), headers=self._headers, timeout=5)
-        except requests.RequestException:
-            self._stop.wait(0.5)
 
 
 @contextmanager

@@ -6,10 +6,11 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.e2e.logins import Logins
 from tests.gamedays import table
 from tests.gamedays.day import hold
 from tests.gamedays.faults import GAME_DAYS
-from tests.gamedays.grounds import Grounds, Logins
+from tests.gamedays.grounds import Grounds
 from tests.gamedays.inbox import Inbox
 
 pytestmark = pytest.mark.timeout(3600)
@@ -18,7 +19,7 @@ pytestmark = pytest.mark.timeout(3600)
 @pytest.fixture(scope="module", autouse=True)
 def logins(ground: Grounds) -> Iterator[None]:
     """A game day is not a quiet one: logins come in."""
-    with Logins(ground):
+    with Logins(ground.endpoints):
         yield
 
 

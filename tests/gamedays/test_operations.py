@@ -8,10 +8,11 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.e2e.logins import Logins
 from tests.e2e.waiting import wait_until
 from tests.gamedays import changes
 from tests.gamedays.following import END_SECONDS, follow, report, wait_for, wait_for_canary
-from tests.gamedays.grounds import ROOT, Grounds, Logins, grounds
+from tests.gamedays.grounds import ROOT, Grounds, grounds
 from tests.gamedays.inbox import Inbox
 from tests.gamedays.intruders import refusing_api
 
@@ -25,7 +26,7 @@ def fresh(box: Inbox, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Grou
     """A checkout of somebody's own, its cluster up; logins come in all the time."""
     directory = tmp_path_factory.mktemp("operations")
     tree = changes.copy_of(ROOT, directory)
-    with grounds(box, directory, tree) as found, Logins(found):
+    with grounds(box, directory, tree) as found, Logins(found.endpoints):
         yield found
     shutil.rmtree(tree)
 

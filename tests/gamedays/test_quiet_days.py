@@ -7,8 +7,9 @@ import time
 import pytest
 
 from tests.chaos.load import Load, Mixture, Report, make_reports
+from tests.e2e.logins import Logins
 from tests.e2e.waiting import wait_until
-from tests.gamedays.grounds import Grounds, Logins
+from tests.gamedays.grounds import Grounds
 from tests.gamedays.inbox import Inbox
 
 pytestmark = pytest.mark.timeout(1800)
@@ -60,7 +61,7 @@ def test_pools_are_restarted(ground: Grounds, box: Inbox) -> None:
     began = time.time()
     pools = [line.split()[0] for line in ground.supervise("status").splitlines() if ".1" in line]
     assert "db_writes.1" in pools, pools
-    with Logins(ground):
+    with Logins(ground.endpoints):
         for name in pools:
             ground.supervise("restart", name)
             watch(box, began, 5)

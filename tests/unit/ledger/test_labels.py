@@ -6,7 +6,15 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from services.ledger.labels import attach, inherited, label_of, pseudonym
+from services.ledger.labels import (
+    attach,
+    inherited,
+    is_shown,
+    label_of,
+    pseudonym,
+    unshown,
+    workflow_in,
+)
 
 WORKFLOW = UUID("2c9d4a57-6f0b-4f0e-9f5b-1f4d8d1e7a10")
 LABEL = label_of(WORKFLOW, pseudonym(WORKFLOW, "ada"))
@@ -25,6 +33,19 @@ def test_what_a_step_sends_has_its_label() -> None:
     headers = {"kwargsrepr": "{}"}
     attach(headers, inherited({"kwargsrepr": LABEL}))
     assert headers["kwargsrepr"] == LABEL
+
+
+def test_whether_it_is_shown_goes_with_it() -> None:
+    """Each process reads the same from it."""
+    assert is_shown(LABEL) is True
+    assert is_shown(inherited({"kwargsrepr": unshown(LABEL)})) is False
+    assert workflow_in(unshown(LABEL)) == workflow_in(LABEL) == str(WORKFLOW)
+
+
+@pytest.mark.parametrize("value", [None, 1, "{}", "{'shown': False}", f"{LABEL}, 'shown': False}}"])
+def test_what_is_no_label_says_nothing(value: object) -> None:
+    """Those are chosen otherwise."""
+    assert is_shown(value) is None
 
 
 def test_keyword_arguments_are_shown_rather_than_a_label() -> None:

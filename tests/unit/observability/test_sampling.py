@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from services.observability.sampling import MOST_PER_SECOND, Sampling
+from services.ledger.labels import label_of, unshown
+from services.observability.sampling import (
+    MOST_PER_SECOND,
+    MOST_WORKFLOWS_PER_SECOND,
+    Budget,
+    Sampling,
+)
 
 FEW = int(MOST_PER_SECOND)
 
@@ -27,6 +33,35 @@ def heard(sampling: Sampling, steps: int, per_workflow: int = 1) -> set[int]:
         for number in range(steps)
         if sampling.choose("task-received", received(number, number // per_workflow))
     }
+
+
+def test_a_workflow_is_shown_as_its_label_says() -> None:
+    """However few or many steps there are; of one that is not, what goes wrong is."""
+    label = label_of(UUID(int=7), "0123456789abcdef")
+    sampling = Sampling(Clock())
+    heard(sampling, 1000)
+    for number in range(2000, 3000):
+        told = received(number, 7) | {"kwargs": label}
+        assert sampling.choose("task-received", told) == [("task-received", told)]
+    quiet = received(1, 7) | {"kwargs": unshown(label)}
+    idle, failed = Sampling(Clock()), {"uuid": quiet["uuid"], "exception": "Refused"}
+    assert idle.choose("task-received", quiet) == []
+    assert [kind for kind, _ in idle.choose("task-failed", failed)] == [
+        "task-received",
+        "task-failed",
+    ]
+
+
+def test_a_budget_lets_through_so_many_a_second() -> None:
+    """After a rest as many at once, and never more."""
+    clock = Clock()
+    budget = Budget(clock)
+    most = int(MOST_WORKFLOWS_PER_SECOND)
+    assert [budget.take() for _ in range(most + 5)] == [True] * most + [False] * 5
+    clock.now += 1 / MOST_WORKFLOWS_PER_SECOND
+    assert [budget.take() for _ in range(2)] == [True, False]
+    clock.now += 3600
+    assert sum(budget.take() for _ in range(100)) == most
 
 
 def test_few_are_all_told_of() -> None:
