@@ -28,6 +28,7 @@ from pydantic_core import ErrorDetails
 from services.domain.model import Login, LoginKind
 
 MAX_KEY_LENGTH = 200
+MAX_USER_AGENT = 2_048
 MAX_BATCH = 1_000
 MAX_AHEAD = timedelta(minutes=5)
 """How far an application's clock may run ahead of ours."""
@@ -35,6 +36,7 @@ MAX_AGE = timedelta(days=365)
 """Older logins are history, not news: nobody is to be warned about them."""
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_UNFIT = re.compile(rf"{_CONTROL.pattern}|[\ud800-\udfff]")
 # Only what a mail can be sent to: one plain address, no quoted name, no address literal, and no
 # encoded word (=?...?=), which mail programs would read as something else.
 _ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~\x80-\U0010ffff-]+"
@@ -104,6 +106,11 @@ def _as_mail_address(value: str) -> str:
     return value
 
 
+def _as_user_agent(value: object) -> object:
+    """The visitor's to choose as well: what cannot be stored is taken out, and what is absurdly long ends."""
+    return _UNFIT.sub(" ", value)[:MAX_USER_AGENT] if isinstance(value, str) else value
+
+
 def _as_cookie(value: object) -> object:
     """What the device sent is the visitor's to choose: nothing in it may keep a login from being reported."""
     if isinstance(value, str) and not (0 < len(value) <= 512 and value.isprintable()):
@@ -126,7 +133,7 @@ _CLEAN = AfterValidator(refuse_control_characters)
 _Identifier = Annotated[str, Field(strict=True, min_length=1, max_length=MAX_KEY_LENGTH), _CLEAN]
 _Time = Annotated[AwareDatetime, BeforeValidator(_as_time), AfterValidator(_is_plausible)]
 _Address = Annotated[str, Field(strict=True, max_length=100), _CLEAN, AfterValidator(_as_address)]
-_UserAgent = Annotated[str, Field(strict=True, max_length=2048), _CLEAN]
+_UserAgent = Annotated[str, Field(strict=True), BeforeValidator(_as_user_agent)]
 _Cookie = Annotated[str | None, Field(strict=True), BeforeValidator(_as_cookie)]
 _Method = Annotated[str, Field(strict=True, min_length=1, max_length=50), _CLEAN]
 _Email = Annotated[
@@ -157,7 +164,8 @@ class LoginReport(BaseModel):
     )
     ip: _Address = Field(description="The IPv4 or IPv6 address that the user signed in from.")
     user_agent: _UserAgent = Field(
-        description="The User-Agent header as received; empty when there was none."
+        description="The User-Agent header as received; empty when there was none. What follows the"
+        f" first {MAX_USER_AGENT:,} characters is left out, control characters count as spaces."
     )
     device_cookie: _Cookie = Field(
         None,
