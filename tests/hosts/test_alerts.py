@@ -6,6 +6,7 @@ import re
 import shlex
 import time
 from collections.abc import Iterator
+from string import Template
 
 import pytest
 
@@ -50,6 +51,7 @@ umount --lazy /var/log/journal
 systemctl restart systemd-journald
 rm /var/log/disk
 """
+_VARIABLE = re.compile(r"^([A-Z]+)=(\S+).*", re.MULTILINE)
 _PLAYBOOK = re.compile(r"^\.venv-ansible/bin/ansible-playbook -i ansible/inventories/production ")
 
 
@@ -66,12 +68,13 @@ def box(installation: Installation) -> Iterator[Inbox]:
 def mend(installation: Installation, alert: str, host: str) -> None:
     """What the page says for hosts: playbooks from the controller, all else on the host it is about."""
     for script in read(alert).commands("Mitigation", "hosts"):
-        for line in script.splitlines():
+        variables = dict(_VARIABLE.findall(script))
+        for line in _VARIABLE.sub("", script).split("\n"):
             if _PLAYBOOK.match(line):
-                words = shlex.split(_PLAYBOOK.sub("", line))
+                words = shlex.split(Template(_PLAYBOOK.sub("", line)).substitute(variables))
                 playbook = words[0].removeprefix("ansible/").removesuffix(".yml")
                 installation.controller.play(playbook, *words[1:])
-            else:
+            elif line.strip():
                 installation.fleet.run(host, "sh", "-c", line)
 
 
@@ -184,6 +187,23 @@ def test_logs_have_filled_a_disk(whole: Installation, box: Inbox) -> None:
         expect_over(whole, box, "HostDiskSoonFull", opened)
     finally:
         whole.fleet.run(host, "sh", "-euc", _UNMOUNT)
+
+
+def test_a_pool_gets_a_process_more(whole: Installation) -> None:
+    """Its number is raised in the inventory, then the page's command runs it, and has Prometheus look at it."""
+    running = 'count(up{job="workers", pool="db_writes"} == 1)'
+    before = value(whole, running)
+    assert before
+    raised = "{{ 2 if 'pool_db_writes' in group_names else 1 }}"
+    whole.controller.set({"doorbell_processes": raised})
+    try:
+        mend(whole, "QueueWillNotClear", "nowhere")
+        wait_until(lambda: value(whole, running) == 2 * before, 120, "Prometheus to find them")
+        assert value(whole, 'min(up{job="workers"})') == 1
+    finally:
+        whole.controller.set({"doorbell_processes": 1})
+        mend(whole, "QueueWillNotClear", "nowhere")
+    wait_until(lambda: value(whole, running) == before, 120, "Prometheus to forget them")
 
 
 def test_every_host_tells_of_itself(whole: Installation) -> None:
