@@ -68,7 +68,7 @@ def _is_applied(database_url: str, migrations: Any) -> bool:
     backend = _backend(database_url)
     try:
         backend.apply_migrations(backend.to_apply(migrations))
-    except psycopg.errors.LockNotAvailable as error:
+    except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected) as error:
         logger.warning("a table that is to change is in use, trying again: %s", error)
         return False
     finally:

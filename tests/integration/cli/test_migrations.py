@@ -21,6 +21,9 @@ WHERE relation = 'step'::regclass AND mode = 'AccessExclusiveLock' AND NOT grant
 """
 
 
+_HELD = _WAITING.replace("NOT granted", "granted")
+
+
 @pytest.fixture
 def directory(tmp_path: Path) -> Path:
     """The migrations, and one more that needs a table for itself."""
@@ -37,8 +40,16 @@ def _in_use(url: str) -> Iterator[None]:
 
 
 def _waits(url: str) -> bool:
+    return _counts(url, _WAITING)
+
+
+def _holds(url: str) -> bool:
+    return _counts(url, _HELD)
+
+
+def _counts(url: str, query: str) -> bool:
     with psycopg.connect(url) as connection:
-        row = connection.execute(_WAITING).fetchone()
+        row = connection.execute(query.encode()).fetchone()
         return bool(row and row[0])
 
 
@@ -54,6 +65,26 @@ def test_nobody_waits_long_behind_a_migration_that_waits(
                 with psycopg.connect(database_url, options="-c lock_timeout=3000") as another:
                     another.execute("SELECT count(*) FROM step")
             assert not migrating.done()
+        assert migrating.result(30) == ["9999.more"]
+    assert not pending(database_url, directory)
+
+
+def test_a_deadlock_with_somebody_at_work_is_only_another_try(
+    database_url: str, tmp_path: Path
+) -> None:
+    """The server ends the migration, for it asked last; it is tried again, and the other one never hears of it."""
+    directory = copytree(DIRECTORY, tmp_path / "migrations")
+    (directory / "9999.more.sql").write_text(
+        "SET LOCAL deadlock_timeout = '10ms';\nSET LOCAL lock_timeout = '30s';\n"
+        "ALTER TABLE step ADD COLUMN more integer;\nSELECT pg_sleep(1);\n"
+        "ALTER TABLE device ADD COLUMN more integer;\n"
+    )
+    with ThreadPoolExecutor(1) as threads, psycopg.connect(database_url) as working:
+        working.execute("SELECT count(*) FROM device")
+        migrating = threads.submit(migrate, database_url, directory)
+        wait_until(lambda: _holds(database_url))
+        working.execute("SELECT count(*) FROM step")
+        working.commit()
         assert migrating.result(30) == ["9999.more"]
     assert not pending(database_url, directory)
 
