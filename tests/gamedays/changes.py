@@ -117,6 +117,7 @@ def add_pool(tree: Path) -> None:
     )
     worker = (
         "  worker-archive:\n    <<: *worker\n    command: [worker, archive]\n"
+        '    scale: "${ARCHIVE_PROCESSES:-1}"\n'
         "    secrets: [{source: broker_url_archive, target: broker_url}, database_url]\n\n"
     )
     secret = '{file: "${SECRETS_DIRECTORY:-./deploy/docker/private}/broker_url/%s"}\n'
