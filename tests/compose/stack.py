@@ -78,10 +78,11 @@ class Stack:
         return [container["Id"] for service in services for container in self.containers(service)]
 
     def address(self, service: str) -> str:
-        """Where this machine reaches a service's container, which need not be published."""
+        """Where this machine reaches a service's container; its name while it has stopped."""
         [container] = self.containers(service)
         networks = container["NetworkSettings"]["Networks"].values()
-        return next(str(network["IPAddress"]) for network in networks if network["IPAddress"])
+        found = [str(network["IPAddress"]) for network in networks if network["IPAddress"]]
+        return found[0] if found else service
 
     def gateway_address(self) -> str:
         """Where the containers reach this machine."""
