@@ -10,6 +10,8 @@ ALERT_RECEIVERS ?=
 # Where the links of alerts lead.
 DASHBOARDS_URL ?=
 RUNBOOKS_URL ?=
+# By the environment: a shell would read what is in them.
+export PROCESSES ALERT_RECEIVERS DASHBOARDS_URL RUNBOOKS_URL
 # Of the long chaos run; RATE in logins a second, where not each scenario's own.
 LOGINS ?= 1750
 SEEDS ?= 1 2
@@ -23,7 +25,6 @@ SELECT ?=
 # The Debian of hosts, and of the images that containers are made from: bookworm or trixie.
 RELEASE ?= bookworm
 LOCAL = .venv/bin/python -m deploy.local
-CHOICES = --processes "$(PROCESSES)" --alert-receivers "$(ALERT_RECEIVERS)" --dashboards-url "$(DASHBOARDS_URL)" --runbooks-url "$(RUNBOOKS_URL)"
 IF_SET_UP = test -x .venv/bin/python || { echo "nothing was set up yet: make up"; exit 0; };
 
 help: ## this list
@@ -31,11 +32,11 @@ help: ## this list
 
 demo: ## set everything up, start the cluster, replay the sample logins, say what happened
 	@deploy/local/setup
-	@$(LOCAL) demo $(CHOICES)
+	@$(LOCAL) demo
 
 up: ## start the whole cluster with private data under .local/
 	@deploy/local/setup
-	@$(LOCAL) up $(CHOICES)
+	@$(LOCAL) up
 
 down: ## stop the cluster, keep its data
 	@$(IF_SET_UP) $(LOCAL) down

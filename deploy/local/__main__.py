@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -14,9 +15,12 @@ from deploy.local import cluster, replay, status, tools
 from deploy.local.choices import NONE, Choices
 from deploy.local.layout import REPOSITORY, Layout
 from deploy.local.process import ClusterError
+from routing.load import load
 from services.domain.errors import DoorbellError
 
 _DEFAULT_ROOT = REPOSITORY / ".local"
+_NUMBER = re.compile(r"[0-9]{1,2}")
+_URL = re.compile(r"https?://[^\s\"'<>\\]+")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -56,23 +60,24 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument(
             "--processes",
             type=parse_counts,
-            default={},
+            default=os.environ.get("PROCESSES", ""),
             metavar="POOL=NUMBER,...",
-            help="processes of a pool (default: as before, at first one)",
+            help=f"processes of a pool (default: PROCESSES, else as before, at first one; {NONE}: one of each)",
         )
         command.add_argument(
             "--alert-receivers",
             type=_absolute,
-            default="",
+            default=os.environ.get("ALERT_RECEIVERS", ""),
             metavar="FILE",
-            help=f"who is told of alerts; {NONE}: nobody, Alertmanager shows them (default: as before, at first none)",
+            help=f"who is told of alerts (default: ALERT_RECEIVERS, else as before; {NONE}: nobody)",
         )
         for what in ("dashboards", "runbooks"):
             command.add_argument(
                 f"--{what}-url",
-                default="",
+                type=parse_url,
+                default=os.environ.get(f"{what.upper()}_URL", ""),
                 metavar="URL",
-                help=f"where alerts' links to {what} lead (default: as before; {NONE}: no links)",
+                help=f"where links to {what} lead (default: {what.upper()}_URL, else as before; {NONE}: nowhere)",
             )
         command.set_defaults(run=run)
     commands.add_parser("down", help="stop everything, keep the data").set_defaults(run=_down)
@@ -101,6 +106,17 @@ def _become(
 def _absolute(text: str) -> str:
     # A variable of the Makefile that nobody has set is an empty text.
     return str(Path(text).resolve()) if text not in ("", NONE) else text
+
+
+def parse_url(text: str) -> str:
+    """Read the address of a page, or none.
+
+    Raises:
+        ArgumentTypeError: it is no address that a link can begin with.
+    """
+    if text in ("", NONE) or _URL.fullmatch(text):
+        return text
+    raise argparse.ArgumentTypeError(f"{text!r} is not like https://grafana.example.org, or {NONE}")
 
 
 def _up(layout: Layout, options: argparse.Namespace) -> int:
@@ -146,15 +162,17 @@ def _status(layout: Layout, options: argparse.Namespace) -> int:
 
 
 def parse_counts(text: str) -> dict[str, int]:
-    """Read numbers of processes such as "device_checks=2, db_writes=4".
+    """Read numbers of processes such as "device_checks=2, db_writes=4", or none: one of each pool.
 
     Raises:
         ArgumentTypeError: a part is not a name, an equals sign and a number from 1 to 32.
     """
+    if text == NONE:
+        return dict.fromkeys(load().pools, 1)
     counts = {}
     for part in text.replace(",", " ").split():
         pool, _, number = part.partition("=")
-        if not pool or not number.isdigit() or not 1 <= int(number) <= 32:
+        if not pool or not _NUMBER.fullmatch(number) or not 1 <= int(number) <= 32:
             raise argparse.ArgumentTypeError(f"{part!r} is not like device_checks=2 (1 to 32)")
         counts[pool] = int(number)
     return counts

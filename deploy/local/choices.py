@@ -67,7 +67,10 @@ def read(path: Path) -> Choices:
     """
     try:
         kept = json.loads(path.read_text())
-        return Choices(**{each.name: kept[each.name] for each in fields(Choices)})
+        found = Choices(**{each.name: kept[each.name] for each in fields(Choices)})
+        if not _is_sound(found):
+            raise TypeError("values of other kinds")
+        return found
     except FileNotFoundError:
         return Choices()
     except (ValueError, TypeError, KeyError) as error:
@@ -80,6 +83,16 @@ def read(path: Path) -> Choices:
 def keep(path: Path, choices: Choices) -> None:
     """Have `read` return these; only the owner can read the file."""
     write(path, json.dumps(asdict(choices), indent=2))
+
+
+def _is_sound(choices: Choices) -> bool:
+    processes = choices.processes
+    texts = (choices.alert_receivers, choices.dashboards_url, choices.runbooks_url)
+    return (
+        isinstance(processes, dict)
+        and all(type(number) is int and number > 0 for number in processes.values())
+        and all(isinstance(text, str) for text in texts)
+    )
 
 
 def _latest(before: str, said: str) -> str:

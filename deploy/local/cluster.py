@@ -79,7 +79,8 @@ def up(
     said: what is chosen now; what an earlier `up` was told stays beside it.
 
     Raises:
-        ClusterError: something does not become well in time; the message names it and shows its log.
+        ClusterError: a choice is wrong, and nothing was changed; or something does not become well in time,
+            and the message names it and shows its log.
     """
     layout.prepare()
     with _one_at_a_time(layout):
@@ -87,7 +88,7 @@ def up(
         is_running = supervisor.is_running()
         if not is_running and (orphans := leftovers.end(layout)):
             say(f"the supervisor is gone; ended {len(orphans)} processes that it left behind")
-        chosen = _chosen(layout, said)
+        chosen = _chosen(layout, said, say)
         if chosen.words():
             say(f"chosen, and kept for the next time: {' '.join(chosen.words())}")
         cluster = _configure(layout, chosen, is_running=is_running, usual_ports=usual_ports)
@@ -156,17 +157,29 @@ def read(layout: Layout) -> Cluster:
     counts = {
         pool: sum(name.rpartition(".")[0] == pool for name in ports) for pool in topology.pools
     }
-    return describe(layout, topology, ports, counts, choices_file.read(layout.choices).links)
+    # What only the programs' environment has is not needed to look at them.
+    return describe(layout, topology, ports, counts, Choices().links)
 
 
-def _chosen(layout: Layout, said: Choices) -> Choices:
-    """What holds from now on, kept; of pools that the topology has lost, nothing more."""
+def _chosen(layout: Layout, said: Choices, say: Say) -> Choices:
+    """What holds from now on, kept; of pools that the topology has lost, nothing more.
+
+    Receivers that Alertmanager would not take are refused, and those of before go
+    on when their file has gone bad: a cluster that watches sign-ins starts all the same.
+    """
     topology = load()
     complete(said.processes, topology)
     all_said = choices_file.read(layout.choices).and_now(said)
     processes = {pool: n for pool, n in all_said.processes.items() if pool in topology.pools}
     chosen = replace(all_said, processes=processes)
-    monitoring.alerting(chosen.receivers)
+    try:
+        monitoring.check(layout, chosen.receivers)
+    except ClusterError as error:
+        if said.alert_receivers:
+            raise
+        say(f"{error}; until then those are told who were")
+        choices_file.keep(layout.choices, chosen)
+        return replace(chosen, alert_receivers=monitoring.last_receivers(layout))
     choices_file.keep(layout.choices, chosen)
     return chosen
 

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import shutil
+import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -90,6 +91,41 @@ def alerting(receivers: Path | None) -> str:
         raise ClusterError(f"{receivers}: {', '.join(sorted(unknown))}: use {', '.join(named)}")
     configuration["receivers"] = [{"name": name, **told.get(name, {})} for name in named]
     return yaml.safe_dump(configuration, sort_keys=False)
+
+
+def check(layout: Layout, receivers: Path | None) -> None:
+    """Have Alertmanager's own tool look at a file of receivers, and keep a copy of it.
+
+    Raises:
+        ClusterError: it would not take them.
+    """
+    tried = layout.alertmanager / "tried.yml"
+    write(tried, alerting(receivers))
+    looked = subprocess.run(
+        [_binary("amtool"), "check-config", tried],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=30,
+    )
+    tried.unlink()
+    if looked.returncode:
+        said = " ".join((looked.stderr or looked.stdout).split())
+        raise ClusterError(
+            f"{receivers}: Alertmanager would not take it ({said or 'no reason given'}):"
+            " give make up another ALERT_RECEIVERS, or none"
+        )
+    copy = _last_receivers(layout)
+    if receivers is None:
+        copy.unlink(missing_ok=True)
+    else:
+        write(copy, receivers.read_text())
+
+
+def last_receivers(layout: Layout) -> str:
+    """Where the receivers are that were in order when they were last looked at; empty without any."""
+    copy = _last_receivers(layout)
+    return str(copy) if copy.exists() else ""
 
 
 def processes(layout: Layout, ports: Mapping[str, int], links: Mapping[str, str]) -> list[Process]:
@@ -184,6 +220,10 @@ def _rules_of(layout: Layout) -> list[Path]:
 
 def _alerting(layout: Layout) -> Path:
     return layout.alertmanager / "alertmanager.yml"
+
+
+def _last_receivers(layout: Layout) -> Path:
+    return layout.alertmanager / "receivers.yml"
 
 
 def _digest(*files: Path) -> str:

@@ -16,6 +16,7 @@ from services.cli.database import connected
 from services.cli.desk import seconds_of
 from services.cli.endpoints import find
 from services.cli.output import AsJson, print_json, print_table
+from services.observability.redaction import redact
 from services.queries import load_queries
 from services.settings import ACTOR_VARIABLE
 
@@ -26,15 +27,18 @@ def actor() -> str:
     """Who is at the keyboard, for the audit trail: user@host.
 
     On hosts and in containers the command runs as a user of its own; whoever
-    starts it there says in DOORBELL_ACTOR for whom.
+    starts it there says in DOORBELL_ACTOR for whom; root is whoever became it by sudo.
     """
     name = os.environ.get(ACTOR_VARIABLE, "").strip()
+    if name in ("", "root"):
+        name = os.environ.get("SUDO_USER", "").strip() or name
     if not name:
         try:
             name = pwd.getpwuid(os.getuid()).pw_name
         except KeyError:
             name = str(os.getuid())
-    return f"{name}@{socket.gethostname()}"
+    # What is no UTF-8 in an environment cannot be stored.
+    return f"{name}@{socket.gethostname()}".encode(errors="replace").decode()
 
 
 def note(connection: Connection[Any], command: str, subject: str) -> None:
@@ -51,7 +55,8 @@ def trail(
     """
     with connection.cursor(row_factory=dict_row) as cursor:
         cursor.execute(_SQL["trail"], {"since": since, "actor": by, "limit": limit})
-        return cursor.fetchall()
+        # A reason is free text, and people write into it whom it was about.
+        return [{**row, "subject": redact(row["subject"])} for row in cursor.fetchall()]
 
 
 def show(
@@ -68,8 +73,9 @@ def show(
 ) -> None:
     """List what operators did by hand: pauses, limits, drains, breakers, dead letters, locks, keys, tenants.
 
-    A command that changed thousands of users or messages has a line for each
-    portion of them. Whom it was about stays out of it.
+    A command has a line for each scope that it changed, and for each portion of
+    users or messages; one that broke off may have done less than it says. Whom
+    it was about stays out of it: mail addresses, IP addresses and tokens too.
     """
     begin = datetime.now(UTC) - timedelta(seconds=since)
     with connected(find().database_url) as connection:

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 _PIPE_WIDTH = 400
 
@@ -35,5 +36,6 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Non
     for column in columns:
         table.add_column(column, overflow="fold")
     for row in rows:
-        table.add_row(*["" if cell is None else _printable(str(cell)) for cell in row])
+        # As text: what stands in square brackets is somebody's name, and no markup of ours.
+        table.add_row(*[Text("" if cell is None else _printable(str(cell))) for cell in row])
     console().print(table)

@@ -14,11 +14,9 @@ from services.celery_app import make_app as make_celery_app
 from services.domain.errors import ConfigurationError
 from services.gateway.app import make_app
 from services.gateway.parts import Parts
-from services.ledger.labels import unshown
 from services.ledger.planning import Plan, plan
 from services.ledger.publisher import Publisher
 from services.observability import logs
-from services.observability.sampling import Budget
 from services.observability.spans import make_spans
 from services.settings import Settings, environment, load
 
@@ -29,10 +27,8 @@ _SHUTDOWN_SECONDS = 20
 def serve(settings: Settings) -> None:
     """Serve until told to stop; what was answered with 202 by then is committed."""
     celery_app = make_celery_app(settings, load_topology())
-    budget = Budget()
 
     def plan_login(workflow_id: UUID, label: str) -> Plan:
-        label = label if budget.take() else unshown(label)
         return plan(celery_app, login_workflow(celery_app, workflow_id), label)
 
     app = make_app(

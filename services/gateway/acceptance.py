@@ -15,7 +15,7 @@ from services.domain.model import Login
 from services.gateway.tenant_keys import KeyChain, TenantKeys
 from services.ledger.labels import label_of
 from services.ledger.message import Message
-from services.ledger.planning import Plan
+from services.ledger.planning import Plan, unshown
 from services.ledger.store import insert_workflows
 from services.queries import load_queries
 
@@ -66,12 +66,14 @@ def accept(
     submissions: Sequence[Submission],
     plan_login: Callable[[UUID, str], Plan],
     key_chain: KeyChain,
+    is_shown: Callable[[], bool] = lambda: True,
 ) -> tuple[list[Answer], list[Message]]:
     """Answer each submission, and return the messages to publish once the caller has committed.
 
-    `plan_login` is given a workflow's id and the label of its steps. Nothing is
-    committed here. Of several submissions under one key, in this list
-    or in other transactions, exactly one is accepted.
+    `plan_login` is given a workflow's id and the label of its steps. `is_shown` says
+    of each new workflow whether monitors hear of all its steps. Nothing is
+    committed here. Of several submissions under one key, in this list or in other
+    transactions, exactly one is accepted.
     """
     firsts: dict[tuple[str, str], Submission] = {}
     for submission in submissions:
@@ -91,6 +93,9 @@ def accept(
     for first in fresh:
         holders[first.slot] = _Holder(first.body_sha256, first.id, first.login.event_id, "accepted")
     if fresh:
+        for first in fresh:
+            if not is_shown():
+                plans[first.id] = unshown(plans[first.id])
         _insert(connection, fresh, keys)
         insert_workflows(connection, [(first.id, plans[first.id]) for first in fresh])
     messages = [message for first in fresh for message in plans[first.id].messages]

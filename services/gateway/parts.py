@@ -23,6 +23,7 @@ from services.gateway.problems import unavailable
 from services.gateway.tenant_keys import KeyChain
 from services.ledger.planning import Plan
 from services.ledger.store import mark_published
+from services.observability.sampling import Budget
 from services.observability.spans import Spans
 from services.queries import load_queries
 from services.sessions import Session
@@ -76,6 +77,7 @@ class Parts:
         self.backlog = Backlog(self._measure_outbox, self.metrics)
         self.intake = Intake(self._accept)
         self._plan_login = plan_login
+        self._budget = Budget()
         self._spans = spans
 
     def start(self) -> None:
@@ -112,7 +114,9 @@ class Parts:
     def _accept(self, submissions: Sequence[Submission]) -> Sequence[Answer]:
         began = time_ns()
         with self.pool.connection() as connection:
-            answers, messages = accept(connection, submissions, self._plan_login, self.key_chain)
+            answers, messages = accept(
+                connection, submissions, self._plan_login, self.key_chain, self._budget.take
+            )
         self.outbox.offer(messages)
         if self._spans is not None:
             ended = time_ns()

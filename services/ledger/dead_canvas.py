@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
+from services.ledger.labels import HEADER, inherited, shown
 from services.ledger.message import Message
 
 GENERATION_HEADER = "doorbell-generation"
@@ -89,6 +90,9 @@ def renewed(message: Message, generation: int, exchange: str, queue: str) -> Mes
     """The same work as a new message: fresh retries, at once, and without what the broker added."""
     headers = {name: value for name, value in message.headers.items() if not name.startswith("x-")}
     headers |= {"retries": 0, "eta": None, GENERATION_HEADER: generation}
+    if label := inherited(headers):
+        # Monitors have heard that it failed.
+        headers[HEADER] = shown(label)
     if _has_passed(headers.get("expires")):
         headers["expires"] = None
     return replace(message, headers=headers, exchange=exchange, routing_key=queue)

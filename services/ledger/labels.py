@@ -44,6 +44,11 @@ def unshown(label: str) -> str:
     return label.removesuffix("}") + _UNSHOWN
 
 
+def shown(label: str) -> str:
+    """The label of a workflow that monitors shall hear all of from now on."""
+    return label.removesuffix(_UNSHOWN) + "}" if label.endswith(_UNSHOWN) else label
+
+
 def is_shown(label: object) -> bool | None:
     """Whether a label lets monitors hear of its step; None if it is no label."""
     if not isinstance(label, str) or not _LABEL.fullmatch(label):

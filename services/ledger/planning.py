@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from celery import Celery
 from celery.canvas import Signature, _chain, group, maybe_signature
 from celery.canvas import chord as _chord
 
+from services.ledger import labels
 from services.ledger.message import Message
 from services.ledger.unit import Unit
 
@@ -58,6 +59,20 @@ def plan(app: Celery, signature: Signature, label: str | None = None) -> Plan:
         following = _embedded(message, "chain")
         _follow(app, steps, list(reversed(following)), last, root)
     return Plan(tuple(steps))
+
+
+def unshown(plan: Plan) -> Plan:
+    """The same plan for a workflow of which monitors shall hear bad news alone."""
+    return Plan(
+        tuple(replace(step, message=step.message and _unshown(step.message)) for step in plan.steps)
+    )
+
+
+def _unshown(message: Message) -> Message:
+    label = labels.inherited(message.headers)
+    if label is None:
+        return message
+    return replace(message, headers={**message.headers, labels.HEADER: labels.unshown(label)})
 
 
 def _embedded(message: Message, key: str) -> list[Any]:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import argparse
 import stat
 from pathlib import Path
 
 import pytest
 
-from deploy.local import choices
-from deploy.local.__main__ import _parser
+from deploy.local import choices, cluster, monitoring
+from deploy.local.__main__ import _parser, parse_counts, parse_url
 from deploy.local.choices import NONE, Choices
+from deploy.local.layout import Layout
 from deploy.local.process import ClusterError
 
 EARLIER = Choices(
@@ -46,7 +48,16 @@ def test_choices_are_read_as_they_were_kept(tmp_path: Path) -> None:
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
-@pytest.mark.parametrize("text", ["{", "[]", "{}", '{"processes": {}, "alert_receivers": ""}'])
+_OTHERS = '"alert_receivers": "", "dashboards_url": "", "runbooks_url": ""'
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("{", "[]", "{}", '{"processes": {}, "alert_receivers": ""}'),
+        *(f'{{"processes": {wrong}, {_OTHERS}}}' for wrong in ('{"db_writes": "x"}', "[]", "null")),
+    ],
+)
 def test_a_damaged_file_is_named(text: str, tmp_path: Path) -> None:
     """With what to do about it."""
     path = tmp_path / "choices.json"
@@ -54,6 +65,65 @@ def test_a_damaged_file_is_named(text: str, tmp_path: Path) -> None:
 
     with pytest.raises(ClusterError, match=r"choices\.json is damaged .*delete it"):
         choices.read(path)
+
+
+RECEIVERS = """
+page:
+  webhook_configs: [{url: "http://127.0.0.1:1/"}]
+"""
+
+
+@pytest.fixture
+def layout(tmp_path: Path) -> Layout:
+    found = Layout(tmp_path / "cluster")
+    found.prepare()
+    return found
+
+
+@pytest.mark.parametrize("text", ["page: {foo_configs: []}", "page: {webhook_configs: [{}]}", None])
+def test_receivers_that_alertmanager_would_not_take_are_refused(
+    text: str | None, layout: Layout, tmp_path: Path
+) -> None:
+    """Before anything is kept or changed."""
+    (tmp_path / "good.yml").write_text(RECEIVERS)
+    good = Choices(alert_receivers=str(tmp_path / "good.yml"))
+    assert cluster._chosen(layout, good, print) == good
+    if text is not None:
+        (tmp_path / "bad.yml").write_text(text)
+
+    with pytest.raises(ClusterError, match=r"bad\.yml.*or none"):
+        cluster._chosen(layout, Choices(alert_receivers=str(tmp_path / "bad.yml")), print)
+
+    assert choices.read(layout.choices) == good
+
+
+def test_who_was_told_is_told_while_the_file_is_gone(layout: Layout, tmp_path: Path) -> None:
+    """Sign-ins are watched all the same, and it is said."""
+    file = tmp_path / "receivers.yml"
+    file.write_text(RECEIVERS)
+    given = Choices(alert_receivers=str(file))
+    cluster._chosen(layout, given, print)
+    file.unlink()
+    said: list[str] = []
+
+    found = cluster._chosen(layout, Choices({"db_writes": 2}), said.append)
+
+    assert "webhook_configs" in monitoring.alerting(found.receivers)
+    assert ["receivers.yml" in line and "none" in line for line in said] == [True]
+    assert choices.read(layout.choices) == Choices({"db_writes": 2}, str(file))
+
+
+@pytest.mark.parametrize("text", ["None", "not a url's", "http://", "javascript:x", 'http://x/"'])
+def test_an_address_is_one(text: str) -> None:
+    """A link is for people to follow."""
+    with pytest.raises(argparse.ArgumentTypeError, match=r"grafana\.example\.org"):
+        parse_url(text)
+    assert parse_url("https://grafana.example.org/x") == "https://grafana.example.org/x"
+
+
+def test_all_numbers_are_taken_back_at_once() -> None:
+    """One of each pool."""
+    assert set(parse_counts(NONE).values()) == {1}
 
 
 def test_they_are_said_as_the_variables_of_make() -> None:

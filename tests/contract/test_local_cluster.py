@@ -152,7 +152,9 @@ def test_processes_of_a_pool_that_is_not_there_are_refused() -> None:
         local_cluster.complete({"db_wrties": 2}, load())
 
 
-@pytest.mark.parametrize("text", ["db_writes", "db_writes=", "db_writes=0", "db_writes=x", "=2="])
+@pytest.mark.parametrize(
+    "text", ["db_writes", "db_writes=", "db_writes=0", "db_writes=x", "db_writes=²", "=2="]
+)
 def test_a_number_of_processes_must_be_one(text: str) -> None:
     """What cannot be understood is refused with an example."""
     with pytest.raises(argparse.ArgumentTypeError, match="device_checks=2"):

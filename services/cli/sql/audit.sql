@@ -3,17 +3,21 @@
 INSERT INTO operator_action (command, subject, actor) VALUES (%(command)s, %(subject)s, %(actor)s)
 
 -- name: trail
--- What operators did, of all tables that keep it, the latest first.
+-- What operators did, of all tables that keep it, the latest first. One that replaces another ends it at the same moment.
 SELECT acted_at, actor, command, subject FROM (
     SELECT acted_at, actor, command, subject FROM operator_action
     UNION ALL
     SELECT paused_at, paused_by, CASE WHEN drops THEN 'task pause --drop' ELSE 'task pause' END, task FROM pause
     UNION ALL
-    SELECT resumed_at, resumed_by, 'task resume', task FROM pause WHERE resumed_at IS NOT NULL
+    SELECT resumed_at, resumed_by, 'task resume', task FROM pause AS over
+    WHERE resumed_at IS NOT NULL
+      AND NOT EXISTS (SELECT FROM pause AS next WHERE next.task = over.task AND next.paused_at = over.resumed_at)
     UNION ALL
     SELECT set_at, set_by, 'task limit', task || ' to ' || per_second || '/s' FROM rate_limit
     UNION ALL
-    SELECT lifted_at, lifted_by, 'task unlimit', task FROM rate_limit WHERE lifted_at IS NOT NULL
+    SELECT lifted_at, lifted_by, 'task unlimit', task FROM rate_limit AS over
+    WHERE lifted_at IS NOT NULL
+      AND NOT EXISTS (SELECT FROM rate_limit AS next WHERE next.task = over.task AND next.set_at = over.lifted_at)
     UNION ALL
     SELECT drained_at, drained_by, 'pool drain', concat_ws(' ', pool, 'on ' || host, 'process ' || process) FROM drain
     UNION ALL

@@ -10,7 +10,8 @@ import psycopg
 import pytest
 import typer.main
 
-from services.cli.main import app
+from services.cli.audit import actor
+from services.cli.main import app, run
 from services.ledger import drains
 from tests.integration.cli.conftest import Run
 
@@ -116,6 +117,46 @@ def test_what_was_done_to_pools_and_dead_letters_is_listed(
         ("pool resume", "maintenance on host1 process 2"),
         ("pool drain", "maintenance on host1 process 2"),
     ]
+
+
+def test_what_replaces_something_ends_nothing(database_url: str, doorbell: Run) -> None:
+    """Nobody typed a resume, or an unlimit."""
+    doorbell("task", "pause", "notifications.deliver_notice")
+    doorbell("task", "pause", "notifications.deliver_notice", "--drop", "--yes")
+    doorbell("task", "limit", "notifications.deliver_notice", "5/s")
+    doorbell("task", "limit", "notifications.deliver_notice", "100/m")
+
+    assert [command for command, _ in trail(doorbell)] == [
+        *("task limit", "task limit", "task pause --drop", "task pause")
+    ]
+
+
+def test_a_reason_that_names_somebody_does_not(
+    shop: str, database_url: str, doorbell: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """People write what they like, and call themselves so."""
+    monkeypatch.setenv("DOORBELL_ACTOR", "[bold]\udcff[/nope]")
+    with psycopg.connect(database_url) as connection:
+        connection.execute(
+            "INSERT INTO switch (tenant_id, user_id, name, is_on) VALUES ('shop', '[/x]', 'locked', false)"
+        )
+    told = "ada@example.org, 203.0.113.7, called me [/why]"
+    doorbell("users", "lock", "shop", "[/x]", "--yes", "--reason", told)
+
+    [(_, subject), *_] = trail(doorbell)
+    assert "ada@" not in subject
+    assert "203.0" not in subject
+    assert run(["audit"]) == 0
+    assert run(["users", "unlock", "--all", "--dry-run"]) == 0
+
+
+def test_whoever_became_root_is_named(doorbell: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Containers are told of both names."""
+    monkeypatch.setenv("DOORBELL_ACTOR", "root")
+    monkeypatch.setenv("SUDO_USER", "ada")
+    assert actor().startswith("ada@")
+    monkeypatch.setenv("SUDO_USER", "")
+    assert actor().startswith("root@")
 
 
 def test_a_session_that_was_ended_is_listed(database_url: str, doorbell: Run) -> None:

@@ -39,6 +39,7 @@ def test_whether_it_is_shown_goes_with_it() -> None:
     """Each process reads the same from it."""
     assert is_shown(LABEL) is True
     assert is_shown(inherited({"kwargsrepr": unshown(LABEL)})) is False
+    assert shown(unshown(LABEL)) == shown(LABEL) == LABEL
     assert workflow_in(unshown(LABEL)) == workflow_in(LABEL) == str(WORKFLOW)
 
 

@@ -52,6 +52,26 @@ def test_a_workflow_is_shown_as_its_label_says() -> None:
     ]
 
 
+def test_what_was_told_to_be_tried_again_is_told_to_its_end() -> None:
+    """Else it would look as if it was still being tried."""
+    label = unshown(label_of(UUID(int=7), "0123456789abcdef"))
+    sampling = Sampling(Clock())
+    first = received(1, 7) | {"kwargs": label, "retries": 0}
+    again = first | {"retries": 1}
+    ended = {"uuid": first["uuid"]}
+    assert sampling.choose("task-received", first) == []
+    assert [kind for kind, _ in sampling.choose("task-retried", ended)] == [
+        "task-received",
+        "task-retried",
+    ]
+    for kind, fields in (
+        ("task-received", again),
+        ("task-started", ended),
+        ("task-succeeded", ended),
+    ):
+        assert sampling.choose(kind, fields) == [(kind, fields)]
+
+
 def test_a_budget_lets_through_so_many_a_second() -> None:
     """After a rest as many at once, and never more."""
     clock = Clock()
