@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
@@ -22,12 +23,19 @@ _SERVICES = {"mail_sink": "mail", "outlier_api": "outlier-api", "schedule": "bea
 class Composed(Grounds):
     """A project that is up, its own commands in the place of the local cluster's.
 
-    directory: where `docker compose` is made to mean this project.
+    directory: where `docker compose` is made to mean this project. without: variables of the stack that commands lack.
     """
 
     place: Place = "containers"
 
-    def __init__(self, stack: Stack, api_key: str, box: Inbox, directory: Path) -> None:
+    def __init__(
+        self,
+        stack: Stack,
+        api_key: str,
+        box: Inbox,
+        directory: Path,
+        without: Sequence[str] = (),
+    ) -> None:
         self._api_key = api_key
         self._stack = _told_of(stack, box, directory)
         self._stack.up()
@@ -39,7 +47,8 @@ class Composed(Grounds):
         )
         program.chmod(0o755)
         path = f"{directory}:{os.environ['PATH']}"
-        super().__init__({**self._stack.variables(), "PATH": path}, box)
+        variables = {**self._stack.variables(), "PATH": path}
+        super().__init__({name: variables[name] for name in variables.keys() - set(without)}, box)
 
     @property
     def endpoints(self) -> dict[str, str]:

@@ -20,6 +20,7 @@ from tests.gamedays.inbox import inbox
 pytestmark = pytest.mark.timeout(1800)
 
 _WELL_SECONDS = 180.0
+_SETTINGS = ROOT / ".env"
 _BACKUP = ROOT / "doorbell.dump"
 
 
@@ -40,6 +41,15 @@ def _is_well(stack: Stack, ground: Composed) -> Iterator[None]:
     yield
     wait_until(lambda: not unhealthy(stack), _WELL_SECONDS, "every container to be healthy")
     wait_for_canary(ground)
+
+
+@pytest.fixture
+def own_names(stack: Stack, api_key: str, ground: Composed, tmp_path: Path) -> Iterator[Composed]:
+    """The same project, by who has the name of its image in `.env` and not in the environment."""
+    try:
+        yield Composed(stack, api_key, ground.box, tmp_path, without=("FLEET_IMAGE",))
+    finally:
+        _SETTINGS.unlink()
 
 
 page = partial(follow, place="containers")
@@ -128,18 +138,22 @@ def test_the_database_is_restored(ground: Composed) -> None:
     wait_until(lambda: ground.rows(late) == [], _WELL_SECONDS, "what it had to end")
 
 
-def test_a_release_is_deployed_and_rolled_back(stack: Stack, ground: Composed) -> None:
-    """The way back leads to the image that ran."""
+def test_a_release_is_deployed_and_rolled_back(
+    stack: Stack, own_names: Composed, ground: Composed
+) -> None:
+    """Each has an image of its own, and the way back leads to the one that ran."""
     before = images(stack, "gateway")
-    page(ground, "deploy", "In containers")
+    own_names.run(f"docker tag {before.copy().pop()} doorbell:before")
+    page(own_names, "deploy", "In containers", COMMIT="after")
     done(ground, "with-the-new-release")
     after = images(stack, "gateway")
+    assert after != before
 
-    page(ground, "roll-back", "Which one")
+    page(own_names, "roll-back", "Which one", COMMIT="before")
 
     assert images(stack, "gateway") == before
     done(ground, "with-the-old-release")
-    assert after != before
+    page(own_names, "deploy", "Verify")
 
 
 def test_a_broker_is_lost_with_its_data(ground: Composed) -> None:

@@ -12,6 +12,7 @@ from services.ledger.labels import (
     is_shown,
     label_of,
     pseudonym,
+    shown,
     unshown,
     workflow_in,
 )
