@@ -37,7 +37,8 @@ def _hold(alert: str, ground: Grounds, box: Inbox) -> table.Row:
     day, page = GAME_DAYS[alert], read(alert)
     wait_until(ground.is_calm, _CALM_SECONDS, "all to be calm before")
     began = time()
-    with day.fault(ground):
+    with day.fault(ground) as since:
+        began = since or began
         if day.is_there is not None:
             question = day.is_there
             wait_until(lambda: ground.rows(question) == [(True,)], _CALM_SECONDS, question)

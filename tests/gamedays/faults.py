@@ -17,8 +17,12 @@ from tests.e2e.waiting import wait_until
 from tests.gamedays.grounds import Grounds
 from tests.gamedays.intruders import eater, refusing_api, stopped_dead_lettering
 
-Fault = Callable[[Grounds], AbstractContextManager[None]]
-"""Provoked on entry; on exit whatever the runbook's commands cannot end is ended."""
+Fault = Callable[[Grounds], AbstractContextManager[float | None]]
+"""Provoked on entry; on exit whatever the runbook's commands cannot end is ended.
+
+It says since when it is there, in seconds since 1970, where that is later than when it was asked for: a container
+that asks takes seconds to start.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,10 +96,13 @@ def paused(task: str) -> Fault:
     """An operator has paused one kind of task."""
 
     @contextmanager
-    def fault(grounds: Grounds) -> Iterator[None]:
+    def fault(grounds: Grounds) -> Iterator[float]:
         grounds.doorbell("task", "pause", task)
+        [(since,)] = grounds.rows(
+            "SELECT extract(epoch FROM paused_at)::float8 FROM pause WHERE resumed_at IS NULL"
+        )
         try:
-            yield
+            yield float(str(since))
         finally:
             grounds.doorbell("task", "resume", task)
 
