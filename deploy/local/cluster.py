@@ -89,8 +89,6 @@ def up(
         if not is_running and (orphans := leftovers.end(layout)):
             say(f"the supervisor is gone; ended {len(orphans)} processes that it left behind")
         chosen = _chosen(layout, said, say)
-        if chosen.words():
-            say(f"chosen, and kept for the next time: {' '.join(chosen.words())}")
         cluster = _configure(layout, chosen, is_running=is_running, usual_ports=usual_ports)
         if is_running:
             supervisor.update()
@@ -172,14 +170,17 @@ def _chosen(layout: Layout, said: Choices, say: Say) -> Choices:
     all_said = choices_file.read(layout.choices).and_now(said)
     processes = {pool: n for pool, n in all_said.processes.items() if pool in topology.pools}
     chosen = replace(all_said, processes=processes)
+    if chosen.words():
+        say(f"chosen, and kept for the next time: {' '.join(chosen.words())}")
     try:
         monitoring.check(layout, chosen.receivers)
     except ClusterError as error:
         if said.alert_receivers:
             raise
-        say(f"{error}; until then those are told who were")
+        last = monitoring.last_receivers(layout)
+        say(f"{error}; until then {'those are told who were' if last else 'nobody is told'}")
         choices_file.keep(layout.choices, chosen)
-        return replace(chosen, alert_receivers=monitoring.last_receivers(layout))
+        return replace(chosen, alert_receivers=last)
     choices_file.keep(layout.choices, chosen)
     return chosen
 

@@ -31,6 +31,9 @@ _ALERTMANAGER_CONFIGURATION = REPOSITORY / "deploy" / "alertmanager" / "alertman
 _FLOWER_CONFIGURATION = REPOSITORY / "deploy" / "flower" / "flowerconfig.py"
 
 
+_CHECK_SECONDS = 30.0
+
+
 def answers(url: str, auth: tuple[str, str] | None = None) -> Probe:
     """A probe that wants a good answer to GET."""
 
@@ -101,14 +104,21 @@ def check(layout: Layout, receivers: Path | None) -> None:
     """
     tried = layout.alertmanager / "tried.yml"
     write(tried, alerting(receivers))
-    looked = subprocess.run(
-        [_binary("amtool"), "check-config", tried],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=30,
-    )
-    tried.unlink()
+    try:
+        looked = subprocess.run(
+            [_binary("amtool"), "check-config", tried],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=_CHECK_SECONDS,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise ClusterError(
+            f"{receivers}: amtool has not looked at it in {_CHECK_SECONDS:.0f} s"
+        ) from error
+    finally:
+        # It may hold secrets.
+        tried.unlink()
     if looked.returncode:
         said = " ".join((looked.stderr or looked.stdout).split())
         raise ClusterError(
@@ -237,11 +247,13 @@ def _digest(*files: Path) -> str:
 def _read(receivers: Path) -> dict[str, dict[str, Any]]:
     try:
         told = yaml.safe_load(receivers.read_text())
-    except (OSError, yaml.YAMLError) as error:
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ClusterError(
             f"{receivers} cannot be read: {error}; give make up another ALERT_RECEIVERS, or none"
         ) from error
-    if not isinstance(told, dict) or not all(isinstance(value, dict) for value in told.values()):
+    if not isinstance(told, dict) or not all(
+        isinstance(name, str) and isinstance(value, dict) for name, value in told.items()
+    ):
         raise ClusterError(f"{receivers}: give each receiver a mapping, such as webhook_configs")
     return told
 

@@ -49,15 +49,15 @@ def print_list(deads: Sequence[Dead], looked: Mapping[str, bool]) -> None:
         ("ID", "TASK", "QUEUE", "STATE", "REASON", "AGE", "MESSAGE", "WORKFLOW", "ERROR"),
         [
             (
-                escape(dead.id),
-                escape(dead.task or "?"),
+                dead.id,
+                dead.task or "?",
                 dead.queue,
                 dead.state,
-                escape(dead.reason or ""),
+                dead.reason or "",
                 _age(dead.given_up_at),
                 _where(dead, looked.get(dead.queue or "", False)),
                 dead.workflow_id,
-                escape((dead.error or "")[:_ERROR_WIDTH]),
+                (dead.error or "")[:_ERROR_WIDTH],
             )
             for dead in deads
         ],

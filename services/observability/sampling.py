@@ -85,7 +85,7 @@ class Sampling:
 
     def _is_chosen(self, step: str, fields: Fields) -> bool:
         shown = is_shown(fields.get("kwargs"))
-        if shown is False and fields.get("retries"):
+        if shown is not True and fields.get("retries"):
             # Monitors have heard that it is tried again, and are not left with that.
             return True
         return _place(fields.get("root_id") or step) < self._share() if shown is None else shown

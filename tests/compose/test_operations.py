@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 
 import psycopg
@@ -21,6 +20,7 @@ pytestmark = pytest.mark.timeout(1800)
 
 _WELL_SECONDS = 180.0
 _SETTINGS = ROOT / ".env"
+_COMMIT = "$(git rev-parse --short=12 HEAD)"
 _BACKUP = ROOT / "doorbell.dump"
 
 
@@ -46,13 +46,18 @@ def _is_well(stack: Stack, ground: Composed) -> Iterator[None]:
 @pytest.fixture
 def own_names(stack: Stack, api_key: str, ground: Composed, tmp_path: Path) -> Iterator[Composed]:
     """The same project, by who has the name of its image in `.env` and not in the environment."""
+    before = _SETTINGS.read_bytes() if _SETTINGS.exists() else None
     try:
         yield Composed(stack, api_key, ground.box, tmp_path, without=("FLEET_IMAGE",))
     finally:
-        _SETTINGS.unlink()
+        _SETTINGS.unlink(missing_ok=True)
+        if before is not None:
+            _SETTINGS.write_bytes(before)
 
 
-page = partial(follow, place="containers")
+def page(ground: Composed, name: str, section: str, /, **given: str) -> str:
+    """Go through a page's section for containers."""
+    return follow(ground, name, section, "containers", **given)
 
 
 def done(ground: Composed, user: str) -> str:
@@ -144,12 +149,12 @@ def test_a_release_is_deployed_and_rolled_back(
     """Each has an image of its own, and the way back leads to the one that ran."""
     before = images(stack, "gateway")
     own_names.run(f"docker tag {before.copy().pop()} doorbell:before")
-    page(own_names, "deploy", "In containers", COMMIT="after")
+    page(own_names, "deploy", "In containers", **{_COMMIT: "after"})
     done(ground, "with-the-new-release")
     after = images(stack, "gateway")
     assert after != before
 
-    page(own_names, "roll-back", "Which one", COMMIT="before")
+    page(own_names, "roll-back", "Which one", **{_COMMIT: "before"})
 
     assert images(stack, "gateway") == before
     done(ground, "with-the-old-release")

@@ -80,7 +80,10 @@ def layout(tmp_path: Path) -> Layout:
     return found
 
 
-@pytest.mark.parametrize("text", ["page: {foo_configs: []}", "page: {webhook_configs: [{}]}", None])
+@pytest.mark.parametrize(
+    "text",
+    ["page: {foo_configs: []}", "page: {webhook_configs: [{}]}", "1: {}", "page: \udcff", None],
+)
 def test_receivers_that_alertmanager_would_not_take_are_refused(
     text: str | None, layout: Layout, tmp_path: Path
 ) -> None:
@@ -89,9 +92,9 @@ def test_receivers_that_alertmanager_would_not_take_are_refused(
     good = Choices(alert_receivers=str(tmp_path / "good.yml"))
     assert cluster._chosen(layout, good, print) == good
     if text is not None:
-        (tmp_path / "bad.yml").write_text(text)
+        (tmp_path / "bad.yml").write_text(text, errors="surrogateescape")
 
-    with pytest.raises(ClusterError, match=r"bad\.yml.*or none"):
+    with pytest.raises(ClusterError, match=r"bad\.yml"):
         cluster._chosen(layout, Choices(alert_receivers=str(tmp_path / "bad.yml")), print)
 
     assert choices.read(layout.choices) == good
@@ -109,7 +112,7 @@ def test_who_was_told_is_told_while_the_file_is_gone(layout: Layout, tmp_path: P
     found = cluster._chosen(layout, Choices({"db_writes": 2}), said.append)
 
     assert "webhook_configs" in monitoring.alerting(found.receivers)
-    assert ["receivers.yml" in line and "none" in line for line in said] == [True]
+    assert [line for line in said if "cannot be read" in line and "or none" in line]
     assert choices.read(layout.choices) == Choices({"db_writes": 2}, str(file))
 
 

@@ -15,7 +15,9 @@ END_SECONDS = 60.0
 _TESTS_SECONDS = 900.0
 
 
-def follow(ground: Grounds, name: str, section: str, place: Place = "local", **given: str) -> str:
+def follow(
+    ground: Grounds, name: str, section: str, place: Place = "local", /, **given: str
+) -> str:
     """Run a section's commands; returns what they print. `given` stands where the page has a word in capitals."""
     scripts = read(name, ground.root / "deploy" / "runbooks").commands(section, place)
     assert scripts, f"{name} has no commands for {place} under {section}"

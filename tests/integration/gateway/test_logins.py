@@ -12,6 +12,8 @@ import httpx
 import pytest
 
 from services.gateway.reports import MAX_BATCH
+from services.ledger.labels import is_shown
+from services.observability.sampling import MOST_WORKFLOWS_PER_SECOND
 from tests.integration.gateway.door import Door, login
 
 TABLES = ("workflow", "reported_login", "idempotency_key", "step")
@@ -258,3 +260,23 @@ def test_a_key_whose_workflow_was_removed_is_gone(door: Door) -> None:
     door.rows("DELETE FROM workflow")
     assert door.report(body).status_code == 410
     assert door.count("workflow") == 0
+
+
+def test_repeated_reports_take_no_place_of_those_that_monitors_are_shown(door: Door) -> None:
+    """Of more new logins than they can follow, the rest says of itself that it is not shown."""
+    known = login()
+    for _ in range(4 * int(MOST_WORKFLOWS_PER_SECOND)):
+        door.report(known)
+    fresh = door.report(login(event_id="fresh")).json()["workflow_id"]
+    many = [login(event_id=f"many-{number}") for number in range(100)]
+    door.report_batch(*many)
+    shown = {
+        str(workflow): is_shown(label)
+        for workflow, label in door.rows(
+            "SELECT workflow_id, message->'headers'->>'kwargsrepr' FROM step WHERE message IS NOT NULL"
+        )
+    }
+
+    assert shown[fresh] is True
+    assert set(shown.values()) == {True, False}
+    assert 2 <= list(shown.values()).count(True) <= 4 * MOST_WORKFLOWS_PER_SECOND

@@ -6,6 +6,7 @@ import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 import pytest
 from celery import chain, chord, group
@@ -20,6 +21,7 @@ from services.ledger.dead_canvas import (
     generation_of,
     renewed,
 )
+from services.ledger.labels import label_of, unshown
 from services.ledger.message import Message
 from services.ledger.unit import Unit
 from services.settings import Settings
@@ -83,6 +85,15 @@ def test_all_members_of_a_group_body_are_behind() -> None:
     """And what follows them; the group's own id is among them, since Celery fails it too."""
     sent = messages(chord([step("a"), step("b")], group(step("x"), step("y")), app=APP))
     assert all_behind(sent["a"]) >= {"x", "y"}
+
+
+def test_monitors_hear_all_of_a_renewed_message() -> None:
+    """They have heard that it failed."""
+    label = label_of(UUID(int=7), "0123456789abcdef")
+    hidden = message(kwargsrepr=unshown(label))
+    assert renewed(hidden, 2, "doorbell", "db_writes").headers["kwargsrepr"] == label
+    strange = message(kwargsrepr="{'x': 1}")
+    assert renewed(strange, 2, "doorbell", "db_writes").headers["kwargsrepr"] == "{'x': 1}"
 
 
 def test_a_renewed_message_is_fresh() -> None:

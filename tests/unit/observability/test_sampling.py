@@ -64,6 +64,9 @@ def test_what_was_told_to_be_tried_again_is_told_to_its_end() -> None:
         "task-received",
         "task-retried",
     ]
+    assert heard(sampling, 1000)
+    by_hand = again | {"kwargs": "{}", "uuid": "by-hand"}
+    assert sampling.choose("task-received", by_hand) == [("task-received", by_hand)]
     for kind, fields in (
         ("task-received", again),
         ("task-started", ended),
