@@ -7,6 +7,11 @@ from pathlib import Path
 
 _TOPOLOGY = "routing/topology.yml"
 _LIMITS = "delivery_limit: 100, max_length: 1000000}\n"
+_WORKER = (
+    "  worker-archive:\n    <<: *worker\n    command: [worker, archive]\n"
+    '    scale: "${ARCHIVE_PROCESSES:-1}"\n'
+    "    secrets: [{source: broker_url_archive, target: broker_url}, database_url]\n\n"
+)
 _POOL = '''"""The pool that notes what is to be kept."""
 
 from __future__ import annotations
@@ -115,15 +120,10 @@ def add_pool(tree: Path) -> None:
             '  "services.pools.archive",\n  "services.pools.device_checks",\n',
         ),
     )
-    worker = (
-        "  worker-archive:\n    <<: *worker\n    command: [worker, archive]\n"
-        '    scale: "${ARCHIVE_PROCESSES:-1}"\n'
-        "    secrets: [{source: broker_url_archive, target: broker_url}, database_url]\n\n"
-    )
     secret = '{file: "${SECRETS_DIRECTORY:-./deploy/docker/private}/broker_url/%s"}\n'
     _edit(
         tree / "docker-compose.yml",
-        ("\n  gateway:\n    <<: *doorbell\n", f"\n{worker}  gateway:\n    <<: *doorbell\n"),
+        ("\n  gateway:\n    <<: *doorbell\n", f"\n{_WORKER}  gateway:\n    <<: *doorbell\n"),
         (
             f"  broker_url_gateway: {secret % 'gateway'}",
             f"  broker_url_archive: {secret % 'archive'}  broker_url_gateway: {secret % 'gateway'}",
