@@ -170,8 +170,7 @@ def _chosen(layout: Layout, said: Choices, say: Say) -> Choices:
     all_said = choices_file.read(layout.choices).and_now(said)
     processes = {pool: n for pool, n in all_said.processes.items() if pool in topology.pools}
     chosen = replace(all_said, processes=processes)
-    if chosen.words():
-        say(f"chosen, and kept for the next time: {' '.join(chosen.words())}")
+    taken = chosen
     try:
         monitoring.check(layout, chosen.receivers)
     except ClusterError as error:
@@ -179,10 +178,11 @@ def _chosen(layout: Layout, said: Choices, say: Say) -> Choices:
             raise
         last = monitoring.last_receivers(layout)
         say(f"{error}; until then {'those are told who were' if last else 'nobody is told'}")
-        choices_file.keep(layout.choices, chosen)
-        return replace(chosen, alert_receivers=last)
+        taken = replace(chosen, alert_receivers=last)
     choices_file.keep(layout.choices, chosen)
-    return chosen
+    if chosen.words():
+        say(f"chosen, and kept for the next time: {' '.join(chosen.words())}")
+    return taken
 
 
 def _configure(layout: Layout, chosen: Choices, *, is_running: bool, usual_ports: bool) -> Cluster:
