@@ -120,7 +120,7 @@ def check(layout: Layout, receivers: Path | None) -> None:
         # It may hold secrets.
         tried.unlink()
     if looked.returncode:
-        said = " ".join((looked.stderr or looked.stdout).split())
+        said = " ".join((looked.stdout.partition("FAILED:")[2] or looked.stderr).split())
         raise ClusterError(
             f"{receivers}: Alertmanager would not take it ({said or 'no reason given'}):"
             " give make up another ALERT_RECEIVERS, or none"

@@ -100,6 +100,15 @@ def test_receivers_that_alertmanager_would_not_take_are_refused(
     assert choices.read(layout.choices) == good
 
 
+def test_it_is_said_what_alertmanager_does_not_like(layout: Layout, tmp_path: Path) -> None:
+    """In its own words."""
+    file = tmp_path / "receivers.yml"
+    file.write_text("page: {foo_configs: []}")
+
+    with pytest.raises(ClusterError, match=r"receivers\.yml: Alertmanager .*foo_configs.*or none"):
+        monitoring.check(layout, file)
+
+
 def test_who_was_told_is_told_while_the_file_is_gone(layout: Layout, tmp_path: Path) -> None:
     """Sign-ins are watched all the same, and it is said."""
     file = tmp_path / "receivers.yml"
