@@ -13,7 +13,7 @@ _PORT = 9100
 
 
 def container_scraping(common: str, topology: Topology) -> str:
-    """Return the configuration for containers, in which `--scale` has several of a pool behind one name.
+    """Return the configuration for containers, in which several of a pool may stand behind one name.
 
     common: the text of deploy/prometheus/prometheus.yml, which finds workers in a file.
 
