@@ -79,8 +79,8 @@ test-slow: ## what takes longer than a minute each: 100,000 waiting logins, a de
 test-compose: ## docker-compose.yml on a real engine, with Compose 1.29 and v2 (as root; RELEASE, TESTS, SELECT; TABLE=1 as of game-days)
 	@RELEASE="$(RELEASE)" TESTS="$(TESTS)" tests/compose/run $(if $(TABLE),--game-days-table) $(if $(SELECT),-k "$(SELECT)")
 
-test-hosts: ## ansible/ on a fleet of systemd hosts, which then lose power, networks and releases (as root; RELEASE, SELECT)
-	@tests/hosts/run --release "$(RELEASE)" -k "$(SELECT)"
+test-hosts: ## ansible/ on a fleet of systemd hosts, which then lose power, networks and releases (as root; RELEASE, SELECT; TABLE=1 as of game-days)
+	@tests/hosts/run --release "$(RELEASE)" $(if $(TABLE),--hosts-table) -k "$(SELECT)"
 
 lint: ## linters and types alone
 	@deploy/local/setup --dev

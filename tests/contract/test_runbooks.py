@@ -10,7 +10,18 @@ import pytest
 from tests.contract.test_alerts import NAMES
 from tests.gamedays import table
 from tests.gamedays.faults import GAME_DAYS
-from tests.gamedays.runbook import PLACES, RUNBOOKS, SECTIONS, Page, Place, operations, pages, read
+from tests.gamedays.runbook import (
+    CONTROLLER,
+    PLACES,
+    RUNBOOKS,
+    SECTIONS,
+    Page,
+    Place,
+    operations,
+    pages,
+    placed,
+    read,
+)
 
 PAGES = pages()
 
@@ -64,6 +75,28 @@ def test_every_example_says_whose_it_is() -> None:
         if re.match(r"[A-Z]+=", line) and "   # the " not in line
     ]
     assert bare == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_command_for_hosts_says_on_which(page: Page) -> None:
+    """Whoever is woken has a dozen of them to log in to."""
+    for script in page.commands("Mitigation", "hosts"):
+        assert placed(script)
+
+
+def test_a_command_without_a_place_is_found() -> None:
+    """What was said holds until a playbook, which is called elsewhere."""
+    playbook = (
+        ".venv-ansible/bin/ansible-playbook -i ansible/inventories/production ansible/site.yml"
+    )
+    script = f"POOL=a   # the alert's label\ntrue   # on the primary, if it is there\nfalse\n{playbook}\n"
+    assert placed(script) == [
+        ("the primary", "POOL=a   # the alert's label\ntrue   # on the primary, if it is there"),
+        ("the primary", "POOL=a   # the alert's label\nfalse"),
+        (CONTROLLER, f"POOL=a   # the alert's label\n{playbook}"),
+    ]
+    with pytest.raises(ValueError, match="true: where"):
+        placed(f"{script}true\n")
 
 
 @pytest.mark.parametrize("page", [*PAGES, *operations()], ids=lambda page: page.name)

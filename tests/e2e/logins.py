@@ -31,12 +31,18 @@ def login_body(user: str, agent: str = _AGENTS[0]) -> dict[str, str]:
 
 
 class Logins:
-    """Reports logins as an application does, each user's from two devices in turn, whatever the answer."""
+    """Reports logins as an application does, each user's from two devices in turn, whatever the answer.
 
-    def __init__(self, endpoints: Mapping[str, str], rate: float = _RATE) -> None:
+    ca: the certificate that the gateway's is signed by, where it has one.
+    """
+
+    def __init__(
+        self, endpoints: Mapping[str, str], rate: float = _RATE, ca: str | None = None
+    ) -> None:
         self._url = f"{endpoints['gateway']}/v1/logins"
         self._headers = {"Authorization": f"Bearer {endpoints['api_key']}"}
         self._pause = 1 / rate
+        self._verify = ca or True
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
 
@@ -61,6 +67,12 @@ class Logins:
 
     def _report(self, user: str, agent: str) -> None:
         try:
-            requests.post(self._url, json=login_body(user, agent), headers=self._headers, timeout=5)
+            requests.post(
+                self._url,
+                json=login_body(user, agent),
+                headers=self._headers,
+                timeout=5,
+                verify=self._verify,
+            )
         except requests.RequestException:
             self._stop.wait(0.5)

@@ -8,7 +8,7 @@ from time import time
 
 from tests.e2e.waiting import wait_until
 from tests.gamedays import table
-from tests.gamedays.faults import GAME_DAYS
+from tests.gamedays.faults import GAME_DAYS, GameDay
 from tests.gamedays.grounds import LINKS, TRY_OUT, Grounds
 from tests.gamedays.inbox import Inbox
 from tests.gamedays.runbook import Page, read
@@ -18,23 +18,27 @@ _CALM_SECONDS = 1200.0
 """The reconciler's repairs count for a quarter of an hour, and there are some behind a pool that stood still."""
 
 
-def hold(alert: str, ground: Grounds, box: Inbox) -> table.Row:
+def hold(
+    alert: str, ground: Grounds, box: Inbox, days: Mapping[str, GameDay] = GAME_DAYS
+) -> table.Row:
     """Go through an alert's game day, whose logins somebody reports; returns what was seen.
+
+    days: those that the ground can have.
 
     Raises:
         AssertionError: it was told too late or not at all, its page does not mend it within five minutes, or it stays.
     """
     try:
-        return _hold(alert, ground, box)
+        return _hold(alert, ground, box, days[alert])
     except BaseException:
         # What it leaves would have the next ones fail.
         with suppress(Exception):
-            mend(ground, read(alert), {})
+            mend(ground, read(alert), days[alert].found_out)
         raise
 
 
-def _hold(alert: str, ground: Grounds, box: Inbox) -> table.Row:
-    day, page = GAME_DAYS[alert], read(alert)
+def _hold(alert: str, ground: Grounds, box: Inbox, day: GameDay) -> table.Row:
+    page = read(alert)
     wait_until(ground.is_calm, _CALM_SECONDS, "all to be calm before")
     began = time()
     with day.fault(ground) as since:
@@ -55,10 +59,11 @@ def _hold(alert: str, ground: Grounds, box: Inbox) -> table.Row:
         assert told.annotations["dashboard"].startswith(f"{LINKS['DASHBOARDS_URL']}/d/doorbell-")
         shown = ground.shown_since(told.labels)
         assert told.labels["severity"] == "ticket" or shown < began + day.shown_seconds
+        known = {**told.labels, **day.found_out}
         if not day.is_mended_outside:
-            mend(ground, page, told.labels)
+            mend(ground, page, known)
     if day.is_mended_outside:
-        mend(ground, page, told.labels)
+        mend(ground, page, known)
     ground.wait_for(page.conditions(told.labels), MEND_SECONDS - (time() - opened))
     mended = time() - opened
     wait_until(
@@ -71,8 +76,8 @@ def _hold(alert: str, ground: Grounds, box: Inbox) -> table.Row:
 
 
 def mend(ground: Grounds, page: Page, labels: Mapping[str, str]) -> None:
-    """Run the commands of the page's Mitigation, as for this alert."""
+    """Run the commands of the page's Mitigation, as for this alert; labels: also what its reader has found out."""
     scripts = page.commands("Mitigation", ground.place, labels)
     assert scripts, f"{page.name} has no command that mends"
     for script in scripts:
-        print(ground.run(script))
+        print(ground.mend(script, labels))

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 import psycopg
@@ -32,6 +32,7 @@ class GameDay:
     shown_seconds: of a page, from the fault to when Prometheus has its condition, at most.
     told_seconds: from the fault to the news, at most: 90 for pages.
     is_there: asks the ledger whether the fault, once provoked, has become what the alert is about; None if at once.
+    found_out: what the page has its reader put besides the alert's labels, by the variable's name in small letters.
     """
 
     fault: Fault
@@ -40,6 +41,7 @@ class GameDay:
     told_seconds: float = 90.0
     resolve_seconds: float = 300.0
     is_there: str | None = None
+    found_out: Mapping[str, str] = field(default_factory=dict)
 
 
 def stopped(*names: str) -> Fault:
@@ -107,6 +109,18 @@ def paused(task: str) -> Fault:
             grounds.doorbell("task", "resume", task)
 
     return fault
+
+
+@contextmanager
+def raised_disk_limit(grounds: Grounds) -> Iterator[None]:
+    """Somebody has raised the watermark until only twice as much is free."""
+    free = grounds.value("min(rabbitmq_disk_space_available_bytes)")
+    assert free
+    grounds.rabbitmqctl("set_disk_free_limit", str(int(free / 2)))
+    try:
+        yield
+    finally:
+        grounds.rabbitmqctl("set_disk_free_limit", "500MB")
 
 
 @contextmanager
@@ -223,10 +237,7 @@ GAME_DAYS: dict[str, GameDay] = {
     "BrokerAlarm": GameDay(
         told(("set_vm_memory_high_watermark", "0.0001"), ("set_vm_memory_high_watermark", "0.4"))
     ),
-    "BrokerDiskSoonFull": GameDay(
-        told(("set_disk_free_limit", "mem_relative", "1.0"), ("set_disk_free_limit", "500MB")),
-        told_seconds=420,
-    ),
+    "BrokerDiskSoonFull": GameDay(raised_disk_limit, told_seconds=420),
     "BrokerDown": GameDay(stopped("rabbitmq")),
     "CanarySilent": GameDay(stopped("maintenance.1")),
     "CommitsUnprotected": GameDay(unprotected, told_seconds=480),

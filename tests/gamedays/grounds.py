@@ -11,9 +11,11 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import psycopg
 import requests
+from kombu import Connection
 
 from deploy.local import passwords
 from deploy.local.layout import Layout
@@ -73,6 +75,10 @@ class Grounds:
         assert ended.returncode == 0, f"{script}\n{ended.stdout}"
         return ended.stdout
 
+    def mend(self, script: str, labels: Mapping[str, str]) -> str:
+        """Run commands of a page's Mitigation; returns what they print. labels: whose alert it is."""
+        return self.run(script)
+
     def supervise(self, *words: str) -> str:
         """Tell the supervisor of the cluster something, in supervisorctl's words."""
         command = [".venv/bin/supervisorctl", "-c", ".local/supervisord.conf", *words]
@@ -105,6 +111,11 @@ class Grounds:
             text=True,
             timeout=60,
         ).stdout
+
+    def connect(self, user: str, password: str) -> Connection:
+        """A connection to the broker."""
+        address = urlsplit(self.endpoints["broker_url"])
+        return Connection(f"pyamqp://{user}:{password}@{address.hostname}:{address.port}/doorbell")
 
     def value(self, query: str) -> float | None:
         """The only value of a query; None when there is none."""

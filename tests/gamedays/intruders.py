@@ -47,7 +47,7 @@ def refusing_api(grounds: Grounds) -> Iterator[None]:
 @contextmanager
 def eater(grounds: Grounds, queue: str, task: str) -> Iterator[None]:
     """A consumer beside the pool's: it acknowledges what it gets of one task, and does nothing with it."""
-    with _intruder(grounds) as url, Connection(url) as connection:
+    with _intruder(grounds) as connection:
         channel: Any = connection.default_channel
 
         def eat(message: Any) -> None:
@@ -80,7 +80,7 @@ def eater(grounds: Grounds, queue: str, task: str) -> Iterator[None]:
 def stopped_dead_lettering(grounds: Grounds) -> Iterator[None]:
     """A message with a made-up x-death header is rejected: RabbitMQ 3.10's processes that move such end."""
     queue = "device_checks"
-    with _intruder(grounds) as url, Connection(url) as connection:
+    with _intruder(grounds) as connection:
         grounds.supervise("stop", f"{queue}.1")
         channel: Any = connection.default_channel
         message = channel.prepare_message(b"x", headers={"x-death": [5]})
@@ -94,12 +94,12 @@ def stopped_dead_lettering(grounds: Grounds) -> Iterator[None]:
 
 
 @contextmanager
-def _intruder(grounds: Grounds) -> Iterator[str]:
-    """Somebody who may do anything on the broker; gives his URL."""
+def _intruder(grounds: Grounds) -> Iterator[Connection]:
+    """Somebody who may do anything on the broker."""
     grounds.rabbitmqctl("add_user", _USER, _USER)
     grounds.rabbitmqctl("set_permissions", "-p", "doorbell", _USER, ".*", ".*", ".*")
-    address = urlsplit(grounds.endpoints["broker_url"])
     try:
-        yield f"pyamqp://{_USER}:{_USER}@{address.hostname}:{address.port}/doorbell"
+        with grounds.connect(_USER, _USER) as connection:
+            yield connection
     finally:
         grounds.rabbitmqctl("delete_user", _USER)

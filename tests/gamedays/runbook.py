@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,12 +12,18 @@ from typing import Literal
 RUNBOOKS = Path(__file__).resolve().parents[2] / "deploy" / "runbooks"
 SECTIONS = ("Meaning", "Impact", "Diagnosis", "Mitigation", "Verify")
 
+CONTROLLER = "the controller"
+"""Where playbooks are called."""
+
 Place = Literal["checkout", "local", "containers", "hosts"]
 PLACES: tuple[Place, ...] = ("checkout", "local", "containers", "hosts")
 
 _SECTION = re.compile(r"^## (.+)\n", re.MULTILINE)
 _BLOCK = re.compile(r"^```sh (\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-_OF_THE_ALERT = re.compile(r"^([A-Z]+)=\S+(\s+# the alert's label)", re.MULTILINE)
+_EXAMPLE = re.compile(r"^([A-Z]+)=(\"[^\"]*\"|\S+)(\s+# (the alert's label)?.*)$", re.MULTILINE)
+_SETTING = re.compile(r"[A-Z]+=|case ")
+_PLAYBOOK = ".venv-ansible/bin/"
+_WHERE = re.compile(r"(?:^|\s{2,})# on ((?:a|the|each|the alert's) .+?)(?:, .*)?$")
 _CONDITION = re.compile(
     r"`([^`\n]+)`(?:, with the alert's (\w+),)?\s+(is above|is below|is|falls to)\s+([0-9.]+)"
 )
@@ -51,7 +58,8 @@ class Page:
     ) -> list[str]:
         """The shell scripts of a section for one place, in their order.
 
-        labels: an alert's. Where the page gives an example of one, as an operator would, its value is put.
+        labels: an alert's, and what its reader has found out besides. Where the page gives an example of one, as an
+            operator would, its value is put.
         """
         blocks = _BLOCK.findall(self.sections.get(section, ""))
         return [_filled_in(script, labels or {}) for where, script in blocks if where == place]
@@ -73,10 +81,38 @@ class Page:
 
 def _filled_in(script: str, labels: Mapping[str, str]) -> str:
     def value(found: re.Match[str]) -> str:
-        name = found[1]
-        return f"{name}={labels[name.lower()]}{found[2]}" if labels else found[0]
+        name, _, comment, is_of_the_alert = found.groups()
+        label = name.lower()
+        if label in labels or (labels and is_of_the_alert):
+            return f"{name}={shlex.quote(labels[label])}{comment}"
+        return found[0]
 
-    return _OF_THE_ALERT.sub(value, script)
+    return _EXAMPLE.sub(value, script)
+
+
+def placed(script: str) -> list[tuple[str, str]]:
+    """Each command of a script for hosts behind where it is to be run, as the page says: `on a host of gateways`.
+
+    What the page says holds until it says something else or calls a playbook. Variables are set before each.
+
+    Raises:
+        ValueError: of a command the page does not say it.
+    """
+    settings, where = "", ""
+    found: list[tuple[str, str]] = []
+    for line in script.splitlines():
+        if said := _WHERE.search(line):
+            where = said[1]
+        if line.startswith(_PLAYBOOK):
+            found.append((CONTROLLER, f"{settings}{line}"))
+            where = ""
+        elif _SETTING.match(line):
+            settings += f"{line}\n"
+        elif line and not line.startswith("#"):
+            if not where:
+                raise ValueError(f"{line}: where?")
+            found.append((where, f"{settings}{line}"))
+    return found
 
 
 def read(name: str, folder: Path = RUNBOOKS) -> Page:

@@ -15,6 +15,7 @@ _COLUMNS = "| shown after | told after | mended within | told beside it | on |"
 _HEADS: dict[Place, str] = {
     "local": f"| alert {_COLUMNS}",
     "containers": f"| alert, in containers {_COLUMNS}",
+    "hosts": f"| alert, on hosts {_COLUMNS}",
 }
 _ROW = re.compile(
     r"^\| \[(\w+)\]\(\1\.md\) \| (.*) \| (.*) \| (.*) \| (.*) \| (.*) \|$", re.MULTILINE

@@ -8,13 +8,15 @@ from pathlib import Path
 
 import pytest
 
+from tests.gamedays.inbox import Inbox, inbox
 from tests.hosts import inventory
 from tests.hosts.controller import Controller, Recap
 from tests.hosts.fleet import Fleet, import_image
+from tests.hosts.grounds import Hosted, hosted
 from tests.hosts.image import RELEASES
 from tests.hosts.installation import Installation
-from tests.hosts.network import HOSTS
-from tests.hosts.world import OUTLIER_API_PORT, SMTP_PORT, World, running_world
+from tests.hosts.network import HOSTS, OUTSIDE
+from tests.hosts.world import INBOX_PORT, OUTLIER_API_PORT, SMTP_PORT, World, running_world
 
 _ORDER = (
     "test_doors",
@@ -28,6 +30,7 @@ _ORDER = (
     "test_coming_and_going",
     "test_alerts",
     "test_backup",
+    "test_game_days",
 )
 """Modules in the order of a fleet's life; the later ones rely on what the earlier ones have built."""
 
@@ -37,6 +40,11 @@ PERMANENT = tuple(name for name, host in HOSTS.items() if host.groups)
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--release", choices=RELEASES, default=RELEASES[0], help="the Debian of the hosts"
+    )
+    parser.addoption(
+        "--hosts-table",
+        action="store_true",
+        help="write what is seen of game days into deploy/runbooks/README.md",
     )
 
 
@@ -100,6 +108,23 @@ def installation(
     installation = Installation(plain_fleet, controller, world)
     installation.admit()
     return installation
+
+
+@pytest.fixture(scope="session")
+def box(installation: Installation) -> Iterator[Inbox]:
+    """Whom the fleet's Alertmanager tells."""
+    with inbox(str(OUTSIDE), INBOX_PORT) as found:
+        hook = {"url": f"http://{OUTSIDE}:{INBOX_PORT}/", "send_resolved": True}
+        installation.controller.set({"monitoring_alert_receiver": {"webhook_configs": [hook]}})
+        installation.controller.play("site", "--tags=monitoring")
+        yield found
+
+
+@pytest.fixture(scope="session")
+def ground(installation: Installation, box: Inbox) -> Iterator[Hosted]:
+    """The fleet, for what pages are about."""
+    with hosted(installation, box) as found:
+        yield found
 
 
 @pytest.fixture

@@ -20,6 +20,7 @@ from tests.support.fleet import wait_until
 
 OUTLIER_API_PORT = 8010
 WEBHOOK_PORT = 8011
+INBOX_PORT = 8013
 SMTP_PORT = 2525
 WEBHOOK_URL = f"http://{OUTSIDE}:{WEBHOOK_PORT}/doorbell"
 
@@ -33,6 +34,7 @@ class World:
     api: Receiver
     webhooks: Receiver
     maildir: Path
+    mail: subprocess.Popen[bytes] | None = None
     disturbances: list[Disturbance] = field(default_factory=list)
 
     def note(self, what: str, *whom: str) -> None:
@@ -41,6 +43,21 @@ class World:
         whom: the oracle's words: a pool, `gateway`, `rabbitmq` or `postgres`.
         """
         self.disturbances += [Disturbance(time.time(), what, each) for each in whom]
+
+    def start_mail(self) -> None:
+        """Have mails taken, from now on."""
+        where = ("--host", str(OUTSIDE), "--port", str(SMTP_PORT), "--maildir", str(self.maildir))
+        self.mail = subprocess.Popen(
+            [sys.executable, "-m", "deploy.local.mail_sink", *where], cwd=ROOT
+        )
+        wait_until(self.maildir.exists, _START_SECONDS, "the mail server does not start")
+
+    def stop_mail(self) -> None:
+        """The mail server is gone."""
+        if self.mail:
+            self.mail.terminate()
+            self.mail.wait()
+            self.mail = None
 
     def watch(self) -> Callable[[Places, Sequence[Report], bool], Evidence]:
         """What gives a run's evidence, from the calls and disturbances since this call."""
@@ -63,16 +80,13 @@ class World:
 @contextmanager
 def running_world(directory: Path) -> Iterator[World]:
     """A world at the addresses that the fleet's inventory has."""
-    maildir = directory / "mail"
-    where = ("--host", str(OUTSIDE), "--port", str(SMTP_PORT), "--maildir", str(maildir))
-    mail = subprocess.Popen([sys.executable, "-m", "deploy.local.mail_sink", *where], cwd=ROOT)
-    try:
-        with (
-            outlier_api(str(OUTSIDE), OUTLIER_API_PORT) as api,
-            webhook_receiver(str(OUTSIDE), WEBHOOK_PORT) as webhooks,
-        ):
-            wait_until(maildir.exists, _START_SECONDS, "the mail server does not start")
-            yield World(api, webhooks, maildir)
-    finally:
-        mail.terminate()
-        mail.wait()
+    with (
+        outlier_api(str(OUTSIDE), OUTLIER_API_PORT) as api,
+        webhook_receiver(str(OUTSIDE), WEBHOOK_PORT) as webhooks,
+    ):
+        world = World(api, webhooks, directory / "mail")
+        try:
+            world.start_mail()
+            yield world
+        finally:
+            world.stop_mail()
