@@ -43,6 +43,9 @@ class Logins:
         self._headers = {"Authorization": f"Bearer {endpoints['api_key']}"}
         self._pause = 1 / rate
         self._verify = ca or True
+        self._session = requests.Session()
+        # It would read the environment, which the test runner changes meanwhile.
+        self._session.trust_env = False
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
 
@@ -67,7 +70,7 @@ class Logins:
 
     def _report(self, user: str, agent: str) -> None:
         try:
-            requests.post(
+            self._session.post(
                 self._url,
                 json=login_body(user, agent),
                 headers=self._headers,
