@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from time import time
 
@@ -19,16 +19,21 @@ _CALM_SECONDS = 1200.0
 
 
 def hold(
-    alert: str, ground: Grounds, box: Inbox, days: Mapping[str, GameDay] = GAME_DAYS
+    alert: str,
+    ground: Grounds,
+    box: Inbox,
+    days: Mapping[str, GameDay] = GAME_DAYS,
+    beside: Collection[str] = (),
 ) -> table.Row:
     """Go through an alert's game day, whose logins somebody reports; returns what was seen.
 
-    days: those that the ground can have.
+    days: those that the ground can have. beside: alerts that have theirs at the same time, and disturb nobody.
 
     Raises:
         AssertionError: it was told too late or not at all, its page does not mend it within five minutes, or it stays.
     """
     try:
+        wait_until(lambda: ground.is_calm(beside), _CALM_SECONDS, "all to be calm before")
         return _hold(alert, ground, box, days[alert])
     except BaseException:
         # What it leaves would have the next ones fail.
@@ -39,7 +44,6 @@ def hold(
 
 def _hold(alert: str, ground: Grounds, box: Inbox, day: GameDay) -> table.Row:
     page = read(alert)
-    wait_until(ground.is_calm, _CALM_SECONDS, "all to be calm before")
     began = time()
     with day.fault(ground) as since:
         began = since or began

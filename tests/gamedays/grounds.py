@@ -7,7 +7,7 @@ import os
 import shlex
 import signal
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -127,9 +127,9 @@ class Grounds:
         assert len(found) <= 1, f"{query} has {len(found)} values"
         return float(found[0]["value"][1]) if found else None
 
-    def is_calm(self) -> bool:
-        """Whether no alert is pending or fires."""
-        return self.value("count(ALERTS) or vector(0)") == 0
+    def is_calm(self, but: Collection[str] = ()) -> bool:
+        """Whether no alert is pending or fires, but for those of these names."""
+        return self.value(f'count(ALERTS{{alertname!~"{"|".join(but)}"}}) or vector(0)') == 0
 
     def shown_since(self, labels: Mapping[str, str]) -> float:
         """Since when Prometheus has had the condition of an alert without a pause, in seconds since 1970.
