@@ -16,8 +16,8 @@ from tests.gamedays.inbox import Inbox
 from tests.hosts.faults import HOST_DAYS
 from tests.hosts.grounds import SETTINGS, Hosted, group
 
-SLOW = ("BackupTooOld", "HostDiskSoonFull", "WalNotFetched")
-"""Told after minutes, as they are of no haste; they are about the host of the backups alone, and disturb nobody."""
+SLOW = ("BackupTooOld", "FlowerBlind", "HeldTooLong", "HostDiskSoonFull", "WalNotFetched")
+"""Told after minutes, as they are of no haste, and about what disturbs none of the others."""
 
 _CALM_SECONDS = 1200.0
 
