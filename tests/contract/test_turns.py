@@ -7,6 +7,7 @@ from pathlib import Path
 
 from tests.compose.test_game_days import ALERTS as IN_CONTAINERS
 from tests.gamedays.faults import GAME_DAYS
+from tests.hosts.faults import HOST_DAYS
 
 TURNS = (Path(__file__).resolve().parents[2] / ".ci" / "run").read_text()
 
@@ -18,8 +19,9 @@ def days_of(variable: str) -> list[str]:
 
 
 def test_each_alert_has_its_game_day() -> None:
-    """On the local cluster, and in containers those that have a day there."""
+    """On the local cluster, on hosts, and in containers those that have a day there."""
     assert sorted(days_of("alerts")) == sorted(GAME_DAYS)
+    assert sorted(days_of("days")) == sorted(HOST_DAYS)
     assert set(IN_CONTAINERS) <= set(days_of("select"))
 
 
