@@ -101,7 +101,8 @@ def paused(task: str) -> Fault:
     def fault(grounds: Grounds) -> Iterator[float]:
         grounds.doorbell("task", "pause", task)
         [(since,)] = grounds.rows(
-            "SELECT extract(epoch FROM paused_at)::float8 FROM pause WHERE resumed_at IS NULL"
+            "SELECT extract(epoch FROM paused_at)::float8 FROM pause"
+            f" WHERE resumed_at IS NULL AND task = '{task}'"
         )
         try:
             yield float(str(since))
@@ -225,7 +226,8 @@ def forgotten(grounds: Grounds) -> Iterator[None]:
     """Somebody has paused a task more than an hour ago, and has gone home."""
     with paused("notifications.record_receipt")(grounds):
         grounds.rows(
-            "UPDATE pause SET paused_at = now() - interval '61 minutes' WHERE resumed_at IS NULL"
+            "UPDATE pause SET paused_at = now() - interval '61 minutes'"
+            " WHERE resumed_at IS NULL AND task = 'notifications.record_receipt'"
         )
         yield
 
