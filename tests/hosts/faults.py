@@ -80,6 +80,16 @@ def refusing_api(grounds: Grounds) -> Iterator[None]:
 
 
 @contextmanager
+def no_mail(grounds: Grounds) -> Iterator[None]:
+    """The mail server, which is none of ours, is away."""
+    grounds.supervise("stop", "mail_sink")
+    try:
+        yield
+    finally:
+        grounds.supervise("start", "mail_sink")
+
+
+@contextmanager
 def slowed(grounds: Grounds) -> Iterator[None]:
     """A pool's processes run a hundredth of the time, and more comes in than usual.
 
@@ -212,7 +222,7 @@ HOST_DAYS: dict[str, GameDay] = {
     ),
     "DeadLettersArriving": replace(GAME_DAYS["DeadLettersArriving"], fault=refusing_api),
     "HostDiskSoonFull": GameDay(filled_disk, told_seconds=600, resolve_seconds=900),
-    "NoticesNotGoingOut": replace(GAME_DAYS["NoticesNotGoingOut"], is_mended_outside=True),
+    "NoticesNotGoingOut": GameDay(no_mail, is_mended_outside=True),
     "QueueWillNotClear": GameDay(slowed, told_seconds=600),
     "StandbyMissing": GameDay(lost_standby),
     "TargetDown": replace(GAME_DAYS["TargetDown"], found_out={"unit": "doorbell-flower"}),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
 import time
@@ -50,7 +51,8 @@ class World:
         self.mail = subprocess.Popen(
             [sys.executable, "-m", "deploy.local.mail_sink", *where], cwd=ROOT
         )
-        wait_until(self.maildir.exists, _START_SECONDS, "the mail server does not start")
+        wait_until(_takes_mails, _START_SECONDS, "the mail server does not start")
+        assert self.mail.poll() is None, "something else takes the mails"
 
     def stop_mail(self) -> None:
         """The mail server is gone."""
@@ -75,6 +77,14 @@ class World:
             )
 
         return evidence
+
+
+def _takes_mails() -> bool:
+    try:
+        socket.create_connection((str(OUTSIDE), SMTP_PORT), timeout=1).close()
+    except OSError:
+        return False
+    return True
 
 
 @contextmanager
