@@ -145,10 +145,21 @@ class Hosted(Grounds):
         self.installation.fleet.run(self.database("the primary"), *psql)
 
     def connect(self, user: str, password: str) -> Connection:
+        """A connection with the certificate of a host, which a broker wants of everybody."""
+        controller = self.installation.controller
+        files = {
+            "certfile": controller.directory / "intruder.crt",
+            "keyfile": controller.directory / "intruder.key",
+        }
+        for path in files.values():
+            name = f"/etc/doorbell/tls/host{path.suffix}"
+            path.touch(mode=0o600)
+            path.write_text(self.installation.fleet.run(group("schedulers")[0], "cat", name))
         tls = {
-            "ca_certs": str(self.installation.controller.trusted),
+            "ca_certs": str(controller.trusted),
             "cert_reqs": ssl.CERT_REQUIRED,
             "server_hostname": group("brokers")[0],
+            **{kind: str(path) for kind, path in files.items()},
         }
         return Connection(f"pyamqp://{user}:{password}@127.0.0.1:{self._broker}/doorbell", ssl=tls)
 
