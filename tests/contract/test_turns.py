@@ -20,7 +20,7 @@ def days_of(variable: str) -> list[str]:
 
 
 def test_each_alert_has_its_game_day() -> None:
-    """On the local cluster, and in containers and on hosts those that have a day there; on hosts once they were seen to pass."""
+    """On the local cluster, in containers those that have a day there, on hosts those that were seen to pass."""
     assert sorted(days_of("alerts")) == sorted(GAME_DAYS)
     assert sorted(days_of("days")) == sorted(table.rows("hosts"))
     assert table.rows("hosts").keys() <= HOST_DAYS.keys()
