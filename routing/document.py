@@ -65,7 +65,7 @@ class Document:
         except yaml.YAMLError as error:
             raise ConfigurationError(f"{self.source}:1: is not valid YAML: {error}") from error
         if root is None:
-            raise ConfigurationError(f"{self.source}:1: is empty: describe the topology in it")
+            raise ConfigurationError(f"{self.source}:1: is empty: write into it what is wanted")
         return root
 
     def note(self, line: int, sentence: str) -> None:

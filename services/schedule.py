@@ -24,6 +24,7 @@ from services.observability.leading import BrokerCertificate, LedgerFigures
 RELAY_EVERY_SECONDS = 2.0
 RECONCILE_EVERY_SECONDS = 15.0
 CANARY_EVERY_SECONDS = 15.0
+EXPIRE_SWITCHES_EVERY_SECONDS = 30.0
 
 
 def schedule() -> dict[str, dict[str, Any]]:
@@ -39,6 +40,12 @@ def schedule() -> dict[str, dict[str, Any]]:
         "reconcile": {
             "task": "maintenance.reconcile",
             "schedule": RECONCILE_EVERY_SECONDS,
+            "args": ["beat"],
+            "options": {"ignore_result": True},
+        },
+        "expire_switches": {
+            "task": "maintenance.expire_switches",
+            "schedule": EXPIRE_SWITCHES_EVERY_SECONDS,
             "args": ["beat"],
             "options": {"ignore_result": True},
         },

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import AbstractContextManager, contextmanager
+from functools import lru_cache
 from typing import Any, Literal
 from uuid import UUID
 
@@ -14,13 +15,15 @@ from psycopg.rows import dict_row
 from psycopg_pool import ConnectionPool
 
 from services.domain.device import Device
-from services.domain.model import Channel, DeviceCheck, Login, SwitchName, Verdict
+from services.domain.model import Channel, DeviceCheck, Login, SwitchName
 from services.domain.network import Network
+from services.domain.policy import DEFAULT, Policy
 from services.handlers.ports import (
     Begin,
     Contact,
     FailedStep,
     Flip,
+    Judgement,
     Look,
     NewDevice,
     NewNotice,
@@ -180,7 +183,10 @@ class PostgresTransaction:
 
     def contacts(self, workflow_ids: Sequence[UUID]) -> Mapping[UUID, Contact]:
         rows = self._run("contacts", workflow_ids=list(workflow_ids))
-        return {row["workflow_id"]: Contact(**row) for row in rows}
+        return {
+            row["workflow_id"]: Contact(**(row | {"policy": _policy_of(row["policy"])}))
+            for row in rows
+        }
 
     def record_notices(self, notices: Sequence[NewNotice]) -> AbstractSet[UUID]:
         if not notices:
@@ -237,11 +243,11 @@ class PostgresTransaction:
         rows = self._run("saved_login", workflow_id=workflow_id)
         return SavedLogin(**rows[0]) if rows else None
 
-    def store_verdicts(self, verdicts: Sequence[Verdict]) -> AbstractSet[UUID]:
-        if not verdicts:
+    def store_verdicts(self, judged: Sequence[Judgement]) -> AbstractSet[UUID]:
+        if not judged:
             return set()
-        by_workflow = {verdict.workflow_id: verdict for verdict in reversed(verdicts)}
-        given = list(by_workflow.values())
+        by_workflow = {it.workflow_id: it for it in reversed(judged)}
+        given = [it.verdict for it in by_workflow.values()]
         rows = self._run(
             "store_verdicts",
             workflow_ids=[v.workflow_id for v in given],
@@ -251,6 +257,9 @@ class PostgresTransaction:
             reasons=[json.dumps(v.reasons) for v in given],
             model_versions=[v.model_version for v in given],
             request_ids=[v.request_id for v in given],
+            switches=[",".join(it.switches) for it in by_workflow.values()],
+            notices_due=[it.is_notice_due for it in by_workflow.values()],
+            dry_runs=[it.is_dry_run for it in by_workflow.values()],
         )
         return {row["workflow_id"] for row in rows}
 
@@ -264,8 +273,13 @@ class PostgresTransaction:
             names=[f.name for f in flips],
             workflow_ids=[f.workflow_id for f in flips],
             reasons=[f.reason for f in flips],
+            cooldowns=[f.cooldown_seconds for f in flips],
+            expiries=[f.expire_seconds for f in flips],
         )
         return {(row["workflow_id"], row["name"]) for row in rows}
+
+    def expire_switches(self) -> int:
+        return len(self._run("expire_switches"))
 
     def note_failed(self, failures: Sequence[FailedStep]) -> None:
         self._run(
@@ -279,3 +293,8 @@ class PostgresTransaction:
         with self._connection.cursor(row_factory=dict_row) as cursor:
             cursor.execute(_SQL[name], values)
             return cursor.fetchall() if cursor.description else []
+
+
+@lru_cache(maxsize=256)
+def _policy_of(document: str | None) -> Policy:
+    return DEFAULT if document is None else Policy.from_document(json.loads(document))

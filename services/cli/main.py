@@ -25,6 +25,7 @@ from services.cli import (
     keys,
     ledger,
     migrations,
+    policies,
     pools,
     tasks,
     tenants,
@@ -68,6 +69,7 @@ logins_app = typer.Typer(help="Logins.", no_args_is_help=True)
 app.add_typer(topology_app, name="topology")
 app.add_typer(tenant_app, name="tenant")
 app.add_typer(keys.app, name="key")
+app.add_typer(policies.app, name="policy")
 app.add_typer(logins_app, name="logins")
 app.add_typer(dead.app, name="dead")
 app.add_typer(workflows.app, name="workflow")

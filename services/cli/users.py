@@ -21,7 +21,7 @@ from services.cli.desk import counted, seconds_of
 from services.cli.endpoints import find
 from services.cli.exits import NotFound
 from services.cli.output import AsJson, print_json, print_table
-from services.domain.errors import ConfigurationError
+from services.domain.errors import ConfigurationError, Refused
 from services.ledger.labels import pseudonym, search_of_user
 from services.queries import load_queries
 
@@ -157,8 +157,9 @@ def lock(
 ) -> None:
     """Turn a switch of these users on, until `unlock`. Nobody is told but the application, when it asks.
 
-    Refused, and nothing changed, when one of them has never logged in, unless
-    those are to be skipped; they are named then. In portions, each with its
+    Refused, and nothing changed, when one of them is never to be locked by the
+    tenant's policy, or has never logged in, unless those are to be skipped;
+    they are named then. In portions, each with its
     rows in the audit trail; safe to interrupt and to repeat: who is locked
     already stays as it is.
     """
@@ -168,14 +169,19 @@ def lock(
     with connected(find().database_url) as connection:
         asked = {"tenant": tenant, "users": users, "name": switch.value}
         found = {row["user_id"]: row["is_on"] for row in _run(connection, "of_tenant", asked)}
+        kept = _run(connection, "never_locked", {"tenant": tenant, "users": users})
         connection.rollback()
+        if kept and switch is SwitchName.locked:
+            raise Refused(
+                f"by the policy of {tenant} these are never locked: {_some([r['user_id'] for r in kept])};"
+                f" nobody was locked (doorbell policy show {tenant})"
+            )
         unknown = [user for user in users if user not in found]
         if unknown and not (skip_unknown and found):
-            more = f" and {len(unknown) - _SHOWN:,} more" if len(unknown) > _SHOWN else ""
             leave_out = " (--skip-unknown leaves them out)" if found else ""
             raise NotFound(
                 f"{counted(len(unknown), 'user')} of {tenant} never logged in:"
-                f" {', '.join(unknown[:_SHOWN])}{more}; nobody was locked{leave_out}"
+                f" {_some(unknown)}; nobody was locked{leave_out}"
             )
         known = [user for user in users if user in found]
         due = [{"tenant_id": tenant, "user_id": user} for user in known if not found[user]]
@@ -190,6 +196,11 @@ def lock(
     done = "would be locked" if dry_run else "locked"
     before = len(known) - len(due)
     typer.echo(f"{counted(len(due), 'user')} {done} ({switch.value}), {before:,} were before")
+
+
+def _some(users: list[str]) -> str:
+    more = f" and {len(users) - _SHOWN:,} more" if len(users) > _SHOWN else ""
+    return f"{', '.join(users[:_SHOWN])}{more}"
 
 
 def _show_some(found: list[dict[str, Any]]) -> None:

@@ -171,6 +171,7 @@ class Switch(BaseModel):
 
     is_on: bool
     changed_at: datetime | None
+    expires_at: datetime | None = Field(description="When it goes off by itself; null: never.")
 
 
 class Switches(BaseModel):

@@ -101,10 +101,10 @@ def devices_of_user(connection: psycopg.Connection[Any], tenant: str, user_id: s
 
 def switches_of_user(connection: psycopg.Connection[Any], tenant: str, user_id: str) -> SwitchList:
     flipped = {
-        row["name"]: Switch(is_on=row["is_on"], changed_at=row["changed_at"])
+        row.pop("name"): Switch(**row)
         for row in _fetch(connection, "switches_of_user", tenant=tenant, user=user_id)
     }
-    off = Switch(is_on=False, changed_at=None)
+    off = Switch(is_on=False, changed_at=None, expires_at=None)
     return SwitchList(
         user_id=user_id,
         switches=Switches(

@@ -1,45 +1,55 @@
-"""Stores verdicts and acts on them: switches, and a second notice."""
+"""Stores verdicts and acts on them by their tenants' policies: switches, and a second notice."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
+from dataclasses import replace
 from uuid import UUID
 
-from services.domain.model import Action, SwitchName, Verdict
+from services.domain.model import SwitchName, Verdict
 from services.domain.outcome import Done, Outcome, VerdictStored
+from services.domain.policy import decide
 from services.handlers.check_device import missing_login
 from services.handlers.notify_user import first_notices
-from services.handlers.ports import Contact, Flip, Transaction
+from services.handlers.ports import Contact, Flip, Judgement, Transaction
 from services.handlers.score_login import unscored
 
 
 def apply_verdicts(verdicts: Sequence[Verdict], tx: Transaction) -> Sequence[Outcome]:
-    """Store each verdict once and act on it in the same transaction.
+    """Store each verdict once and act on it in the same transaction, as its tenant's policy says.
 
     A verdict that is stored already is not acted on again; a real one replaces
     `unscored`. The result's `switches` are those that this verdict turned on.
     """
     contacts = tx.contacts([verdict.workflow_id for verdict in verdicts])
-    new = tx.store_verdicts([verdict for verdict in verdicts if verdict.workflow_id in contacts])
-    acted_on = [verdict for verdict in verdicts if verdict.workflow_id in new]
-    flipped = tx.turn_on([flip for verdict in acted_on for flip in _flips(verdict, contacts)])
+    judged = [
+        _judge(verdict, contacts[verdict.workflow_id])
+        for verdict in verdicts
+        if verdict.workflow_id in contacts
+    ]
+    new = tx.store_verdicts(judged)
+    acted_on = {it.workflow_id: it for it in judged if it.workflow_id in new and not it.is_dry_run}
+    flipped = tx.turn_on(
+        [flip for it in acted_on.values() for flip in _flips(it, contacts[it.workflow_id])]
+    )
     notices = {
-        verdict.workflow_id: first_notices(contacts[verdict.workflow_id], "verdict")
-        for verdict in acted_on
-        if is_notice_due(verdict)
+        it.workflow_id: first_notices(contacts[it.workflow_id], "verdict")
+        for it in acted_on.values()
+        if it.is_notice_due
     }
     recorded = tx.record_notices([notice for due in notices.values() for notice in due])
+    by_workflow = {it.workflow_id: it for it in judged}
     return [
         _outcome(
-            verdict,
+            by_workflow[workflow_id],
             flipped,
-            [n.id for n in notices.get(verdict.workflow_id, ()) if n.id in recorded],
-            contacts[verdict.workflow_id].age_seconds if verdict.workflow_id in new else None,
+            [n.id for n in notices.get(workflow_id, ()) if n.id in recorded],
+            contacts[workflow_id].age_seconds if workflow_id in new else None,
         )
-        if verdict.workflow_id in contacts
-        else missing_login(verdict.workflow_id)
-        for verdict in verdicts
+        if workflow_id in contacts
+        else missing_login(workflow_id)
+        for workflow_id in (verdict.workflow_id for verdict in verdicts)
     ]
 
 
@@ -48,49 +58,47 @@ def record_unscored(workflow_ids: Sequence[UUID], tx: Transaction) -> Sequence[O
     return apply_verdicts([unscored(workflow_id) for workflow_id in workflow_ids], tx)
 
 
-def switches(verdict: Verdict) -> tuple[SwitchName, ...]:
-    """The policy: which switches a verdict turns on. Without a score, none."""
-    if verdict.level == "unscored":
-        return ()
-    names: list[SwitchName] = []
-    if verdict.level in ("medium", "high"):
-        names.append("require_step_up")
-    if is_locked_by(verdict.action):
-        names.append("locked")
-    return tuple(names)
+def _judge(verdict: Verdict, contact: Contact) -> Judgement:
+    policy = contact.policy
+    decision = decide(policy, verdict, contact.user_id, is_device_known=contact.is_device_known)
+    return Judgement(
+        replace(verdict, level=decision.level),
+        decision.switches,
+        decision.is_notice_due,
+        policy.is_dry_run,
+    )
 
 
-def is_locked_by(action: Action | None) -> bool:
-    """Whether the account is locked for this action of a verdict."""
-    return action == "deny"
-
-
-def is_notice_due(verdict: Verdict) -> bool:
-    """The user hears of a high level, and of being locked out."""
-    return verdict.level == "high" or "locked" in switches(verdict)
-
-
-def _flips(verdict: Verdict, contacts: Mapping[UUID, Contact]) -> list[Flip]:
-    contact = contacts[verdict.workflow_id]
+def _flips(judgement: Judgement, contact: Contact) -> list[Flip]:
+    verdict, policy = judgement.verdict, contact.policy
     reason = f"level {verdict.level}, action {verdict.action}"
     return [
-        Flip(contact.tenant_id, contact.user_id, name, verdict.workflow_id, reason)
-        for name in switches(verdict)
+        Flip(
+            contact.tenant_id,
+            contact.user_id,
+            name,
+            verdict.workflow_id,
+            reason,
+            policy.cooldown_seconds,
+            policy.expire_seconds.get(name),
+        )
+        for name in judgement.switches
     ]
 
 
 def _outcome(
-    verdict: Verdict,
+    judgement: Judgement,
     flipped: AbstractSet[tuple[UUID, SwitchName]],
     notices: Sequence[UUID],
     stored_after: float | None,
 ) -> Outcome:
+    workflow_id, level = judgement.workflow_id, judgement.verdict.level
     return Done(
         {
-            "workflow_id": str(verdict.workflow_id),
-            "level": verdict.level,
-            "switches": [n for n in switches(verdict) if (verdict.workflow_id, n) in flipped],
+            "workflow_id": str(workflow_id),
+            "level": level,
+            "switches": [name for name in judgement.switches if (workflow_id, name) in flipped],
         },
         notices=tuple(str(notice_id) for notice_id in notices),
-        effects=() if stored_after is None else (VerdictStored(verdict.level, stored_after),),
+        effects=() if stored_after is None else (VerdictStored(level, stored_after),),
     )

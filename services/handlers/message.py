@@ -9,7 +9,6 @@ from jinja2 import Environment, PackageLoader, select_autoescape
 from services.domain.errors import Refused
 from services.domain.network import Network
 from services.domain.text import one_line
-from services.handlers.apply_verdict import is_locked_by
 from services.handlers.fingerprint import describe, traits_of
 from services.handlers.ports import Delivery, Mail, Notice
 from services.handlers.wording import Wording, wording_for
@@ -73,7 +72,7 @@ def compose_delivery(notice: Notice) -> Delivery:
         "occurred_at": notice.occurred_at.isoformat(),
     }
     if notice.reason == "verdict":
-        body |= {"level": notice.level, "locked": is_locked_by(notice.action)}
+        body |= {"level": notice.level, "locked": _is_locked(notice)}
     return Delivery(
         id=str(notice.id),
         url=notice.webhook_url,
@@ -97,4 +96,4 @@ def _facts(notice: Notice, network: Network, wording: Wording) -> list[tuple[str
 
 
 def _is_locked(notice: Notice) -> bool:
-    return notice.reason == "verdict" and is_locked_by(notice.action)
+    return notice.reason == "verdict" and "locked" in (notice.switches or ())

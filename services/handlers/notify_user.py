@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from uuid import UUID, uuid5
 
 from services.domain.model import Channel, DeviceCheck
 from services.domain.outcome import Done, Outcome
+from services.domain.policy import Reason, Told
 from services.handlers.check_device import missing_login
-from services.handlers.ports import Contact, NewNotice, Reason, Transaction
+from services.handlers.ports import Contact, NewNotice, Transaction
+
+_CHANNELS: Mapping[Told, tuple[Channel, ...]] = {
+    "user": ("email", "webhook"),
+    "both": ("email", "webhook"),
+    "application": ("webhook",),
+    "nobody": (),
+}
 
 
 def notify_users(checks: Sequence[DeviceCheck], tx: Transaction) -> Sequence[Outcome]:
@@ -31,16 +39,19 @@ def notify_plainly(workflow_ids: Sequence[UUID], tx: Transaction) -> Sequence[Ou
     return _notify(workflow_ids, tx.brought_second_device(workflow_ids), tx)
 
 
-def channels(contact: Contact) -> tuple[Channel, ...]:
-    """The channels that reach a user, the one to try first in front."""
-    if contact.has_email:
-        return ("email", "webhook") if contact.has_webhook else ("email",)
-    return ("webhook",) if contact.has_webhook else ()
+def channels(contact: Contact, reason: Reason) -> tuple[Channel, ...]:
+    """The channels on which this is told, the one to try first in front."""
+    there: dict[Channel, bool] = {"email": contact.has_email, "webhook": contact.has_webhook}
+    wanted = _CHANNELS[contact.policy.tell[reason]]
+    return tuple(channel for channel in wanted if there[channel])
 
 
 def first_notices(contact: Contact, reason: Reason) -> list[NewNotice]:
-    """The notices to start with: one, on the first channel that reaches the user."""
-    return [new_notice(contact.workflow_id, reason, channel) for channel in channels(contact)[:1]]
+    """The notices to start with: one, on the first channel; or one on each, when both are to hear of it."""
+    reached = channels(contact, reason)
+    if contact.policy.tell[reason] != "both":
+        reached = reached[:1]
+    return [new_notice(contact.workflow_id, reason, channel) for channel in reached]
 
 
 def new_notice(workflow_id: UUID, reason: Reason, channel: Channel) -> NewNotice:

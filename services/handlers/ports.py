@@ -12,7 +12,6 @@ from uuid import UUID
 
 from services.domain.device import Device, Traits
 from services.domain.model import (
-    Action,
     Channel,
     DeviceCheck,
     Level,
@@ -22,8 +21,8 @@ from services.domain.model import (
     Verdict,
 )
 from services.domain.network import Network
+from services.domain.policy import Policy, Reason
 
-Reason = Literal["new_device", "verdict"]
 NoticeState = Literal["recorded", "sending", "sent", "failed", "superseded"]
 FailureLevel = Literal["task", "member", "group", "chain"]
 
@@ -77,6 +76,8 @@ class Contact:
     """Whose login a workflow is about and how the user can be told; no address in it.
 
     age_seconds: since the login was accepted.
+    is_device_known: the login is stored, and the user had been seen on its device before.
+    policy: the tenant's.
     """
 
     workflow_id: UUID
@@ -86,6 +87,8 @@ class Contact:
     has_webhook: bool
     kind: LoginKind
     age_seconds: float
+    is_device_known: bool
+    policy: Policy
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +122,7 @@ class Notice:
     locale: str | None
     time_zone: str | None
     level: Level | None
-    action: Action | None
+    switches: Sequence[SwitchName] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,14 +140,37 @@ class SavedLogin:
 
 
 @dataclass(frozen=True, slots=True)
+class Judgement:
+    """A verdict with what its tenant's policy wants done: the level is the policy's too.
+
+    switches: to be turned on. is_dry_run: nothing of it is done.
+    """
+
+    verdict: Verdict
+    switches: tuple[SwitchName, ...]
+    is_notice_due: bool
+    is_dry_run: bool
+
+    @property
+    def workflow_id(self) -> UUID:
+        return self.verdict.workflow_id
+
+
+@dataclass(frozen=True, slots=True)
 class Flip:
-    """A switch to turn on, and for which workflow and reason."""
+    """A switch to turn on, and for which workflow and reason.
+
+    cooldown_seconds: not if it was turned off less long ago.
+    expire_seconds: so long later it goes off by itself; None: never.
+    """
 
     tenant_id: str
     user_id: str
     name: SwitchName
     workflow_id: UUID
     reason: str
+    cooldown_seconds: float
+    expire_seconds: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,12 +296,19 @@ class Transaction(Protocol):
 
     def saved_login(self, workflow_id: UUID) -> SavedLogin | None: ...
 
-    def store_verdicts(self, verdicts: Sequence[Verdict]) -> AbstractSet[UUID]:
+    def store_verdicts(self, judged: Sequence[Judgement]) -> AbstractSet[UUID]:
         """Store each verdict once, a real one over `unscored`; the workflow ids that changed."""
         ...
 
     def turn_on(self, flips: Sequence[Flip]) -> AbstractSet[tuple[UUID, SwitchName]]:
-        """Turn on what is off, each flip with its row in the audit trail; what was turned on."""
+        """Turn on what is off, each flip with its row in the audit trail; what was turned on.
+
+        What is on and would expire does so later, if the flip says so.
+        """
+        ...
+
+    def expire_switches(self) -> int:
+        """Turn off what has expired, at most a thousand, each flip with its row in the audit trail; how many."""
         ...
 
     def note_failed(self, failures: Sequence[FailedStep]) -> None:

@@ -14,7 +14,12 @@ from services.runner.task import Steps
 
 def register(steps: Steps, wiring: Wiring) -> None:
     """Declare the pool's steps."""
+    _register_callbacks(steps)
+    _register_jobs(steps, wiring)
+    _register_canary(steps, wiring)
 
+
+def _register_callbacks(steps: Steps) -> None:
     @steps.batch("maintenance.note_failed_group")
     def note_failed_group(calls: Sequence[tuple[str, str]], tx: Transaction) -> Sequence[Outcome]:
         """Error callback of the group: one of its members failed for good."""
@@ -27,6 +32,8 @@ def register(steps: Steps, wiring: Wiring) -> None:
         """Error callback of the whole chain."""
         return note_failed([FailedStep(UUID(w), "chain", step) for step, w in calls], tx)
 
+
+def _register_jobs(steps: Steps, wiring: Wiring) -> None:
     @steps.io("maintenance.relay")
     def relay(_: object) -> Outcome:
         """Publish what was committed and has no confirm."""
@@ -37,6 +44,14 @@ def register(steps: Steps, wiring: Wiring) -> None:
         """Repair what is stuck."""
         return Done(wiring.reconcile())
 
+    @steps.batch("maintenance.expire_switches")
+    def expire_switches(ticks: Sequence[object], tx: Transaction) -> Sequence[Outcome]:
+        """Turn off the switches whose time is over."""
+        expired = tx.expire_switches()
+        return [Done({"expired": expired}) for _ in ticks]
+
+
+def _register_canary(steps: Steps, wiring: Wiring) -> None:
     @steps.io("maintenance.canary")
     def canary(_: object) -> Outcome:
         """Send the canary on its way."""

@@ -3,9 +3,11 @@
 SELECT
     reported.workflow_id, reported.tenant_id, reported.user_id,
     reported.email IS NOT NULL AS has_email, tenant.webhook_url IS NOT NULL AS has_webhook,
-    reported.kind, extract(epoch FROM clock_timestamp() - reported.received_at)::float8 AS age_seconds
+    reported.kind, extract(epoch FROM clock_timestamp() - reported.received_at)::float8 AS age_seconds,
+    login.workflow_id IS NOT NULL AND NOT login.new_device AS is_device_known, tenant.policy::text AS policy
 FROM reported_login AS reported
 JOIN tenant ON tenant.id = reported.tenant_id
+LEFT JOIN login ON login.workflow_id = reported.workflow_id
 WHERE reported.workflow_id = ANY (%(workflow_ids)s);
 
 -- name: record_notices
@@ -27,7 +29,7 @@ SELECT
     notice.reason, notice.channel, notice.state, notice.receipt, reported.email,
     tenant.webhook_url, tenant.webhook_secret, reported.occurred_at, host(reported.ip) AS ip,
     reported.user_agent, reported.auth_method, reported.locale, reported.time_zone, verdict.level,
-    verdict.action
+    coalesce(verdict.switches, CASE WHEN verdict.action = 'deny' THEN '{locked}'::text[] END) AS switches
 FROM notice
 JOIN tenant ON tenant.id = notice.tenant_id
 JOIN reported_login AS reported ON reported.workflow_id = notice.workflow_id

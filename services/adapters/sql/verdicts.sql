@@ -1,46 +1,88 @@
 -- name: store_verdicts
 -- Store verdicts once, a real one over `unscored`; returns the workflows whose verdict changed.
 INSERT INTO verdict (
-    workflow_id, tenant_id, user_id, level, action, score, reasons, model_version, request_id
+    workflow_id, tenant_id, user_id, level, action, score, reasons, model_version, request_id,
+    switches, notice_due, dry_run
 )
 SELECT
     workflow_id, reported.tenant_id, reported.user_id, given.level, given.action, given.score,
-    ARRAY(SELECT jsonb_array_elements_text(given.reasons)), given.model_version, given.request_id
+    ARRAY(SELECT jsonb_array_elements_text(given.reasons)), given.model_version, given.request_id,
+    string_to_array(given.switches, ','), given.notice_due, given.dry_run
 FROM unnest(
     %(workflow_ids)s::uuid[], %(levels)s::text[], %(actions)s::text[],
     %(scores)s::double precision[], %(reasons)s::jsonb[], %(model_versions)s::text[],
-    %(request_ids)s::text[]
-) AS given (workflow_id, level, action, score, reasons, model_version, request_id)
+    %(request_ids)s::text[], %(switches)s::text[], %(notices_due)s::boolean[], %(dry_runs)s::boolean[]
+) AS given (
+    workflow_id, level, action, score, reasons, model_version, request_id, switches, notice_due, dry_run
+)
 JOIN reported_login AS reported USING (workflow_id)
 ORDER BY workflow_id
 ON CONFLICT (workflow_id) DO UPDATE SET
     level = excluded.level, action = excluded.action, score = excluded.score,
     reasons = excluded.reasons, model_version = excluded.model_version,
-    request_id = excluded.request_id, stored_at = excluded.stored_at
+    request_id = excluded.request_id, stored_at = excluded.stored_at, switches = excluded.switches,
+    notice_due = excluded.notice_due, dry_run = excluded.dry_run
 WHERE verdict.level = 'unscored' AND excluded.level <> 'unscored'
 RETURNING workflow_id;
 
 -- name: turn_on
--- Turn on the switches that are off, each with its row in the audit trail; returns those.
+-- Turn on the switches that are off, each with its row in the audit trail; returns those. One that was turned off a short
+-- while ago stays off; one that is on and would go off by itself does so later.
 WITH wanted AS (
     SELECT DISTINCT ON (tenant_id, user_id, name) *
     FROM unnest(
         %(tenant_ids)s::text[], %(user_ids)s::text[], %(names)s::text[], %(workflow_ids)s::uuid[],
-        %(reasons)s::text[]
-    ) WITH ORDINALITY AS flip (tenant_id, user_id, name, workflow_id, reason, position)
+        %(reasons)s::text[], %(cooldowns)s::float8[], %(expiries)s::float8[]
+    ) WITH ORDINALITY
+        AS flip (tenant_id, user_id, name, workflow_id, reason, cooldown, expires_in, position)
     ORDER BY tenant_id, user_id, name, position
 ),
+touched AS (
+    INSERT INTO switch AS kept (tenant_id, user_id, name, is_on, expires_at, turned_on_by)
+    SELECT
+        tenant_id, user_id, name, true, now() + make_interval(secs => expires_in), workflow_id
+    FROM wanted
+    WHERE NOT EXISTS (
+        SELECT FROM switch AS off
+        WHERE off.tenant_id = wanted.tenant_id AND off.user_id = wanted.user_id AND off.name = wanted.name
+            AND NOT off.is_on AND off.changed_at > now() - make_interval(secs => wanted.cooldown)
+    )
+    ORDER BY tenant_id, user_id, name
+    ON CONFLICT (tenant_id, user_id, name) DO UPDATE SET
+        is_on = true,
+        changed_at = CASE WHEN kept.is_on THEN kept.changed_at ELSE now() END,
+        expires_at = excluded.expires_at,
+        turned_on_by = CASE WHEN kept.is_on THEN kept.turned_on_by ELSE excluded.turned_on_by END
+    WHERE NOT kept.is_on OR kept.expires_at < coalesce(excluded.expires_at, 'infinity')
+    RETURNING tenant_id, user_id, name, turned_on_by
+),
 turned AS (
-    INSERT INTO switch (tenant_id, user_id, name, is_on)
-    SELECT tenant_id, user_id, name, true FROM wanted ORDER BY tenant_id, user_id, name
-    ON CONFLICT (tenant_id, user_id, name)
-    DO UPDATE SET is_on = true, changed_at = now() WHERE NOT switch.is_on
-    RETURNING tenant_id, user_id, name
+    SELECT tenant_id, user_id, name
+    FROM touched JOIN wanted USING (tenant_id, user_id, name)
+    WHERE touched.turned_on_by = wanted.workflow_id
 )
 INSERT INTO switch_change (tenant_id, user_id, name, is_on, workflow_id, reason)
 SELECT tenant_id, user_id, name, true, wanted.workflow_id, wanted.reason
 FROM turned JOIN wanted USING (tenant_id, user_id, name)
 RETURNING workflow_id, name;
+
+-- name: expire_switches
+-- Turn off the switches whose time is over, each with its row in the audit trail.
+WITH expired AS (
+    UPDATE switch SET is_on = false, changed_at = now(), expires_at = NULL
+    FROM (
+        SELECT tenant_id, user_id, name FROM switch
+        WHERE is_on AND expires_at < now()
+        ORDER BY tenant_id, user_id, name
+        LIMIT 1000
+        FOR NO KEY UPDATE SKIP LOCKED
+    ) AS due
+    WHERE switch.tenant_id = due.tenant_id AND switch.user_id = due.user_id AND switch.name = due.name
+    RETURNING switch.tenant_id, switch.user_id, switch.name
+)
+INSERT INTO switch_change (tenant_id, user_id, name, is_on, reason)
+SELECT tenant_id, user_id, name, false, 'expired' FROM expired
+RETURNING id;
 
 -- name: note_failed
 -- Keep each failure once in the workflow's present generation, of workflows that are still there.

@@ -67,3 +67,23 @@ ORDER BY seconds DESC
 -- name: end_session
 -- End a session, and wait until it has gone: whether it has.
 SELECT pg_terminate_backend(%(pid)s, 5000) AS is_gone
+
+-- name: policy
+-- A tenant's policy, as it holds and as its file has it.
+SELECT policy, policy_file FROM tenant WHERE id = %(tenant)s
+
+-- name: set_policy
+-- Give a tenant a policy, or none.
+UPDATE tenant SET policy = %(policy)s::jsonb, policy_file = %(text)s WHERE id = %(tenant)s
+
+-- name: verdicts_by_policy
+-- A tenant's verdicts since a moment, and what its policy wanted done about them.
+SELECT
+    level, coalesce(dry_run, false) AS dry_run, count(*) AS verdicts,
+    count(*) FILTER (WHERE 'require_step_up' = ANY (switches)) AS require_step_up,
+    count(*) FILTER (WHERE 'locked' = ANY (switches)) AS locked,
+    count(*) FILTER (WHERE notice_due) AS notices
+FROM verdict
+WHERE tenant_id = %(tenant)s AND stored_at >= %(since)s
+GROUP BY level, coalesce(dry_run, false)
+ORDER BY array_position('{low,medium,high,unscored}'::text[], level), 2

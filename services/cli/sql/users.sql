@@ -28,7 +28,7 @@ ORDER BY s.changed_at, s.tenant_id, s.user_id
 -- name: turn_off
 -- Turn these users' switch off where it is on, each with its row in the audit trail.
 WITH turned AS (
-    UPDATE switch AS s SET is_on = false, changed_at = now()
+    UPDATE switch AS s SET is_on = false, changed_at = now(), expires_at = NULL
     FROM (SELECT kept.tenant_id, kept.user_id, kept.name
           FROM switch AS kept
           JOIN unnest(%(tenants)s::text[], %(users)s::text[]) AS u(tenant_id, user_id)
@@ -42,23 +42,31 @@ INSERT INTO switch_change (tenant_id, user_id, name, is_on, reason, actor)
 SELECT tenant_id, user_id, name, false, %(reason)s, %(actor)s FROM turned
 
 -- name: of_tenant
--- Those of these users who have logged in, and whether the switch is on for them.
-SELECT u.user_id, coalesce(s.is_on, false) AS is_on
+-- Those of these users who have logged in, and whether the switch is on for them for good.
+SELECT u.user_id, coalesce(s.is_on AND s.expires_at IS NULL, false) AS is_on
 FROM unnest(%(users)s::text[]) AS u(user_id)
 LEFT JOIN switch AS s ON s.tenant_id = %(tenant)s AND s.user_id = u.user_id AND s.name = %(name)s
 WHERE s.user_id IS NOT NULL
    OR EXISTS (SELECT FROM device AS d WHERE d.tenant_id = %(tenant)s AND d.user_id = u.user_id)
    OR EXISTS (SELECT FROM workflow AS w WHERE w.tenant_id = %(tenant)s AND w.user_id = u.user_id)
 
+-- name: never_locked
+-- Those of these users whom the tenant's policy keeps from being locked.
+SELECT kept.user_id
+FROM tenant AS t, jsonb_array_elements_text(t.policy -> 'never_lock') AS kept(user_id)
+WHERE t.id = %(tenant)s AND kept.user_id = ANY(%(users)s)
+ORDER BY kept.user_id
+
 -- name: turn_on
--- Turn these users' switch on where it is off, each with its row in the audit trail.
+-- Turn these users' switch on for good where it is not, each with its row in the audit trail.
 WITH turned AS (
     INSERT INTO switch (tenant_id, user_id, name, is_on)
     SELECT u.tenant_id, u.user_id, %(name)s, true
     FROM unnest(%(tenants)s::text[], %(users)s::text[]) AS u(tenant_id, user_id)
     ORDER BY u.tenant_id, u.user_id
     ON CONFLICT (tenant_id, user_id, name)
-    DO UPDATE SET is_on = true, changed_at = now() WHERE NOT switch.is_on
+    DO UPDATE SET is_on = true, changed_at = now(), expires_at = NULL, turned_on_by = NULL
+    WHERE NOT switch.is_on OR switch.expires_at IS NOT NULL
     RETURNING tenant_id, user_id, name
 )
 INSERT INTO switch_change (tenant_id, user_id, name, is_on, reason, actor)

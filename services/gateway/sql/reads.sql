@@ -32,5 +32,7 @@ ORDER BY last_seen_at DESC, id
 LIMIT %(limit)s
 
 -- name: switches_of_user
--- A user's switches, as far as they were ever changed.
-SELECT name, is_on, changed_at FROM switch WHERE tenant_id = %(tenant)s AND user_id = %(user)s
+-- A user's switches, as far as they were ever changed. One whose time is over is off, whoever notes that later.
+SELECT name, is_on AND coalesce(expires_at > now(), true) AS is_on, changed_at,
+    CASE WHEN is_on AND expires_at > now() THEN expires_at END AS expires_at
+FROM switch WHERE tenant_id = %(tenant)s AND user_id = %(user)s

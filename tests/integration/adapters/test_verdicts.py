@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -12,6 +14,7 @@ import pytest
 from services.domain.errors import Refused
 from services.domain.model import Verdict
 from services.domain.outcome import Done, Failed, Outcome
+from services.domain.policy import DEFAULT
 from services.handlers.apply_verdict import apply_verdicts, record_unscored
 from services.handlers.note_failed import note_failed
 from services.handlers.ports import FailedStep
@@ -134,3 +137,123 @@ def test_a_failure_is_noted_once_a_generation(world: World) -> None:
         with world.begin() as tx:
             note_failed(failures, tx)
     assert world.rows("SELECT generation FROM failed_step ORDER BY generation") == [(1,), (2,)]
+
+
+def _set_policy(world: World, **words: Any) -> None:
+    document = replace(DEFAULT, **words).to_document()
+    world.rows("UPDATE tenant SET policy = %s", json.dumps(document))
+
+
+def _on(world: World) -> list[tuple[Any, ...]]:
+    return world.rows("SELECT name FROM switch WHERE is_on ORDER BY name")
+
+
+def test_a_tenants_own_scale_makes_the_level(world: World) -> None:
+    """It is stored, told and acted on."""
+    _set_policy(world, levels={"medium": 1.0, "high": 1.4})
+    (outcome,) = _apply(world, _verdict(world.report().workflow_id, "low"))
+    assert isinstance(outcome, Done)
+    assert outcome.result["level"] == "high"
+    assert len(outcome.notices) == 1
+    assert world.rows("SELECT level, action, switches, notice_due, dry_run FROM verdict") == [
+        ("high", "allow", ["require_step_up"], True, False)
+    ]
+
+
+def test_on_a_known_device_it_is_medium_at_most(world: World) -> None:
+    """A login that is stored as one on a device that was seen before."""
+    _set_policy(world, levels={"high": 1.4})
+    world.saved()
+    known = world.saved()
+    (outcome,) = _apply(world, _verdict(known.workflow_id))
+    assert isinstance(outcome, Done)
+    assert outcome.result["level"] == "medium"
+
+
+def test_a_dry_run_records_and_does_nothing(world: World) -> None:
+    """What would have been done stands beside the verdict."""
+    _set_policy(world, is_dry_run=True)
+    (outcome,) = _apply(world, _verdict(world.report().workflow_id, "high", "deny"))
+    assert isinstance(outcome, Done)
+    assert (outcome.result["switches"], outcome.notices) == ([], ())
+    assert world.rows("SELECT count(*) FROM switch") == [(0,)]
+    assert world.rows("SELECT count(*) FROM notice") == [(0,)]
+    assert world.rows("SELECT switches, notice_due, dry_run FROM verdict") == [
+        (["require_step_up", "locked"], True, True)
+    ]
+
+
+def test_what_was_turned_off_stays_off_for_a_while(world: World) -> None:
+    """An operator who has just unlocked somebody is not overruled; later he is."""
+    _set_policy(world, cooldown_seconds=3600.0)
+    _apply(world, _verdict(world.report().workflow_id, "medium"))
+    world.rows("UPDATE switch SET is_on = false, changed_at = now() - interval '59 minutes'")
+    (outcome,) = _apply(world, _verdict(world.report().workflow_id, "medium"))
+    assert isinstance(outcome, Done)
+    assert (outcome.result["switches"], _on(world)) == ([], [])
+    world.rows("UPDATE switch SET changed_at = now() - interval '61 minutes'")
+    _apply(world, _verdict(world.report().workflow_id, "medium"))
+    assert _on(world) == [("require_step_up",)]
+    assert world.rows("SELECT count(*) FROM switch_change") == [(2,)]
+
+
+def test_a_switch_expires_once_and_says_so(world: World) -> None:
+    """Before its time nothing happens; afterwards it is off, with its row in the audit trail."""
+    _set_policy(world, expire_seconds={"require_step_up": 3600.0})
+    _apply(world, _verdict(world.report().workflow_id, "high", "deny"))
+    assert _expire(world) == 0
+    world.rows("UPDATE switch SET expires_at = expires_at - interval '61 minutes'")
+    assert (_expire(world), _expire(world)) == (1, 0)
+    assert _on(world) == [("locked",)]
+    assert world.rows("SELECT name, is_on, reason FROM switch_change ORDER BY id DESC LIMIT 1") == [
+        ("require_step_up", False, "expired")
+    ]
+
+
+def test_another_verdict_begins_the_time_anew(world: World) -> None:
+    """Without another flip: it is on. What somebody has turned on by hand stays without an end."""
+    _set_policy(world, expire_seconds={"require_step_up": 3600.0})
+    _apply(world, _verdict(world.report().workflow_id, "medium"))
+    world.rows("UPDATE switch SET expires_at = now() + interval '1 minute'")
+    (outcome,) = _apply(world, _verdict(world.report().workflow_id, "medium"))
+    assert isinstance(outcome, Done)
+    assert outcome.result["switches"] == []
+    left = "SELECT count(*) FROM switch WHERE expires_at > now() + interval '59 minutes'"
+    assert world.rows(left) == [(1,)]
+    assert world.rows("SELECT count(*) FROM switch_change") == [(1,)]
+    world.rows("UPDATE switch SET expires_at = NULL, turned_on_by = NULL")
+    _apply(world, _verdict(world.report().workflow_id, "medium"))
+    assert world.rows("SELECT expires_at FROM switch") == [(None,)]
+
+
+@pytest.mark.parametrize(
+    ("told", "channels"),
+    [
+        ("user", ["email"]),
+        ("both", ["email", "webhook"]),
+        ("application", ["webhook"]),
+        ("nobody", []),
+    ],
+)
+def test_who_is_to_hear_of_it_does(world: World, told: Any, channels: list[str]) -> None:
+    """A notice on each channel that the policy names, and on no other."""
+    world.give_webhook("https://example.org/hook")
+    _set_policy(world, tell={"new_device": "nobody", "verdict": told})
+    (outcome,) = _apply(world, _verdict(world.report().workflow_id, "high"))
+    assert isinstance(outcome, Done)
+    assert len(outcome.notices) == len(channels)
+    assert world.rows("SELECT channel FROM notice ORDER BY channel") == [(c,) for c in channels]
+
+
+def test_who_is_never_locked_is_told_all_the_same(world: World) -> None:
+    """And asked for a second factor."""
+    _set_policy(world, never_lock=frozenset({"ada"}))
+    _apply(world, _verdict(world.report().workflow_id, "high", "deny"))
+    _apply(world, _verdict(world.report("eve").workflow_id, "high", "deny"))
+    assert world.rows("SELECT user_id FROM switch WHERE is_on AND name = 'locked'") == [("eve",)]
+    assert world.rows("SELECT count(*) FROM notice") == [(2,)]
+
+
+def _expire(world: World) -> int:
+    with world.begin() as tx:
+        return tx.expire_switches()

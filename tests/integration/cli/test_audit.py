@@ -17,7 +17,17 @@ from tests.integration.cli.conftest import Run
 
 CHANGING_NOTHING = {
     *("audit", "breaker list", "dead list", "dead show", "doctor", "key list", "logins import"),
-    *("pool list", "task list", "topology show", "topology verify", "trace", "users show"),
+    *(
+        "policy check",
+        "policy report",
+        "policy show",
+        "pool list",
+        "task list",
+        "topology show",
+        "topology verify",
+        "trace",
+        "users show",
+    ),
 }
 """They look; an import reports logins, as an application does."""
 NOTED_ELSEWHERE = {"migrate"}
@@ -68,6 +78,8 @@ DONE: list[tuple[tuple[str, ...], tuple[str, str] | None]] = [
     (("ledger", "republish", "--dry-run"), None),
     (("tenant", "create", "bank", "The Bank"), ("tenant create", "bank")),
     (("tenant", "create", "bank", "The Bank"), None),
+    (("policy", "set", "bank", "deploy/policies/cautious.yml"), ("policy set", "bank")),
+    (("policy", "unset", "bank"), ("policy unset", "bank")),
 ]
 
 

@@ -337,7 +337,7 @@ def _notice_to(email: str) -> Notice:
         locale=None,
         time_zone=None,
         level=None,
-        action=None,
+        switches=None,
     )
 
 

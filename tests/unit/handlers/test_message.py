@@ -36,7 +36,7 @@ NOTICE = Notice(
     locale=None,
     time_zone=None,
     level=None,
-    action=None,
+    switches=None,
 )
 
 
@@ -131,7 +131,9 @@ def test_every_language_says_the_same_things() -> None:
 
 def test_a_locked_user_is_told_so() -> None:
     """The second notice says what happened to the account."""
-    mail = compose_mail(replace(NOTICE, reason="verdict", level="high", action="deny"), NOWHERE)
+    mail = compose_mail(
+        replace(NOTICE, reason="verdict", level="high", switches=("locked",)), NOWHERE
+    )
     assert "locked" in mail.text
     assert mail.subject == "Unusual sign-in to The Shop"
 
@@ -148,10 +150,10 @@ def test_a_delivery_is_json_with_the_notice_s_id() -> None:
 
 def test_a_delivery_about_a_verdict_says_what_it_was_and_did() -> None:
     """An application learns the level, and whether the account is locked for it."""
-    notice = replace(NOTICE, reason="verdict", level="high", action="challenge")
+    notice = replace(NOTICE, reason="verdict", level="high", switches=("require_step_up",))
     body = json.loads(compose_delivery(notice).body)
     assert (body["level"], body["locked"]) == ("high", False)
-    body = json.loads(compose_delivery(replace(notice, action="deny")).body)
+    body = json.loads(compose_delivery(replace(notice, switches=("locked",))).body)
     assert (body["level"], body["locked"]) == ("high", True)
 
 

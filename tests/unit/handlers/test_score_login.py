@@ -14,7 +14,7 @@ import pytest
 from services.domain.errors import Refused, Unavailable
 from services.domain.model import Verdict
 from services.domain.outcome import Done, Failed
-from services.handlers.apply_verdict import is_notice_due, switches
+from services.domain.policy import DEFAULT, Decision, decide
 from services.handlers.ports import SavedLogin, Transaction
 from services.handlers.score_login import score_login, unscored
 
@@ -105,5 +105,4 @@ def test_unscored_locks_nobody() -> None:
     """Failing open: no switch and no notice."""
     verdict = unscored(WORKFLOW)
     assert (verdict.level, verdict.action, verdict.score) == ("unscored", "allow", None)
-    assert switches(verdict) == ()
-    assert not is_notice_due(verdict)
+    assert decide(DEFAULT, verdict, "ada") == Decision("unscored", (), is_notice_due=False)

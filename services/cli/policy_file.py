@@ -1,0 +1,134 @@
+"""Reads a tenant's policy from its YAML file; every problem names its line."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import typer
+from yaml.nodes import Node, SequenceNode
+
+from routing.document import Document, line_of
+from services.cli.desk import seconds_of
+from services.domain.policy import (
+    ACTS,
+    DEFAULT,
+    OCCASIONS,
+    REASONS,
+    SWITCHES,
+    TOLD,
+    Act,
+    Occasion,
+    Policy,
+    Reason,
+    Told,
+)
+
+_KEYS = ("levels", "actions", "never_lock", "cooldown", "expire", "tell", "dry_run")
+_LEVELS: tuple[Literal["medium", "high"], ...] = ("medium", "high")
+_HIGHEST_SCORE = 1e12
+_USER = r"\S(?:.{0,254}\S)?"
+
+
+def read_policy(path: Path) -> Policy:
+    """The policy in a file. What it leaves out is as for tenants without one.
+
+    Raises:
+        ConfigurationError: it cannot be read, or something in it is wrong: a line for each problem.
+    """
+    document = Document(str(path))
+    root = document.open(path)
+    reader = _Reader(document)
+    policy = reader.policy(reader.known(root, "the policy", _KEYS))
+    document.refuse()
+    return policy
+
+
+class _Reader:
+    """Notes problems in the document, and goes on with what is right."""
+
+    def __init__(self, document: Document) -> None:
+        self._document = document
+
+    def known(self, node: Node | None, what: str, names: Sequence[str]) -> Mapping[str, Node]:
+        """The entries of a mapping that may have these keys, and need none of them."""
+        found = {}
+        for name, (key, value) in self._document.entries(node, what).items():
+            if name in names:
+                found[name] = value
+            else:
+                self._document.note(
+                    line_of(key), f"{what} knows no key {name}: use {', '.join(names)}"
+                )
+        return found
+
+    def policy(self, fields: Mapping[str, Node]) -> Policy:
+        given: dict[str, Any] = {
+            "levels": self._levels(fields.get("levels")),
+            "actions": {**DEFAULT.actions, **self._actions(fields.get("actions"))},
+            "never_lock": self._users(fields.get("never_lock")),
+            "cooldown_seconds": self._seconds(fields.get("cooldown"), "cooldown", least=0.0) or 0.0,
+            "expire_seconds": self._expiries(fields.get("expire")),
+            "tell": {**DEFAULT.tell, **self._tell(fields.get("tell"))},
+            "is_dry_run": self._document.boolean(fields.get("dry_run"), "dry_run") or False,
+        }
+        return Policy(**given)
+
+    def _levels(self, node: Node | None) -> dict[Literal["medium", "high"], float]:
+        found: dict[Literal["medium", "high"], float] = {}
+        entries = self.known(node, "levels", _LEVELS) if node else {}
+        for name in _LEVELS:
+            score = self._document.number(entries.get(name), f"levels: {name}", _HIGHEST_SCORE)
+            if score is not None:
+                found[name] = score
+        if node and len(found) == len(_LEVELS) and found["high"] < found["medium"]:
+            self._document.note(
+                line_of(entries["high"]), "levels: high is below medium: give it the higher score"
+            )
+        return found
+
+    def _actions(self, node: Node | None) -> dict[Occasion, frozenset[Act]]:
+        found: dict[Occasion, frozenset[Act]] = {}
+        for name, value in (self.known(node, "actions", OCCASIONS) if node else {}).items():
+            acts = self._document.references(value, f"actions: {name}", ACTS)
+            if acts is not None:
+                found[cast("Occasion", name)] = frozenset(cast("Sequence[Act]", acts))
+        return found
+
+    def _users(self, node: Node | None) -> frozenset[str]:
+        if node is None:
+            return frozenset()
+        if not isinstance(node, SequenceNode):
+            self._document.note(line_of(node), "never_lock is no list: write one user's id a line")
+            return frozenset()
+        users = (self._document.text(item, "a user of never_lock", _USER) for item in node.value)
+        return frozenset(user for user in users if user is not None)
+
+    def _expiries(self, node: Node | None) -> dict[str, float]:
+        entries = self.known(node, "expire", SWITCHES) if node else {}
+        read = {name: self._seconds(value, f"expire: {name}") for name, value in entries.items()}
+        return {name: seconds for name, seconds in read.items() if seconds is not None}
+
+    def _tell(self, node: Node | None) -> dict[Reason, Told]:
+        found: dict[Reason, Told] = {}
+        for name, value in (self.known(node, "tell", REASONS) if node else {}).items():
+            told = self._document.choice(value, f"tell: {name}", TOLD)
+            if told is not None:
+                found[cast("Reason", name)] = cast("Told", told)
+        return found
+
+    def _seconds(self, node: Node | None, what: str, least: float = 1.0) -> float | None:
+        text = self._document.text(node, what, r".*")
+        if text is None or node is None:
+            return None
+        try:
+            seconds = seconds_of(text)
+        except typer.BadParameter:
+            seconds = -1.0
+        if seconds < least:
+            self._document.note(
+                line_of(node), f"{what} is {text!r}: write how long, such as 10m, 1h or 7d"
+            )
+            return None
+        return seconds

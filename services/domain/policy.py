@@ -1,0 +1,123 @@
+"""What a tenant wants done about a verdict: a pure decision."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, Self
+
+from services.domain.model import Level, SwitchName, Verdict
+
+Act = Literal["require_step_up", "locked", "notify"]
+"""What can be done about a verdict: a switch turned on, or the user told."""
+Occasion = Literal["medium", "high", "deny"]
+"""When: the verdict's level, or that the outlier API's action is `deny`."""
+Told = Literal["user", "application", "both", "nobody"]
+"""Who hears of something: the user by mail, the application by webhook, where there is no address in its place."""
+Reason = Literal["new_device", "verdict"]
+
+ACTS: tuple[Act, ...] = ("require_step_up", "locked", "notify")
+OCCASIONS: tuple[Occasion, ...] = ("medium", "high", "deny")
+TOLD: tuple[Told, ...] = ("user", "application", "both", "nobody")
+REASONS: tuple[Reason, ...] = ("new_device", "verdict")
+SWITCHES: tuple[SwitchName, ...] = ("require_step_up", "locked")
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """One tenant's; as it stands without arguments, that of tenants who have set none.
+
+    levels: from which score on a login is of these levels; empty: as the outlier API says.
+    actions: what is done, by occasion.
+    never_lock: ids of users who are asked for a second factor at most.
+    cooldown_seconds: so long after a switch was turned off a verdict does not turn it on.
+    expire_seconds: so long after it was turned on by a verdict a switch goes off by itself; without one, never.
+    tell: who hears of what.
+    is_dry_run: verdicts are stored with what would have been done, and nothing is done.
+    """
+
+    levels: Mapping[Literal["medium", "high"], float] = field(default_factory=dict)
+    actions: Mapping[Occasion, frozenset[Act]] = field(
+        default_factory=lambda: {
+            "medium": frozenset({"require_step_up"}),
+            "high": frozenset({"require_step_up", "notify"}),
+            "deny": frozenset({"locked", "notify"}),
+        }
+    )
+    never_lock: frozenset[str] = frozenset()
+    cooldown_seconds: float = 0.0
+    expire_seconds: Mapping[SwitchName, float] = field(default_factory=dict)
+    tell: Mapping[Reason, Told] = field(
+        default_factory=lambda: {"new_device": "user", "verdict": "user"}
+    )
+    is_dry_run: bool = False
+
+    def to_document(self) -> dict[str, Any]:
+        """As JSON can hold it."""
+        return {
+            "levels": dict(self.levels),
+            "actions": {occasion: sorted(acts) for occasion, acts in self.actions.items()},
+            "never_lock": sorted(self.never_lock),
+            "cooldown_seconds": self.cooldown_seconds,
+            "expire_seconds": dict(self.expire_seconds),
+            "tell": dict(self.tell),
+            "dry_run": self.is_dry_run,
+        }
+
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any]) -> Self:
+        """What `to_document` gave, of this or an earlier release."""
+        return cls(
+            levels=document["levels"],
+            actions={name: frozenset(acts) for name, acts in document["actions"].items()},
+            never_lock=frozenset(document["never_lock"]),
+            cooldown_seconds=document["cooldown_seconds"],
+            expire_seconds=document["expire_seconds"],
+            tell=document["tell"],
+            is_dry_run=document["dry_run"],
+        )
+
+
+DEFAULT = Policy()
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What a policy makes of a verdict: its level, the switches to turn on, whether the user hears of it."""
+
+    level: Level
+    switches: tuple[SwitchName, ...]
+    is_notice_due: bool
+
+
+def decide(
+    policy: Policy, verdict: Verdict, user_id: str, *, is_device_known: bool = False
+) -> Decision:
+    """Apply a policy to the verdict on a user's login. Without a score nothing is done."""
+    level = level_of(policy, verdict, is_device_known=is_device_known)
+    if level == "unscored":
+        return Decision(level, (), False)
+    acts: set[Act] = set()
+    for occasion in OCCASIONS:
+        if occasion == level or (occasion == "deny" and verdict.action == "deny"):
+            acts |= policy.actions.get(occasion, frozenset())
+    if user_id in policy.never_lock:
+        acts.discard("locked")
+    switches = tuple(name for name in SWITCHES if name in acts)
+    return Decision(level, switches, "notify" in acts)
+
+
+def level_of(policy: Policy, verdict: Verdict, *, is_device_known: bool = False) -> Level:
+    """The verdict's level by the policy's own scale, where it has one and there is a score.
+
+    On a device that the user is known by it is `medium` at most: a user who has moved is no stranger.
+    """
+    if verdict.level == "unscored" or verdict.score is None or not policy.levels:
+        return verdict.level
+    reached: Level = "low"
+    for name in ("medium", "high"):
+        if name in policy.levels and verdict.score >= policy.levels[name]:
+            reached = name
+    if reached == "high" and is_device_known:
+        return "medium"
+    return reached

@@ -1,0 +1,87 @@
+"""What a policy makes of a verdict."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from services.domain.model import Verdict
+from services.domain.policy import DEFAULT, Decision, Policy, decide
+
+VERDICT = Verdict(UUID(int=1), "low", "allow", 0.5, (), "m1", "r")
+
+
+def _verdict(level: Any, action: Any = "allow", score: float | None = 0.5) -> Verdict:
+    return replace(VERDICT, level=level, action=action, score=score)
+
+
+@pytest.mark.parametrize(
+    ("level", "action", "switches", "is_notice_due"),
+    [
+        ("low", "allow", (), False),
+        ("medium", "challenge", ("require_step_up",), False),
+        ("high", "challenge", ("require_step_up",), True),
+        ("high", "deny", ("require_step_up", "locked"), True),
+        ("low", "deny", ("locked",), True),
+        ("unscored", "deny", (), False),
+    ],
+)
+def test_without_a_policy_the_api_is_believed(
+    level: str, action: str, switches: tuple[str, ...], is_notice_due: bool
+) -> None:
+    """Level and action each do their part; without a score nothing is done."""
+    found = decide(DEFAULT, _verdict(level, action), "ada")
+    assert (found.switches, found.is_notice_due) == (switches, is_notice_due)
+
+
+@pytest.mark.parametrize(
+    ("score", "level"),
+    [(0.99, "low"), (1.0, "medium"), (4.99, "medium"), (5.0, "high"), (None, "medium")],
+)
+def test_a_policy_has_its_own_scale(score: float | None, level: str) -> None:
+    """From each score on; an answer without one keeps the level that it came with."""
+    policy = Policy(levels={"medium": 1.0, "high": 5.0})
+    assert decide(policy, _verdict("medium", score=score), "ada").level == level
+
+
+def test_who_moves_is_no_stranger_on_his_own_device() -> None:
+    """Whatever the score says: high would be for somebody else."""
+    policy = Policy(levels={"high": 1.0})
+    verdict = _verdict("low", score=7.0)
+    assert decide(policy, verdict, "ada", is_device_known=True).level == "medium"
+    assert decide(policy, verdict, "ada").level == "high"
+
+
+def test_somebody_has_to_be_left_who_can_unlock() -> None:
+    """The rest of what is due is done to them as well."""
+    policy = Policy(never_lock=frozenset({"root"}))
+    assert decide(policy, _verdict("high", "deny"), "root") == Decision(
+        "high", ("require_step_up",), is_notice_due=True
+    )
+    assert "locked" in decide(policy, _verdict("high", "deny"), "ada").switches
+
+
+def test_a_policy_that_wants_nothing_does_nothing() -> None:
+    """Also when the API says deny."""
+    policy = Policy(actions={"deny": frozenset(), "high": frozenset({"locked"})})
+    assert decide(policy, _verdict("low", "deny"), "ada") == Decision("low", (), False)
+    assert decide(policy, _verdict("high", "deny"), "ada").switches == ("locked",)
+
+
+def test_a_policy_comes_back_from_where_it_is_kept() -> None:
+    """JSON holds all of it."""
+    policy = Policy(
+        levels={"medium": 0.5},
+        actions={"deny": frozenset({"notify"})},
+        never_lock=frozenset({"root", "ops"}),
+        cooldown_seconds=60.0,
+        expire_seconds={"locked": 3600.0},
+        tell={"new_device": "nobody", "verdict": "both"},
+        is_dry_run=True,
+    )
+    for each in (policy, DEFAULT):
+        assert Policy.from_document(json.loads(json.dumps(each.to_document()))) == each
