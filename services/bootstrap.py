@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from typing import Any
 
 from celery import Celery
+from celery.canvas import Signature
+from psycopg import Connection
 
 from routing.celery import retry_policy
 from routing.topology import Topology
@@ -16,12 +19,13 @@ from services.adapters.postgres import PostgresTransaction, open_pool, transacti
 from services.adapters.smtp import MailServer, SmtpMailer
 from services.adapters.webhook import HttpWebhookSender
 from services.canvas.canary import canary
+from services.canvas.rescoring import rescoring
 from services.celery_app import DoorbellApp
 from services.domain.errors import ConfigurationError
 from services.ledger.database import Ledger
 from services.ledger.reconciler import Reconciler
 from services.ledger.relay import relay_once
-from services.ledger.sending import send
+from services.ledger.sending import send, send_chosen
 from services.observability.metrics import RELAYED, count_repairs
 from services.observability.spans import make_spans
 from services.pools import db_writes, device_checks, external_api, maintenance, notifications
@@ -30,6 +34,13 @@ from services.runner.config import RunnerConfig
 from services.runner.failpoints import Failpoints
 from services.runner.task import Steps
 from services.settings import Settings, environment
+
+RESCORED_AT_ONCE = 100
+"""So many logins are asked about again side by side, whatever else the API is asked."""
+RESCORE_AGAIN_SECONDS = 60.0
+"""So long a login stays without a score before it is asked about again; longer than all of a step's retries."""
+RESCORE_LONGEST_SECONDS = 7 * 86400.0
+"""Of what is older than this a late verdict would help nobody."""
 
 _POOLS = (device_checks, notifications, db_writes, external_api, maintenance)
 
@@ -79,7 +90,18 @@ def make_wiring(app: DoorbellApp, settings: Settings, topology: Topology) -> Wir
         relay=lambda: _relay(app.ledger),
         reconcile=lambda: _reconcile(reconciler),
         canary=lambda: send(app, app.ledger, canary(app, topology.queues)),
+        rescore=lambda: _rescore(app),
     )
+
+
+def _rescore(app: DoorbellApp) -> int:
+    def due(connection: Connection[Any]) -> list[Signature]:
+        claimed = PostgresTransaction(connection).claim_unscored(
+            RESCORED_AT_ONCE, RESCORE_AGAIN_SECONDS, RESCORE_LONGEST_SECONDS
+        )
+        return [rescoring(app, workflow_id) for workflow_id in claimed]
+
+    return send_chosen(app, app.ledger, due)
 
 
 def _relay(ledger: Ledger) -> int:

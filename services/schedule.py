@@ -25,6 +25,7 @@ RELAY_EVERY_SECONDS = 2.0
 RECONCILE_EVERY_SECONDS = 15.0
 CANARY_EVERY_SECONDS = 15.0
 EXPIRE_SWITCHES_EVERY_SECONDS = 30.0
+RESCORE_EVERY_SECONDS = 10.0
 
 
 def schedule() -> dict[str, dict[str, Any]]:
@@ -40,6 +41,12 @@ def schedule() -> dict[str, dict[str, Any]]:
         "reconcile": {
             "task": "maintenance.reconcile",
             "schedule": RECONCILE_EVERY_SECONDS,
+            "args": ["beat"],
+            "options": {"ignore_result": True},
+        },
+        "rescore": {
+            "task": "maintenance.rescore",
+            "schedule": RESCORE_EVERY_SECONDS,
             "args": ["beat"],
             "options": {"ignore_result": True},
         },

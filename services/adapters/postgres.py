@@ -243,9 +243,9 @@ class PostgresTransaction:
         rows = self._run("saved_login", workflow_id=workflow_id)
         return SavedLogin(**rows[0]) if rows else None
 
-    def store_verdicts(self, judged: Sequence[Judgement]) -> AbstractSet[UUID]:
+    def store_verdicts(self, judged: Sequence[Judgement]) -> Mapping[UUID, bool]:
         if not judged:
-            return set()
+            return {}
         by_workflow = {it.workflow_id: it for it in reversed(judged)}
         given = [it.verdict for it in by_workflow.values()]
         rows = self._run(
@@ -261,7 +261,24 @@ class PostgresTransaction:
             notices_due=[it.is_notice_due for it in by_workflow.values()],
             dry_runs=[it.is_dry_run for it in by_workflow.values()],
         )
-        return {row["workflow_id"] for row in rows}
+        return {row["workflow_id"]: row["is_late"] for row in rows}
+
+    def claim_unscored(
+        self, most: int, again_seconds: float, longest_seconds: float
+    ) -> Sequence[UUID]:
+        """Take logins that have no score, to ask about them now.
+
+        At most `most` are under way. Each has been without a score, or not been asked about,
+        for `again_seconds` at least and `longest_seconds` at most. None is taken while the
+        breaker is open.
+        """
+        rows = self._run(
+            "claim_unscored",
+            most=most,
+            again_seconds=again_seconds,
+            longest_seconds=longest_seconds,
+        )
+        return [row["workflow_id"] for row in rows]
 
     def turn_on(self, flips: Sequence[Flip]) -> AbstractSet[tuple[UUID, SwitchName]]:
         if not flips:

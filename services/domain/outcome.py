@@ -14,10 +14,10 @@ Wire = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class VerdictStored:
-    """A login has its verdict, so many seconds after it was accepted."""
+    """A login has its verdict, so many seconds after it was accepted; None: it had been kept without one before."""
 
     level: Level
-    seconds: float
+    seconds: float | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,7 +31,11 @@ def apply_verdicts(verdicts: Sequence[Verdict], tx: Transaction) -> Sequence[Out
     new = tx.store_verdicts(judged)
     acted_on = {it.workflow_id: it for it in judged if it.workflow_id in new and not it.is_dry_run}
     flipped = tx.turn_on(
-        [flip for it in acted_on.values() for flip in _flips(it, contacts[it.workflow_id])]
+        [
+            flip
+            for it in acted_on.values()
+            for flip in _flips(it, contacts[it.workflow_id], is_late=new[it.workflow_id])
+        ]
     )
     notices = {
         it.workflow_id: first_notices(contacts[it.workflow_id], "verdict")
@@ -45,7 +49,9 @@ def apply_verdicts(verdicts: Sequence[Verdict], tx: Transaction) -> Sequence[Out
             by_workflow[workflow_id],
             flipped,
             [n.id for n in notices.get(workflow_id, ()) if n.id in recorded],
-            contacts[workflow_id].age_seconds if workflow_id in new else None,
+            _stored(by_workflow[workflow_id], contacts[workflow_id], is_late=new[workflow_id])
+            if workflow_id in new
+            else (),
         )
         if workflow_id in contacts
         else missing_login(workflow_id)
@@ -69,9 +75,9 @@ def _judge(verdict: Verdict, contact: Contact) -> Judgement:
     )
 
 
-def _flips(judgement: Judgement, contact: Contact) -> list[Flip]:
+def _flips(judgement: Judgement, contact: Contact, *, is_late: bool) -> list[Flip]:
     verdict, policy = judgement.verdict, contact.policy
-    reason = f"level {verdict.level}, action {verdict.action}"
+    reason = f"level {verdict.level}, action {verdict.action}{', late' if is_late else ''}"
     return [
         Flip(
             contact.tenant_id,
@@ -90,7 +96,7 @@ def _outcome(
     judgement: Judgement,
     flipped: AbstractSet[tuple[UUID, SwitchName]],
     notices: Sequence[UUID],
-    stored_after: float | None,
+    effects: tuple[VerdictStored, ...],
 ) -> Outcome:
     workflow_id, level = judgement.workflow_id, judgement.verdict.level
     return Done(
@@ -100,5 +106,11 @@ def _outcome(
             "switches": [name for name in judgement.switches if (workflow_id, name) in flipped],
         },
         notices=tuple(str(notice_id) for notice_id in notices),
-        effects=() if stored_after is None else (VerdictStored(level, stored_after),),
+        effects=effects,
     )
+
+
+def _stored(judgement: Judgement, contact: Contact, *, is_late: bool) -> tuple[VerdictStored, ...]:
+    # How long an outage was says nothing about how fast verdicts are.
+    seconds = None if is_late else contact.age_seconds
+    return (VerdictStored(judgement.verdict.level, seconds),)

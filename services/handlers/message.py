@@ -40,6 +40,7 @@ def compose_mail(notice: Notice, network: Network) -> Mail:
     values = {
         "words": words,
         "facts": _facts(notice, network, wording),
+        "late": wording.words["late"]["sentence"] if notice.is_late else "",
         "language": wording.language,
     }
     return Mail(
@@ -72,7 +73,7 @@ def compose_delivery(notice: Notice) -> Delivery:
         "occurred_at": notice.occurred_at.isoformat(),
     }
     if notice.reason == "verdict":
-        body |= {"level": notice.level, "locked": _is_locked(notice)}
+        body |= {"level": notice.level, "locked": _is_locked(notice), "late": notice.is_late}
     return Delivery(
         id=str(notice.id),
         url=notice.webhook_url,

@@ -123,6 +123,7 @@ class Notice:
     time_zone: str | None
     level: Level | None
     switches: Sequence[SwitchName] | None
+    is_late: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -296,8 +297,8 @@ class Transaction(Protocol):
 
     def saved_login(self, workflow_id: UUID) -> SavedLogin | None: ...
 
-    def store_verdicts(self, judged: Sequence[Judgement]) -> AbstractSet[UUID]:
-        """Store each verdict once, a real one over `unscored`; the workflow ids that changed."""
+    def store_verdicts(self, judged: Sequence[Judgement]) -> Mapping[UUID, bool]:
+        """Store each verdict once, a real one over `unscored`; those that changed, and whether that was late."""
         ...
 
     def turn_on(self, flips: Sequence[Flip]) -> AbstractSet[tuple[UUID, SwitchName]]:

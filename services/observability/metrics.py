@@ -89,7 +89,8 @@ def count_effects(effects: Iterable[Effect]) -> None:
     for effect in effects:
         if isinstance(effect, VerdictStored):
             VERDICTS.labels(effect.level).inc()
-            VERDICT_SECONDS.observe(effect.seconds)
+            if effect.seconds is not None:
+                VERDICT_SECONDS.observe(effect.seconds)
         else:
             NOTICES.labels(effect.channel, effect.outcome).inc()
 

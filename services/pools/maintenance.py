@@ -50,6 +50,11 @@ def _register_jobs(steps: Steps, wiring: Wiring) -> None:
         expired = tx.expire_switches()
         return [Done({"expired": expired}) for _ in ticks]
 
+    @steps.io("maintenance.rescore")
+    def rescore(_: object) -> Outcome:
+        """Have logins without a score asked about again, once the outlier API answers."""
+        return Done({"asked_again": wiring.rescore()})
+
 
 def _register_canary(steps: Steps, wiring: Wiring) -> None:
     @steps.io("maintenance.canary")

@@ -16,6 +16,7 @@ class Wiring:
     relay: publishes what was committed without a confirm; returns how many.
     reconcile: one sweep of the reconciler; returns what it repaired.
     canary: sends a canary through every queue.
+    rescore: has logins without a score asked about again; returns how many.
     """
 
     begin: Begin
@@ -27,3 +28,4 @@ class Wiring:
     relay: Callable[[], int]
     reconcile: Callable[[], Wire]
     canary: Callable[[], object]
+    rescore: Callable[[], int]

@@ -29,7 +29,8 @@ SELECT
     notice.reason, notice.channel, notice.state, notice.receipt, reported.email,
     tenant.webhook_url, tenant.webhook_secret, reported.occurred_at, host(reported.ip) AS ip,
     reported.user_agent, reported.auth_method, reported.locale, reported.time_zone, verdict.level,
-    coalesce(verdict.switches, CASE WHEN verdict.action = 'deny' THEN '{locked}'::text[] END) AS switches
+    coalesce(verdict.switches, CASE WHEN verdict.action = 'deny' THEN '{locked}'::text[] END) AS switches,
+    coalesce(verdict.late, false) AS is_late
 FROM notice
 JOIN tenant ON tenant.id = notice.tenant_id
 JOIN reported_login AS reported ON reported.workflow_id = notice.workflow_id

@@ -1,5 +1,5 @@
 -- name: store_verdicts
--- Store verdicts once, a real one over `unscored`; returns the workflows whose verdict changed.
+-- Store verdicts once, a real one over `unscored`, which is late; returns the workflows whose verdict changed.
 INSERT INTO verdict (
     workflow_id, tenant_id, user_id, level, action, score, reasons, model_version, request_id,
     switches, notice_due, dry_run
@@ -21,9 +21,44 @@ ON CONFLICT (workflow_id) DO UPDATE SET
     level = excluded.level, action = excluded.action, score = excluded.score,
     reasons = excluded.reasons, model_version = excluded.model_version,
     request_id = excluded.request_id, stored_at = excluded.stored_at, switches = excluded.switches,
-    notice_due = excluded.notice_due, dry_run = excluded.dry_run
+    notice_due = excluded.notice_due, dry_run = excluded.dry_run, late = true
 WHERE verdict.level = 'unscored' AND excluded.level <> 'unscored'
-RETURNING workflow_id;
+RETURNING workflow_id, coalesce(late, false) AS is_late;
+
+-- name: claim_unscored
+-- Take logins without a score to ask about again, the oldest first, no more than may be under way at once: such a step is
+-- sent by hand, so no workflow has it. While the breaker is open none, and one when it lets a probe through.
+WITH room AS (
+    SELECT CASE
+        WHEN NOT EXISTS (SELECT FROM breaker WHERE name = 'outlier_api' AND (open_until IS NOT NULL OR held_by IS NOT NULL))
+            THEN %(most)s
+        WHEN EXISTS (
+            SELECT FROM breaker WHERE name = 'outlier_api' AND open_until <= clock_timestamp() AND held_by IS NULL
+        ) THEN 1
+        ELSE 0
+    END - (
+        SELECT count(*)
+        FROM (
+            SELECT FROM step
+            WHERE workflow_id IS NULL AND finished_at IS NULL AND task = 'external_api.score_login'
+            LIMIT %(most)s
+        ) AS under_way
+    ) AS places
+),
+due AS (
+    SELECT workflow_id FROM verdict
+    WHERE level = 'unscored'
+        AND stored_at BETWEEN now() - make_interval(secs => %(longest_seconds)s)
+            AND now() - make_interval(secs => %(again_seconds)s)
+        AND coalesce(asked_again_at < now() - make_interval(secs => %(again_seconds)s), true)
+    ORDER BY stored_at
+    LIMIT greatest(0, (SELECT places FROM room))
+    FOR NO KEY UPDATE SKIP LOCKED
+)
+UPDATE verdict SET asked_again_at = now()
+FROM due
+WHERE verdict.workflow_id = due.workflow_id
+RETURNING verdict.workflow_id;
 
 -- name: turn_on
 -- Turn on the switches that are off, each with its row in the audit trail; returns those. One that was turned off a short

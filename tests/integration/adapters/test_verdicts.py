@@ -11,9 +11,10 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from services.adapters.postgres import PostgresTransaction
 from services.domain.errors import Refused
 from services.domain.model import Verdict
-from services.domain.outcome import Done, Failed, Outcome
+from services.domain.outcome import Done, Failed, Outcome, VerdictStored
 from services.domain.policy import DEFAULT
 from services.handlers.apply_verdict import apply_verdicts, record_unscored
 from services.handlers.note_failed import note_failed
@@ -257,3 +258,88 @@ def test_who_is_never_locked_is_told_all_the_same(world: World) -> None:
 def _expire(world: World) -> int:
     with world.begin() as tx:
         return tx.expire_switches()
+
+
+def _claim(world: World, most: int = 10) -> list[UUID]:
+    with world.connect() as connection:
+        return list(PostgresTransaction(connection).claim_unscored(most, 60.0, 86400.0))
+
+
+def _unscored(world: World, minutes_ago: float = 2) -> UUID:
+    workflow_id = world.saved().workflow_id
+    with world.begin() as tx:
+        record_unscored([workflow_id], tx)
+    world.rows(
+        "UPDATE verdict SET stored_at = now() - make_interval(secs => 60 * %s) WHERE workflow_id = %s",
+        minutes_ago,
+        workflow_id,
+    )
+    return workflow_id
+
+
+def test_logins_without_a_score_are_asked_about_again(world: World) -> None:
+    """The oldest first, each once in a while; not those that are too young or too old."""
+    third, first, second = _unscored(world, 2), _unscored(world, 60), _unscored(world, 3)
+    _unscored(world, 0.5)
+    _unscored(world, 1441)
+    assert set(_claim(world, most=2)) == {first, second}
+    assert _claim(world) == [third]
+    assert _claim(world) == []
+    world.rows("UPDATE verdict SET asked_again_at = now() - interval '61 seconds'")
+    assert set(_claim(world)) == {first, second, third}
+
+
+def test_no_more_are_asked_about_than_may_be_under_way(world: World) -> None:
+    """As where the task is paused: each try would leave one more behind."""
+    for _ in range(3):
+        _unscored(world)
+    world.rows(
+        "INSERT INTO step (id, task, state) VALUES ('a', 'external_api.score_login', 'parked'),"
+        " ('b', 'external_api.score_login', 'retrying'), ('c', 'maintenance.probe', 'ready')"
+    )
+    assert len(_claim(world, most=3)) == 1
+
+
+def test_while_the_breaker_is_open_one_is_asked_about(world: World) -> None:
+    """And that only when it lets a probe through; who holds it open holds it."""
+    for _ in range(3):
+        _unscored(world)
+    world.rows(
+        "INSERT INTO breaker (name, failures, open_until) VALUES ('outlier_api', 5, now() + interval '9 s')"
+    )
+    assert _claim(world) == []
+    world.rows("UPDATE breaker SET open_until = now() - interval '1 s', held_by = 'ada'")
+    assert _claim(world) == []
+    world.rows("UPDATE breaker SET held_by = NULL")
+    assert len(_claim(world)) == 1
+    world.rows("UPDATE breaker SET failures = 0, open_until = NULL")
+    assert len(_claim(world)) == 2
+
+
+def test_a_late_verdict_is_acted_on_once_and_says_so(world: World) -> None:
+    """In the audit trail and in the notice; no time is taken from it."""
+    workflow_id = _unscored(world)
+    verdict = _verdict(workflow_id, "high", "deny")
+    (outcome,) = _apply(world, verdict)
+    assert isinstance(outcome, Done)
+    assert outcome.effects == (VerdictStored("high", None),)
+    assert world.rows("SELECT DISTINCT reason FROM switch_change") == [
+        ("level high, action deny, late",)
+    ]
+    with world.begin() as tx:
+        notice = tx.notice(UUID(outcome.notices[0]))
+    assert notice is not None
+    assert notice.is_late
+    (again,) = _apply(world, verdict)
+    assert isinstance(again, Done)
+    assert (again.notices, again.effects) == ((), ())
+
+
+def test_a_verdict_in_time_is_not_late(world: World) -> None:
+    """The negative of the one above."""
+    (outcome,) = _apply(world, _verdict(world.report().workflow_id, "high"))
+    assert isinstance(outcome, Done)
+    with world.begin() as tx:
+        notice = tx.notice(UUID(outcome.notices[0]))
+    assert notice is not None
+    assert not notice.is_late
