@@ -280,6 +280,9 @@ class PostgresTransaction:
         )
         return [row["workflow_id"] for row in rows]
 
+    def ask_no_more(self, workflow_ids: Sequence[UUID]) -> None:
+        self._run("ask_no_more", workflow_ids=list(workflow_ids))
+
     def turn_on(self, flips: Sequence[Flip]) -> AbstractSet[tuple[UUID, SwitchName]]:
         if not flips:
             return set()

@@ -9,7 +9,11 @@ from celery.canvas import Signature
 
 
 def rescoring(app: Celery, workflow_id: UUID) -> Signature:
-    """Ask the outlier API, then act on the answer; without one the login stays as it is."""
-    results = [{"workflow_id": str(workflow_id)}]
-    score_login = app.signature("external_api.score_login", args=(results,))
+    """Ask the outlier API, then act on the answer; without one the login stays as it is.
+
+    When the API refuses to judge it, it is not asked again.
+    """
+    login = str(workflow_id)
+    score_login = app.signature("external_api.score_login", args=([{"workflow_id": login}],))
+    score_login.link_error(app.signature("db_writes.record_unscored", args=(login,)))
     return chain(score_login, app.signature("db_writes.apply_verdict"), app=app)

@@ -60,8 +60,13 @@ def apply_verdicts(verdicts: Sequence[Verdict], tx: Transaction) -> Sequence[Out
 
 
 def record_unscored(workflow_ids: Sequence[UUID], tx: Transaction) -> Sequence[Outcome]:
-    """Store `unscored` for logins that have no verdict; a verdict that is there stays."""
-    return apply_verdicts([unscored(workflow_id) for workflow_id in workflow_ids], tx)
+    """Store `unscored` for logins that have no verdict; a verdict that is there stays.
+
+    The API has refused to judge them, or we cannot ask: they are not asked about again.
+    """
+    outcomes = apply_verdicts([unscored(workflow_id) for workflow_id in workflow_ids], tx)
+    tx.ask_no_more(workflow_ids)
+    return outcomes
 
 
 def _judge(verdict: Verdict, contact: Contact) -> Judgement:

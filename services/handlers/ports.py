@@ -301,6 +301,10 @@ class Transaction(Protocol):
         """Store each verdict once, a real one over `unscored`; those that changed, and whether that was late."""
         ...
 
+    def ask_no_more(self, workflow_ids: Sequence[UUID]) -> None:
+        """Leave these logins, as far as they have no score, without one for good."""
+        ...
+
     def turn_on(self, flips: Sequence[Flip]) -> AbstractSet[tuple[UUID, SwitchName]]:
         """Turn on what is off, each flip with its row in the audit trail; what was turned on.
 

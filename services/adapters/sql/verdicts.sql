@@ -60,6 +60,16 @@ FROM due
 WHERE verdict.workflow_id = due.workflow_id
 RETURNING verdict.workflow_id;
 
+-- name: ask_no_more
+-- Leave logins that have no score without one; in one order everywhere.
+UPDATE verdict SET asked_again_at = 'infinity'
+FROM (
+    SELECT workflow_id FROM verdict
+    WHERE workflow_id = ANY (%(workflow_ids)s) AND level = 'unscored'
+    ORDER BY workflow_id FOR NO KEY UPDATE
+) AS given_up
+WHERE verdict.workflow_id = given_up.workflow_id;
+
 -- name: turn_on
 -- Turn on the switches that are off, each with its row in the audit trail; returns those. One that was turned off a short
 -- while ago stays off; one that is on and would go off by itself does so later.

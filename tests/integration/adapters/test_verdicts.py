@@ -19,6 +19,7 @@ from services.domain.policy import DEFAULT
 from services.handlers.apply_verdict import apply_verdicts, record_unscored
 from services.handlers.note_failed import note_failed
 from services.handlers.ports import FailedStep
+from services.handlers.score_login import unscored
 from tests.integration.adapters.conftest import World
 
 
@@ -267,8 +268,7 @@ def _claim(world: World, most: int = 10) -> list[UUID]:
 
 def _unscored(world: World, minutes_ago: float = 2) -> UUID:
     workflow_id = world.saved().workflow_id
-    with world.begin() as tx:
-        record_unscored([workflow_id], tx)
+    _apply(world, unscored(workflow_id))
     world.rows(
         "UPDATE verdict SET stored_at = now() - make_interval(secs => 60 * %s) WHERE workflow_id = %s",
         minutes_ago,
@@ -287,6 +287,14 @@ def test_logins_without_a_score_are_asked_about_again(world: World) -> None:
     assert _claim(world) == []
     world.rows("UPDATE verdict SET asked_again_at = now() - interval '61 seconds'")
     assert set(_claim(world)) == {first, second, third}
+
+
+def test_what_the_api_refuses_to_judge_is_left_alone(world: World) -> None:
+    """It has been asked, and would answer the same."""
+    with world.begin() as tx:
+        record_unscored([world.saved().workflow_id, _unscored(world)], tx)
+    world.rows("UPDATE verdict SET stored_at = now() - interval '2 minutes'")
+    assert _claim(world) == []
 
 
 def test_no_more_are_asked_about_than_may_be_under_way(world: World) -> None:

@@ -76,3 +76,45 @@ def test_the_breaker_spares_an_api_that_is_down(
     calls = sum(api.calls[workflow] for workflow in workflows)
     assert calls < 8 * 4
     assert {_verdict(cluster, workflow)[0] for workflow in workflows} == {"unscored"}
+
+
+def _make_older(cluster: Cluster, workflow: str) -> None:
+    cluster.rows(
+        "UPDATE verdict SET stored_at = stored_at - interval '5 minutes' WHERE workflow_id = %s",
+        workflow,
+    )
+
+
+def test_logins_are_scored_when_the_api_is_back(
+    cluster: Cluster, api: AdjustableOutlierApi
+) -> None:
+    """Late, and once: the breaker closes by what is asked again, nobody has to sign in for it."""
+    api.status = 503
+    workflows = [cluster.post(f"user-{uuid4().hex[:8]}") for _ in range(6)]
+    assert set(cluster.ended(*workflows)) == {"done"}
+    assert {_verdict(cluster, workflow)[0] for workflow in workflows} == {"unscored"}
+
+    before = {workflow: api.calls[workflow] for workflow in workflows}
+    api.reset()
+    for workflow in workflows:
+        _make_older(cluster, workflow)
+    wait_until(lambda: all(_verdict(cluster, w)[0] == "low" for w in workflows), 120)
+
+    late = "SELECT late FROM verdict WHERE workflow_id = ANY (%s)"
+    assert cluster.rows(late, workflows) == [(True,)] * 6
+    assert [api.calls[workflow] - before[workflow] for workflow in workflows] == [1] * 6
+
+
+def test_a_login_that_the_api_refuses_is_not_asked_about_again(
+    cluster: Cluster, api: AdjustableOutlierApi
+) -> None:
+    """Two rounds later it has been asked about once."""
+    api.status = 400
+    workflow = cluster.post(f"user-{uuid4().hex[:8]}")
+    assert cluster.ended(workflow) == ["failed"]
+    wait_until(lambda: cluster.count("verdict", workflow) == 1, 30)
+    _make_older(cluster, workflow)
+    ticks = "SELECT count(*) FROM step WHERE task = 'maintenance.rescore' AND state = 'done'"
+    [(before,)] = cluster.rows(ticks)
+    wait_until(lambda: cluster.rows(ticks)[0][0] >= before + 2, 60)
+    assert (api.calls[workflow], _verdict(cluster, workflow)[0]) == (1, "unscored")
