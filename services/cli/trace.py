@@ -80,7 +80,8 @@ def as_tree(workflow: Row) -> Tree:
         reasons = ", ".join(verdict["reasons"]) or "no reasons given"
         score = "none" if verdict["score"] is None else f"{verdict['score']:.3f}"
         text = f"verdict: {verdict['level']}, {verdict['action']}, score {score} ({reasons})"
-        tree.add(f"[bold]{escape(text)}[/bold]")
+        late = ", late" if verdict["late"] else ""
+        tree.add(f"[bold]{escape(text + late)}[/bold]")
     return tree
 
 

@@ -111,6 +111,7 @@ class VerdictAnswer(BaseModel):
     model_version: str | None
     request_id: str
     stored_at: datetime
+    late: bool = Field(description="The API was away at first, and was asked again later.")
 
 
 class Workflow(BaseModel):

@@ -12,7 +12,8 @@ ORDER BY position NULLS LAST, ready_at NULLS LAST, id
 
 -- name: verdict
 -- What the outlier API said about a login.
-SELECT level, action, score, reasons, model_version, request_id, stored_at
+SELECT level, action, score, reasons, model_version, request_id, stored_at,
+    coalesce(late, false) AS late
 FROM verdict WHERE workflow_id = %(workflow)s
 
 -- name: create_tenant

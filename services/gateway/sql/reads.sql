@@ -20,7 +20,8 @@ ORDER BY workflow_id, position NULLS LAST, planned_at, id
 
 -- name: verdicts_of_workflows
 -- The verdicts of some workflows.
-SELECT workflow_id, level, action, score, reasons, model_version, request_id, stored_at
+SELECT workflow_id, level, action, score, reasons, model_version, request_id, stored_at,
+    coalesce(late, false) AS late
 FROM verdict WHERE workflow_id = ANY (%(workflows)s)
 
 -- name: devices_of_user

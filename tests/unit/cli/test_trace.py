@@ -84,14 +84,20 @@ def test_what_was_not_planned_stands_under_its_sender() -> None:
 def test_a_tree_tells_states_times_hosts_and_results() -> None:
     """One line a step answers where, when, how often and what came out."""
     failed = step("save", ("check",), state="dead", retries=8, attempts=9, result={"exc": "[x]"})
-    verdict = {"level": "high", "action": "deny", "score": 0.93, "reasons": ["new country"]}
+    verdict = {
+        "level": "high",
+        "action": "deny",
+        "score": 0.93,
+        "reasons": ["new country"],
+        "late": True,
+    }
     text = shown([MAIN[0], MAIN[1], failed, MAIN[3]], verdict=verdict)
     assert "login w: done after 54 ms (shop, user [bold]ada" in text
     assert "pool.check done, 1 attempt, +5 ms, took 7 ms, on h1" in text
     assert "pool.save dead, 9 attempts, 8 retries" in text
     assert '{"exc": "[x]"}' in text
     assert "joins notify + save" in text
-    assert "verdict: high, deny, score 0.930 (new country)" in text
+    assert "verdict: high, deny, score 0.930 (new country), late" in text
 
 
 def test_what_waits_says_for_what() -> None:
