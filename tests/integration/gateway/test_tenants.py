@@ -45,7 +45,20 @@ def test_devices_and_switches_are_the_tenants_own(door: Door) -> None:
     assert (switches["locked"]["is_on"], switches["require_step_up"]["is_on"]) == (True, False)
     assert door.read("/v1/users/org%2Fada/devices", tenant="bank").json()["devices"] == []
     theirs = door.read("/v1/users/org%2Fada/switches", tenant="bank").json()["switches"]
-    assert theirs["locked"] == {"is_on": False, "changed_at": None}
+    assert theirs["locked"] == {"is_on": False, "changed_at": None, "expires_at": None}
+
+
+def test_a_switch_whose_time_is_over_is_off(door: Door) -> None:
+    """At once, though nobody has swept it up yet; before, it says until when it is on."""
+    door.rows(
+        "INSERT INTO switch (tenant_id, user_id, name, is_on, expires_at)"
+        " VALUES ('shop', 'eve', 'locked', true, now() - interval '1 second'),"
+        " ('shop', 'eve', 'require_step_up', true, now() + interval '1 hour')"
+    )
+    switches = door.read("/v1/users/eve/switches").json()["switches"]
+    assert (switches["locked"]["is_on"], switches["locked"]["expires_at"]) == (False, None)
+    assert switches["require_step_up"]["is_on"]
+    assert switches["require_step_up"]["expires_at"] is not None
 
 
 def test_a_wrong_key_is_401_everywhere(door: Door) -> None:
