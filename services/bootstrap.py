@@ -91,6 +91,7 @@ def make_wiring(app: DoorbellApp, settings: Settings, topology: Topology) -> Wir
         reconcile=lambda: _reconcile(reconciler),
         canary=lambda: send(app, app.ledger, canary(app, topology.queues)),
         rescore=lambda: _rescore(app),
+        public_url=settings.public_url,
     )
 
 

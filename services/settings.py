@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -27,7 +28,8 @@ class Settings:
     `OUTLIER_API_URL`, and TLS with the broker is described by `DOORBELL_BROKER_...`,
     one variable for each field of `BrokerTls`. Nothing secret has a default.
     `management_url` (the broker's, whose user and password are those of `broker_url`)
-    and `gateway_url` are for operators' commands alone.
+    and `gateway_url` are for operators' commands alone. `public_url` is where users reach the gateway, for
+    links in notices; without it notices have none.
     """
 
     broker_url: str
@@ -47,6 +49,7 @@ class Settings:
     heartbeat_file: str | None = None
     management_url: str | None = None
     gateway_url: str | None = None
+    public_url: str | None = None
     failpoints: str = ""
     broker_tls: BrokerTls | None = None
 
@@ -143,6 +146,8 @@ def _check_address(name: str, text: str) -> None:
         raise ValueError("must start with pyamqp://")
     if name == "database_url" and text and not urlsplit(text).scheme.startswith("postgres"):
         raise ValueError("must start with postgresql://")
+    if name == "public_url" and text and not re.fullmatch(r"https?://[^\s/?#@]+", text):
+        raise ValueError("must be http://HOST or https://HOST, without a path")
     if name in ("management_url", "gateway_url") and not text.startswith(("http://", "https://")):
         raise ValueError("must start with http:// or https://")
 
@@ -155,6 +160,8 @@ def _convert(name: str, text: str) -> object:
         return int(text)
     if name == "heartbeat_file" and not os.access(Path(text).parent, os.W_OK):
         raise ValueError(f"{Path(text).parent} is no directory that this process can write to")
+    if name == "public_url":
+        return text or None
     if name in ("allowed_private_hosts", "network_databases"):
         return tuple(part.strip() for part in text.split(",") if part.strip())
     return text

@@ -91,7 +91,8 @@ class _Reader:
     def _actions(self, node: Node | None) -> dict[Occasion, frozenset[Act]]:
         found: dict[Occasion, frozenset[Act]] = {}
         for name, value in (self.known(node, "actions", OCCASIONS) if node else {}).items():
-            acts = self._document.references(value, f"actions: {name}", ACTS)
+            known = SWITCHES if name == "disowned" else ACTS
+            acts = self._document.references(value, f"actions: {name}", known)
             if acts is not None:
                 found[cast("Occasion", name)] = frozenset(cast("Sequence[Act]", acts))
         return found

@@ -10,14 +10,14 @@ from services.domain.model import Level, SwitchName, Verdict
 
 Act = Literal["require_step_up", "locked", "notify"]
 """What can be done about a verdict: a switch turned on, or the user told."""
-Occasion = Literal["medium", "high", "deny"]
-"""When: the verdict's level, or that the outlier API's action is `deny`."""
+Occasion = Literal["medium", "high", "deny", "disowned"]
+"""When: the verdict's level, or that the outlier API's action is `deny`; or the user says that it was somebody else."""
 Told = Literal["user", "application", "both", "nobody"]
 """Who hears of something: the user by mail, the application by webhook, where there is no address in its place."""
 Reason = Literal["new_device", "verdict"]
 
 ACTS: tuple[Act, ...] = ("require_step_up", "locked", "notify")
-OCCASIONS: tuple[Occasion, ...] = ("medium", "high", "deny")
+OCCASIONS: tuple[Occasion, ...] = ("medium", "high", "deny", "disowned")
 TOLD: tuple[Told, ...] = ("user", "application", "both", "nobody")
 REASONS: tuple[Reason, ...] = ("new_device", "verdict")
 SWITCHES: tuple[SwitchName, ...] = ("require_step_up", "locked")
@@ -42,6 +42,7 @@ class Policy:
             "medium": frozenset({"require_step_up"}),
             "high": frozenset({"require_step_up", "notify"}),
             "deny": frozenset({"locked", "notify"}),
+            "disowned": frozenset({"locked"}),
         }
     )
     never_lock: frozenset[str] = frozenset()
@@ -105,6 +106,19 @@ def decide(
         acts.discard("locked")
     switches = tuple(name for name in SWITCHES if name in acts)
     return Decision(level, switches, "notify" in acts)
+
+
+def disowned(policy: Policy, user_id: str) -> tuple[SwitchName, ...]:
+    """The switches to turn on for a user who says that a sign-in was somebody else's.
+
+    Who is never locked is asked for a second factor instead.
+    """
+    acts = set(policy.actions.get("disowned", DEFAULT.actions["disowned"]))
+    if "locked" in acts and user_id in policy.never_lock:
+        acts = acts - {"locked"} | {"require_step_up"}
+    if policy.is_dry_run:
+        return ()
+    return tuple(name for name in SWITCHES if name in acts)
 
 
 def level_of(policy: Policy, verdict: Verdict, *, is_device_known: bool = False) -> Level:

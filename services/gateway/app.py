@@ -11,7 +11,7 @@ from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from services.gateway import health, logins, problems, specification, users, workflows
+from services.gateway import health, logins, notice_pages, problems, specification, users, workflows
 from services.gateway.metrics import Metrics
 from services.gateway.outbox import PublishesMessages
 from services.gateway.parts import Parts
@@ -52,7 +52,7 @@ def make_app(
         redirect_slashes=False,
     )
     app.state.parts = parts
-    for module in (logins, workflows, users, health):
+    for module in (logins, workflows, users, health, notice_pages):
         app.include_router(module.router)
     problems.install(app)
     specification.install(app)

@@ -25,13 +25,15 @@ def deliver_notice(
     mailer: Mailer,
     webhooks: WebhookSender,
     networks: Networks,
+    public_url: str | None = None,
     elapsed: Callable[[], float] = monotonic,
 ) -> Outcome:
     """Send the notice, unless it is sent already.
 
     The intent is committed before the call and the outcome after it. Only a
     process that dies or freezes in between can send twice, and then under the
-    same id. elapsed: seconds by a clock that runs on while the process is stopped.
+    same id. public_url: of the gateway, for links in mails.
+    elapsed: seconds by a clock that runs on while the process is stopped.
     """
     began = elapsed()
     with begin() as tx:
@@ -45,7 +47,7 @@ def deliver_notice(
         # Held up so long that somebody else may have the lease before the call is over.
         return Failed(Unavailable(f"the lease of notice {notice_id} ran out before the call"))
     try:
-        receipt = _send(notice, mailer, webhooks, networks)
+        receipt = _send(notice, mailer, webhooks, networks, public_url)
     except (Unavailable, Refused) as error:
         with begin() as tx:
             tx.note_not_sent(notice_id, str(error))
@@ -66,9 +68,15 @@ def _note_sent(notice_id: UUID, receipt: str, begin: Begin) -> None:
         logger.exception("notice %s was sent; its receipt settles it later", notice_id)
 
 
-def _send(notice: Notice, mailer: Mailer, webhooks: WebhookSender, networks: Networks) -> str:
+def _send(
+    notice: Notice,
+    mailer: Mailer,
+    webhooks: WebhookSender,
+    networks: Networks,
+    public_url: str | None,
+) -> str:
     if notice.channel == "email":
-        return mailer.send(compose_mail(notice, networks.of(notice.ip)))
+        return mailer.send(compose_mail(notice, networks.of(notice.ip), public_url))
     return webhooks.send(compose_delivery(notice))
 
 

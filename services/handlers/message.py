@@ -8,10 +8,14 @@ from jinja2 import Environment, PackageLoader, select_autoescape
 
 from services.domain.errors import Refused
 from services.domain.network import Network
+from services.domain.notice_link import LinkAct, make_token
 from services.domain.text import one_line
 from services.handlers.fingerprint import describe, traits_of
-from services.handlers.ports import Delivery, Mail, Notice
+from services.handlers.ports import Delivery, Mail, Notice, SignIn
 from services.handlers.wording import Wording, wording_for
+
+LINK_PATH = "/notice"
+"""Where the gateway answers links of notices; the token is in the query, which proxies do not log."""
 
 _LONGEST_NAME = 100
 _LONGEST_SUBJECT = 150
@@ -23,10 +27,10 @@ _templates = Environment(
 )
 
 
-def compose_mail(notice: Notice, network: Network) -> Mail:
+def compose_mail(notice: Notice, network: Network, public_url: str | None = None) -> Mail:
     """The mail of a notice; its Message-ID is made of the notice's id.
 
-    network: of the address that the login came from.
+    network: of the address that the login came from. public_url: where links lead; None: there are none.
 
     Raises:
         Refused: the login has no address.
@@ -39,9 +43,10 @@ def compose_mail(notice: Notice, network: Network) -> Mail:
     words = {name: str(text).format(app=app) for name, text in wording.words[kind].items()}
     values = {
         "words": words,
-        "facts": _facts(notice, network, wording),
+        "facts": facts_of(notice, network, wording),
         "late": wording.words["late"]["sentence"] if notice.is_late else "",
         "language": wording.language,
+        "links": _links(notice, public_url, wording) if public_url else (),
     }
     return Mail(
         message_id=f"<{notice.id}@doorbell>",
@@ -82,14 +87,25 @@ def compose_delivery(notice: Notice) -> Delivery:
     )
 
 
-def _facts(notice: Notice, network: Network, wording: Wording) -> list[tuple[str, str]]:
+def _links(notice: Notice, public_url: str, wording: Wording) -> list[tuple[str, str]]:
+    """Words and address of each link."""
+    acts: tuple[LinkAct, ...] = ("confirm", "disown")
+    tokens = {act: make_token(notice.link_key, notice.id, act, notice.recorded_at) for act in acts}
+    return [
+        (str(wording.words["links"][act]), f"{public_url}{LINK_PATH}?t={token}")
+        for act, token in tokens.items()
+    ]
+
+
+def facts_of(sign_in: SignIn, network: Network, wording: Wording) -> list[tuple[str, str]]:
+    """What lets a user recognise a sign-in: names and values, each one line, as far as they are known."""
     found = {
-        "account": notice.user_id,
-        "device": wording.device(traits_of(notice.user_agent)),
-        "time": wording.time(notice.occurred_at, notice.time_zone),
+        "account": sign_in.user_id,
+        "device": wording.device(traits_of(sign_in.user_agent)),
+        "time": wording.time(sign_in.occurred_at, sign_in.time_zone),
         "place": wording.place(network.country),
-        "address": notice.ip,
-        "method": notice.auth_method,
+        "address": sign_in.ip,
+        "method": sign_in.auth_method,
     }
     names = wording.words["facts"]
     lines = {name: one_line(value or "", _LONGEST_NAME) for name, value in found.items()}

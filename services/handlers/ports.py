@@ -101,7 +101,7 @@ class NewNotice:
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """A recorded notice with all that its message says."""
+    """A recorded notice with all that its message says; `link_key` signs its links."""
 
     id: UUID
     workflow_id: UUID
@@ -123,7 +123,26 @@ class Notice:
     time_zone: str | None
     level: Level | None
     switches: Sequence[SwitchName] | None
-    is_late: bool = False
+    is_late: bool
+    recorded_at: datetime
+    link_key: UUID
+
+
+class SignIn(Protocol):
+    """What users are told about a sign-in."""
+
+    @property
+    def user_id(self) -> str: ...
+    @property
+    def user_agent(self) -> str: ...
+    @property
+    def occurred_at(self) -> datetime: ...
+    @property
+    def ip(self) -> str: ...
+    @property
+    def auth_method(self) -> str | None: ...
+    @property
+    def time_zone(self) -> str | None: ...
 
 
 @dataclass(frozen=True, slots=True)

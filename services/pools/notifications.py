@@ -28,7 +28,12 @@ def register(steps: Steps, wiring: Wiring) -> None:
     def deliver_notice(notice_id: str) -> Outcome:
         """Send one recorded notice over its channel."""
         return deliver(
-            UUID(notice_id), wiring.begin, wiring.mailer, wiring.webhooks, wiring.networks
+            UUID(notice_id),
+            wiring.begin,
+            wiring.mailer,
+            wiring.webhooks,
+            wiring.networks,
+            wiring.public_url,
         )
 
     @steps.batch("notifications.record_receipt")

@@ -16,6 +16,7 @@ class Wiring:
     relay: publishes what was committed without a confirm; returns how many.
     reconcile: one sweep of the reconciler; returns what it repaired.
     canary: sends a canary through every queue.
+    public_url: where users reach the gateway; None: nowhere.
     rescore: has logins without a score asked about again; returns how many.
     """
 
@@ -29,3 +30,4 @@ class Wiring:
     reconcile: Callable[[], Wire]
     canary: Callable[[], object]
     rescore: Callable[[], int]
+    public_url: str | None = None

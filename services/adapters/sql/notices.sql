@@ -30,7 +30,7 @@ SELECT
     tenant.webhook_url, tenant.webhook_secret, reported.occurred_at, host(reported.ip) AS ip,
     reported.user_agent, reported.auth_method, reported.locale, reported.time_zone, verdict.level,
     coalesce(verdict.switches, CASE WHEN verdict.action = 'deny' THEN '{locked}'::text[] END) AS switches,
-    coalesce(verdict.late, false) AS is_late
+    coalesce(verdict.late, false) AS is_late, notice.recorded_at, tenant.cookie_key AS link_key
 FROM notice
 JOIN tenant ON tenant.id = notice.tenant_id
 JOIN reported_login AS reported ON reported.workflow_id = notice.workflow_id

@@ -51,7 +51,12 @@ def test_what_a_file_leaves_out_is_as_without_one(doorbell: Run, write: Write) -
     assert code == 0
     assert found == DEFAULT.to_document() | {
         "levels": {"medium": 1.0, "high": 5.5},
-        "actions": {"medium": [], "high": ["notify", "require_step_up"], "deny": ["notify"]},
+        "actions": {
+            "medium": [],
+            "high": ["notify", "require_step_up"],
+            "deny": ["notify"],
+            "disowned": ["locked"],
+        },
         "never_lock": ["ops@example.org", "root"],
         "cooldown_seconds": 1800.0,
         "expire_seconds": {"require_step_up": 604800.0},
@@ -78,7 +83,11 @@ def test_the_files_that_come_with_it_can_be_set(shop: str, doorbell: Run, name: 
         ("levels: {medium: -1}\n", ["1: levels: medium is -1.0: it must be above 0"]),
         ("levels: {medium: .inf}\n", ["1: levels: medium is inf"]),
         ("actions: {high: [lock]}\n", ["1: actions: high names 'lock', which is not there"]),
-        ("actions: {low: [locked]}\n", ["1: actions knows no key low: use medium, high, deny"]),
+        (
+            "actions: {low: [locked]}\n",
+            ["1: actions knows no key low: use medium, high, deny, disowned"],
+        ),
+        ("actions: {disowned: [notify]}\n", ["1: actions: disowned names 'notify', which is"]),
         ("actions: {high: locked}\n", ["1: actions: high is a text: it must be a list"]),
         ("never_lock: root\n", ["1: never_lock is no list"]),
         ("never_lock: [7]\n", ["1: a user of never_lock is a whole number: it must be a text"]),

@@ -10,7 +10,7 @@ from uuid import UUID
 import pytest
 
 from services.domain.model import Verdict
-from services.domain.policy import DEFAULT, Decision, Policy, decide
+from services.domain.policy import DEFAULT, Decision, Policy, decide, disowned
 
 VERDICT = Verdict(UUID(int=1), "low", "allow", 0.5, (), "m1", "r")
 
@@ -70,6 +70,23 @@ def test_a_policy_that_wants_nothing_does_nothing() -> None:
     policy = Policy(actions={"deny": frozenset(), "high": frozenset({"locked"})})
     assert decide(policy, _verdict("low", "deny"), "ada") == Decision("low", (), False)
     assert decide(policy, _verdict("high", "deny"), "ada").switches == ("locked",)
+
+
+@pytest.mark.parametrize(
+    ("policy", "switches"),
+    [
+        (DEFAULT, ("locked",)),
+        (Policy(never_lock=frozenset({"ada"})), ("require_step_up",)),
+        (Policy(actions={"disowned": frozenset({"require_step_up"})}), ("require_step_up",)),
+        (Policy(actions={}), ("locked",)),
+        (Policy(is_dry_run=True), ()),
+    ],
+)
+def test_a_sign_in_that_is_disowned_has_its_answer(
+    policy: Policy, switches: tuple[str, ...]
+) -> None:
+    """Locked, or asked for a second factor where nobody could unlock."""
+    assert disowned(policy, "ada") == switches
 
 
 def test_a_policy_comes_back_from_where_it_is_kept() -> None:

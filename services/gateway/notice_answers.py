@@ -1,0 +1,76 @@
+"""What a link of a notice does, in one transaction."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import psycopg
+from psycopg.rows import dict_row
+
+from services.domain.model import SwitchName
+from services.domain.notice_link import NoticeLink
+from services.domain.policy import DEFAULT, Policy, disowned
+from services.queries import load_queries
+
+_SQL = {name: text.encode() for name, text in load_queries(__package__, "notices.sql").items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Noticed:
+    """The sign-in that a notice is about, and whether its link has acted before."""
+
+    workflow_id: UUID
+    tenant_id: str
+    tenant_name: str
+    user_id: str
+    user_agent: str
+    occurred_at: datetime
+    ip: str
+    auth_method: str | None
+    locale: str | None
+    time_zone: str | None
+    link_key: UUID
+    policy: str | None
+    is_answered: bool
+
+
+def find(connection: psycopg.Connection[Any], link: NoticeLink) -> Noticed | None:
+    """The notice of a link; None: there is none, or its tenant has not signed the link."""
+    rows = _run(connection, "noticed", notice=link.notice_id, act=link.act)
+    found = Noticed(**rows[0]) if rows else None
+    return found if found and link.is_signed_with(found.link_key) else None
+
+
+def act_on(
+    connection: psycopg.Connection[Any], link: NoticeLink, noticed: Noticed
+) -> Sequence[SwitchName] | None:
+    """Keep the answer, and secure an account whose sign-in is disowned. Each link acts once.
+
+    Returns the switches that are to be on for it; None: the link has acted before.
+    """
+    if not _run(connection, "answer", notice=link.notice_id, act=link.act):
+        return None
+    if link.act == "confirm":
+        return ()
+    policy = Policy.from_document(json.loads(noticed.policy)) if noticed.policy else DEFAULT
+    switches = disowned(policy, noticed.user_id)
+    _run(connection, "forget_device", workflow=noticed.workflow_id)
+    _run(
+        connection,
+        "turn_on",
+        tenant=noticed.tenant_id,
+        user=noticed.user_id,
+        switches=list(switches),
+    )
+    return switches
+
+
+def _run(connection: psycopg.Connection[Any], name: str, **values: object) -> list[dict[str, Any]]:
+    with connection.cursor(row_factory=dict_row) as cursor:
+        cursor.execute(_SQL[name], values)
+        return cursor.fetchall() if cursor.description else []

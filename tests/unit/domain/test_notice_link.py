@@ -1,0 +1,61 @@
+"""Links of notices: nobody makes one, or makes another of one."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+from uuid import UUID, uuid4
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.domain.notice_link import LIFETIME, LinkAct, make_token, read_token
+
+KEY, NOTICE = UUID(int=7), UUID(int=9)
+AT = datetime(2026, 3, 1, 9, 30, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("act", ["confirm", "disown"])
+def test_a_token_says_what_it_is_for(act: LinkAct) -> None:
+    """The same each time, so that every attempt at a notice sends the same."""
+    token = make_token(KEY, NOTICE, act, AT)
+    assert token == make_token(KEY, NOTICE, act, AT)
+    assert re.fullmatch(r"[\w.-]{54}", token)
+    link = read_token(token)
+    assert link is not None
+    assert (link.notice_id, link.act, link.expires_at) == (NOTICE, act, AT + LIFETIME)
+    assert link.is_signed_with(KEY)
+
+
+def test_another_tenants_key_signs_nothing() -> None:
+    """Each has its own."""
+    link = read_token(make_token(uuid4(), NOTICE, "confirm", AT))
+    assert link is not None
+    assert not link.is_signed_with(KEY)
+
+
+@given(st.integers(0, 53), st.characters(codec="ascii"))
+def test_a_changed_character_spoils_it(place: int, character: str) -> None:
+    """Wherever it is; what decodes to the same bytes is the same."""
+    token = make_token(KEY, NOTICE, "disown", AT)
+    link = read_token(token[:place] + character + token[place + 1 :])
+    good = read_token(token)
+    assert link is None or link == good or not link.is_signed_with(KEY)
+
+
+@given(st.text(max_size=80))
+def test_anything_else_is_none(text: str) -> None:
+    """Nothing is raised."""
+    assert read_token(text) is None
+
+
+def test_each_notice_and_act_and_time_has_its_own() -> None:
+    """A link is good for one thing alone."""
+    tokens = {
+        make_token(KEY, notice, act, at)
+        for notice in (NOTICE, uuid4())
+        for act in ("confirm", "disown")
+        for at in (AT, AT + timedelta(seconds=1))
+    }
+    assert len(tokens) == 8
