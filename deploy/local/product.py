@@ -119,6 +119,7 @@ def _worker(
         "DOORBELL_METRICS_PORT": str(port),
         "DOORBELL_SMTP_URL": f"smtp://{HOST}:{ports['mail_sink']}",
         "DOORBELL_ALLOWED_PRIVATE_HOSTS": HOST,
+        "DOORBELL_PUBLIC_URL": f"http://{HOST}:{ports['gateway']}",
         "OUTLIER_API_URL": f"http://{HOST}:{ports['outlier_api']}",
     }
     if pool == "external_api":

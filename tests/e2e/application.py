@@ -72,3 +72,11 @@ class Application:
             f"workflow {workflow_id}",
         )
         return self.workflow(workflow_id)
+
+    def is_locked(self, user_id: str) -> bool:
+        """Whether the application is to let nobody in under this name."""
+        answer = self._session.get(
+            f"{self._gateway}/v1/users/{user_id}/switches", timeout=_ANSWER_SECONDS
+        )
+        assert answer.status_code == 200, answer.text
+        return bool(answer.json()["switches"]["locked"]["is_on"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mailbox
+import re
 from email import message_from_bytes
 from email.message import EmailMessage
 from email.policy import default
@@ -87,6 +88,30 @@ def test_a_mail_says_the_same_as_text_and_in_a_browser(
             * browser.execute_script("return document.querySelectorAll('th').length"),
         }
         assert browser.save_screenshot(str(pictures / f"mail-{width}.png"))
+
+
+def test_the_links_of_a_mail_lead_to_a_page_that_asks(
+    mail: EmailMessage, browser: webdriver.Chrome, pictures: Path, application: Application
+) -> None:
+    """Fit for a phone, in the reader's language; whoever presses secures the account, and only he."""
+    text = mail.get_body(("plain",))
+    assert text is not None
+    _, disown = re.findall(r"^http\S+/notice\?t=\S+$", text.get_content(), re.MULTILINE)
+    user = str(mail["To"]).partition("@")[0]
+    for width in (DESKTOP, PHONE):
+        browser.set_window_size(width, 900)
+        browser.get(disown)
+        facts = dict(shown(browser))
+        assert facts.pop("Konto") == user
+        assert "(Europe/Berlin)" in facts.pop("Zeit")
+        assert facts == {name: value for name, value in FACTS.items() if name != "Ort"}
+        layout = browser.execute_script(_LAYOUT)
+        assert (layout["language"], layout["fetched"], layout["sticks_out"]) == ("de-DE", 0, False)
+        assert browser.save_screenshot(str(pictures / f"notice-{width}.png"))
+    assert not application.is_locked(user)
+    browser.find_element("tag name", "button").click()
+    assert "gesperrt" in browser.find_element("tag name", "h1").text
+    assert application.is_locked(user)
 
 
 def shown(browser: webdriver.Chrome) -> list[list[str]]:

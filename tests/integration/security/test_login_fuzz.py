@@ -338,6 +338,9 @@ def _notice_to(email: str) -> Notice:
         time_zone=None,
         level=None,
         switches=None,
+        is_late=False,
+        recorded_at=datetime(2026, 3, 1, tzinfo=UTC),
+        link_key=UUID(int=3),
     )
 
 

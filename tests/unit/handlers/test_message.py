@@ -12,6 +12,7 @@ import pytest
 
 from services.domain.errors import Refused
 from services.domain.network import Network
+from services.domain.notice_link import read_token
 from services.handlers.message import compose_delivery, compose_mail
 from services.handlers.ports import Notice
 from services.handlers.wording import LANGUAGES, wording_for
@@ -37,6 +38,9 @@ NOTICE = Notice(
     time_zone=None,
     level=None,
     switches=None,
+    is_late=False,
+    recorded_at=datetime(2026, 3, 1, 9, 31, tzinfo=UTC),
+    link_key=UUID(int=3),
 )
 
 
@@ -55,6 +59,31 @@ def test_a_mail_says_who_when_and_where() -> None:
         assert fact in mail.text
         assert fact in mail.html
     assert "Place" not in mail.text
+
+
+def test_a_mail_has_a_link_for_each_answer() -> None:
+    """In both bodies, and the same at every attempt; without an address of ours it has none."""
+    mail = compose_mail(NOTICE, NOWHERE, "https://doorbell.example.org")
+    assert mail == compose_mail(NOTICE, NOWHERE, "https://doorbell.example.org")
+    found = re.findall(
+        r"https://doorbell\.example\.org/notice\?t=([\w.-]+)$", mail.text, re.MULTILINE
+    )
+    links = [read_token(token) for token in found]
+    assert [link and link.act for link in links] == ["confirm", "disown"]
+    assert all(link and link.is_signed_with(NOTICE.link_key) for link in links)
+    assert all(
+        f'href="https://doorbell.example.org/notice?t={token}"' in mail.html for token in found
+    )
+    assert "://" not in compose_mail(NOTICE, NOWHERE).text
+
+
+def test_a_late_verdict_says_that_it_is_late() -> None:
+    """In the mail and to the application."""
+    late = replace(NOTICE, reason="verdict", level="high", is_late=True)
+    assert "only now" in compose_mail(late, NOWHERE).text
+    assert "only now" in compose_mail(late, NOWHERE).html
+    assert json.loads(compose_delivery(late).body)["late"] is True
+    assert "only now" not in compose_mail(replace(late, is_late=False), NOWHERE).text
 
 
 def test_a_mail_speaks_the_users_language_by_the_users_clock() -> None:
