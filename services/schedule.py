@@ -26,6 +26,7 @@ RECONCILE_EVERY_SECONDS = 15.0
 CANARY_EVERY_SECONDS = 15.0
 EXPIRE_SWITCHES_EVERY_SECONDS = 30.0
 RESCORE_EVERY_SECONDS = 10.0
+TELL_FOLDED_EVERY_SECONDS = 60.0
 
 
 def schedule() -> dict[str, dict[str, Any]]:
@@ -47,6 +48,12 @@ def schedule() -> dict[str, dict[str, Any]]:
         "rescore": {
             "task": "maintenance.rescore",
             "schedule": RESCORE_EVERY_SECONDS,
+            "args": ["beat"],
+            "options": {"ignore_result": True},
+        },
+        "tell_folded": {
+            "task": "maintenance.tell_folded",
+            "schedule": TELL_FOLDED_EVERY_SECONDS,
             "args": ["beat"],
             "options": {"ignore_result": True},
         },

@@ -197,8 +197,13 @@ class PostgresTransaction:
             workflow_ids=[n.workflow_id for n in notices],
             reasons=[n.reason for n in notices],
             channels=[n.channel for n in notices],
+            most_per_hour=[n.most_per_hour for n in notices],
         )
         return {row["id"] for row in rows}
+
+    def fold(self, seconds: float) -> Sequence[UUID]:
+        rows = self._run("fold", seconds=seconds)
+        return list(dict.fromkeys(row["last_id"] for row in rows))
 
     def notice(self, notice_id: UUID) -> Notice | None:
         rows = self._run("notice", notice_id=notice_id)

@@ -129,6 +129,7 @@ def _as_yaml(policy: dict[str, Any]) -> str:
             "cooldown": _time(policy["cooldown_seconds"]),
             "expire": {name: _time(seconds) for name, seconds in policy["expire_seconds"].items()},
             "tell": policy["tell"],
+            "mails_per_hour": policy["mails_per_hour"],
             "dry_run": policy["dry_run"],
         },
         sort_keys=False,

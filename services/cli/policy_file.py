@@ -25,7 +25,16 @@ from services.domain.policy import (
     Told,
 )
 
-_KEYS = ("levels", "actions", "never_lock", "cooldown", "expire", "tell", "dry_run")
+_KEYS = (
+    "levels",
+    "actions",
+    "never_lock",
+    "cooldown",
+    "expire",
+    "tell",
+    "mails_per_hour",
+    "dry_run",
+)
 _LEVELS: tuple[Literal["medium", "high"], ...] = ("medium", "high")
 _HIGHEST_SCORE = 1e12
 _USER = r"\S(?:.{0,254}\S)?"
@@ -71,6 +80,10 @@ class _Reader:
             "cooldown_seconds": self._seconds(fields.get("cooldown"), "cooldown", least=0.0) or 0.0,
             "expire_seconds": self._expiries(fields.get("expire")),
             "tell": {**DEFAULT.tell, **self._tell(fields.get("tell"))},
+            "mails_per_hour": self._document.integer(
+                fields.get("mails_per_hour"), "mails_per_hour", 1, 1000
+            )
+            or DEFAULT.mails_per_hour,
             "is_dry_run": self._document.boolean(fields.get("dry_run"), "dry_run") or False,
         }
         return Policy(**given)

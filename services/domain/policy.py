@@ -15,6 +15,7 @@ Occasion = Literal["medium", "high", "deny", "disowned"]
 Told = Literal["user", "application", "both", "nobody"]
 """Who hears of something: the user by mail, the application by webhook, where there is no address in its place."""
 Reason = Literal["new_device", "verdict"]
+"""What users are told of."""
 
 ACTS: tuple[Act, ...] = ("require_step_up", "locked", "notify")
 OCCASIONS: tuple[Occasion, ...] = ("medium", "high", "deny", "disowned")
@@ -33,6 +34,7 @@ class Policy:
     cooldown_seconds: so long after a switch was turned off a verdict does not turn it on.
     expire_seconds: so long after it was turned on by a verdict a switch goes off by itself; without one, never.
     tell: who hears of what.
+    mails_per_hour: so many mails about new devices a user gets within an hour; what is more is told in one.
     is_dry_run: verdicts are stored with what would have been done, and nothing is done.
     """
 
@@ -51,6 +53,7 @@ class Policy:
     tell: Mapping[Reason, Told] = field(
         default_factory=lambda: {"new_device": "user", "verdict": "user"}
     )
+    mails_per_hour: int = 10
     is_dry_run: bool = False
 
     def to_document(self) -> dict[str, Any]:
@@ -62,6 +65,7 @@ class Policy:
             "cooldown_seconds": self.cooldown_seconds,
             "expire_seconds": dict(self.expire_seconds),
             "tell": dict(self.tell),
+            "mails_per_hour": self.mails_per_hour,
             "dry_run": self.is_dry_run,
         }
 
@@ -75,6 +79,7 @@ class Policy:
             cooldown_seconds=document["cooldown_seconds"],
             expire_seconds=document["expire_seconds"],
             tell=document["tell"],
+            mails_per_hour=document.get("mails_per_hour", cls().mails_per_hour),
             is_dry_run=document["dry_run"],
         )
 

@@ -40,7 +40,10 @@ def compose_mail(notice: Notice, network: Network, public_url: str | None = None
     wording = wording_for(notice.locale)
     app = one_line(notice.tenant_name, _LONGEST_NAME)
     kind = "locked" if _is_locked(notice) else notice.reason
-    words = {name: str(text).format(app=app) for name, text in wording.words[kind].items()}
+    words = {
+        name: str(text).format(app=app, logins=notice.logins)
+        for name, text in wording.words[kind].items()
+    }
     values = {
         "words": words,
         "facts": facts_of(notice, network, wording),
@@ -77,6 +80,8 @@ def compose_delivery(notice: Notice) -> Delivery:
         "ip": notice.ip,
         "occurred_at": notice.occurred_at.isoformat(),
     }
+    if notice.reason == "folded":
+        body |= {"logins": notice.logins}
     if notice.reason == "verdict":
         body |= {"level": notice.level, "locked": _is_locked(notice), "late": notice.is_late}
     return Delivery(

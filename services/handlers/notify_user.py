@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from dataclasses import replace
 from uuid import UUID, uuid5
 
 from services.domain.model import Channel, DeviceCheck
 from services.domain.outcome import Done, Outcome
 from services.domain.policy import Reason, Told
 from services.handlers.check_device import missing_login
-from services.handlers.ports import Contact, NewNotice, Transaction
+from services.handlers.ports import Contact, NewNotice, NoticeReason, Transaction
+
+FOLD_SECONDS = 3600.0
+"""So long after the first sign-in that was put aside its user hears of it, and of all others since."""
 
 _CHANNELS: Mapping[Told, tuple[Channel, ...]] = {
     "user": ("email", "webhook"),
@@ -51,10 +55,29 @@ def first_notices(contact: Contact, reason: Reason) -> list[NewNotice]:
     reached = channels(contact, reason)
     if contact.policy.tell[reason] != "both":
         reached = reached[:1]
-    return [new_notice(contact.workflow_id, reason, channel) for channel in reached]
+    return [
+        replace(
+            new_notice(contact.workflow_id, reason, channel),
+            # What does not look like the user is told whatever else there was.
+            most_per_hour=contact.policy.mails_per_hour
+            if (reason, channel) == ("new_device", "email")
+            else None,
+        )
+        for channel in reached
+    ]
 
 
-def new_notice(workflow_id: UUID, reason: Reason, channel: Channel) -> NewNotice:
+def tell_folded(tx: Transaction) -> Done:
+    """Record one mail for all sign-ins of a user that were put aside, an hour after the first of them."""
+    due = [new_notice(last, "folded", "email") for last in tx.fold(FOLD_SECONDS)]
+    recorded = tx.record_notices(due)
+    return Done(
+        {"users": len(due)},
+        notices=tuple(str(notice.id) for notice in due if notice.id in recorded),
+    )
+
+
+def new_notice(workflow_id: UUID, reason: NoticeReason, channel: Channel) -> NewNotice:
     """A notice whose id is the same whenever it is made again."""
     notice_id = uuid5(workflow_id, f"notice:{reason}:{channel}")
     return NewNotice(notice_id, workflow_id, reason, channel)

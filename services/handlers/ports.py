@@ -23,6 +23,8 @@ from services.domain.model import (
 from services.domain.network import Network
 from services.domain.policy import Policy, Reason
 
+NoticeReason = Reason | Literal["folded"]
+"""folded: several sign-ins on new devices, told of together."""
 NoticeState = Literal["recorded", "sending", "sent", "failed", "superseded"]
 FailureLevel = Literal["task", "member", "group", "chain"]
 
@@ -93,22 +95,28 @@ class Contact:
 
 @dataclass(frozen=True, slots=True)
 class NewNotice:
+    """A notice to record; of what more than `most_per_hour` of its user's would be, the login is put aside instead.
+
+    most_per_hour: None where there is no limit.
+    """
+
     id: UUID
     workflow_id: UUID
-    reason: Reason
+    reason: NoticeReason
     channel: Channel
+    most_per_hour: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """A recorded notice with all that its message says; `link_key` signs its links."""
+    """A recorded notice with all that its message says; `link_key` signs its links, it tells of so many `logins`."""
 
     id: UUID
     workflow_id: UUID
     tenant_id: str
     tenant_name: str
     user_id: str
-    reason: Reason
+    reason: NoticeReason
     channel: Channel
     state: NoticeState
     receipt: str | None
@@ -126,6 +134,7 @@ class Notice:
     is_late: bool
     recorded_at: datetime
     link_key: UUID
+    logins: int = 1
 
 
 class SignIn(Protocol):
@@ -278,6 +287,13 @@ class Transaction(Protocol):
 
     def note_canary(self) -> None:
         """A canary has returned, now."""
+        ...
+
+    def fold(self, seconds: float) -> Sequence[UUID]:
+        """Take all logins of up to a hundred users that were put aside, the first of them so long ago.
+
+        They are to be told of together: with the notice of the workflow that is returned, the last of them.
+        """
         ...
 
     def notice(self, notice_id: UUID) -> Notice | None: ...

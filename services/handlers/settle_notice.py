@@ -55,7 +55,8 @@ def _try_next_channel(notice_id: UUID, tx: Transaction) -> Outcome:
 def _next(notice: Notice, tx: Transaction) -> NewNotice | None:
     contact = tx.contacts([notice.workflow_id])[notice.workflow_id]
     tried = tx.siblings(notice.id)
-    for channel in channels(contact, notice.reason):
+    told_as = "new_device" if notice.reason == "folded" else notice.reason
+    for channel in channels(contact, told_as):
         if channel not in tried:
             return new_notice(notice.workflow_id, notice.reason, channel)
     return None

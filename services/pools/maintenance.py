@@ -7,6 +7,7 @@ from uuid import UUID
 
 from services.domain.outcome import Done, Outcome
 from services.handlers.note_failed import note_failed
+from services.handlers.notify_user import tell_folded as tell_folded_logins
 from services.handlers.ports import FailedStep, Transaction
 from services.pools.wiring import Wiring
 from services.runner.task import Steps
@@ -49,6 +50,12 @@ def _register_jobs(steps: Steps, wiring: Wiring) -> None:
         """Turn off the switches whose time is over."""
         expired = tx.expire_switches()
         return [Done({"expired": expired}) for _ in ticks]
+
+    @steps.batch("maintenance.tell_folded")
+    def tell_folded(ticks: Sequence[object], tx: Transaction) -> Sequence[Outcome]:
+        """Tell users of sign-ins that were put aside."""
+        done = tell_folded_logins(tx)
+        return [done, *(Done({"users": 0}) for _ in ticks[1:])]
 
     @steps.io("maintenance.rescore")
     def rescore(_: object) -> Outcome:

@@ -11,15 +11,72 @@ LEFT JOIN login ON login.workflow_id = reported.workflow_id
 WHERE reported.workflow_id = ANY (%(workflow_ids)s);
 
 -- name: record_notices
--- Record notices once a workflow, reason and channel; returns the new ones.
+-- Record notices once a workflow, reason and channel; returns the new ones. Of what is more than a user gets within an hour the
+-- login is put aside; two transactions that do not see each other may record one more.
+WITH due AS (
+    SELECT
+        given.*, reported.tenant_id, reported.user_id, before.notices + row_number() OVER (
+            PARTITION BY reported.tenant_id, reported.user_id, given.reason, given.channel
+            ORDER BY reported.occurred_at, given.workflow_id
+        ) AS number
+    FROM unnest(
+        %(ids)s::uuid[], %(workflow_ids)s::uuid[], %(reasons)s::text[], %(channels)s::text[],
+        %(most_per_hour)s::integer[]
+    ) AS given (id, workflow_id, reason, channel, most)
+    JOIN reported_login AS reported USING (workflow_id)
+    CROSS JOIN LATERAL (
+        SELECT count(*) FILTER (WHERE earlier.reason = given.reason AND earlier.channel = given.channel) AS notices
+        FROM (
+            SELECT reason, channel FROM notice
+            WHERE tenant_id = reported.tenant_id AND user_id = reported.user_id
+                AND recorded_at > now() - interval '1 hour' AND given.most IS NOT NULL
+        ) AS earlier
+    ) AS before
+    WHERE NOT EXISTS (SELECT FROM notice WHERE notice.id = given.id)
+        AND (given.most IS NULL OR NOT EXISTS (
+            SELECT FROM folded_notice AS folded WHERE folded.workflow_id = given.workflow_id
+        ))
+),
+folded AS (
+    INSERT INTO folded_notice (workflow_id, tenant_id, user_id)
+    SELECT workflow_id, tenant_id, user_id FROM due WHERE number > most ORDER BY workflow_id
+    ON CONFLICT DO NOTHING
+)
 INSERT INTO notice (id, workflow_id, tenant_id, user_id, reason, channel)
-SELECT due.id, due.workflow_id, reported.tenant_id, reported.user_id, due.reason, due.channel
-FROM unnest(%(ids)s::uuid[], %(workflow_ids)s::uuid[], %(reasons)s::text[], %(channels)s::text[])
-    AS due (id, workflow_id, reason, channel)
-JOIN reported_login AS reported USING (workflow_id)
-ORDER BY due.workflow_id, due.reason, due.channel
+SELECT id, workflow_id, tenant_id, user_id, reason, channel
+FROM due
+WHERE most IS NULL OR number <= most
+ORDER BY workflow_id, reason, channel
 ON CONFLICT DO NOTHING
 RETURNING id;
+
+-- name: fold
+-- Take the logins that were put aside, of users whose first of them was so long ago; returns the last of each user's.
+WITH ripe AS (
+    SELECT tenant_id, user_id FROM folded_notice
+    WHERE told_in IS NULL
+    GROUP BY tenant_id, user_id
+    HAVING min(folded_at) < now() - make_interval(secs => %(seconds)s)
+    ORDER BY tenant_id, user_id
+    LIMIT 100
+),
+mine AS (
+    SELECT workflow_id, tenant_id, user_id FROM folded_notice AS kept JOIN ripe USING (tenant_id, user_id)
+    WHERE told_in IS NULL
+    ORDER BY workflow_id
+    FOR NO KEY UPDATE OF kept
+),
+told AS (
+    SELECT
+        mine.workflow_id, first_value(mine.workflow_id) OVER (
+            PARTITION BY mine.tenant_id, mine.user_id ORDER BY reported.occurred_at DESC, mine.workflow_id
+        ) AS last_id
+    FROM mine JOIN reported_login AS reported USING (workflow_id)
+)
+UPDATE folded_notice SET told_in = told.last_id
+FROM told
+WHERE folded_notice.workflow_id = told.workflow_id
+RETURNING told.last_id;
 
 -- name: notice
 -- One notice with all that its message says: of a verdict, only if the notice is due to one. Such a
@@ -30,7 +87,8 @@ SELECT
     tenant.webhook_url, tenant.webhook_secret, reported.occurred_at, host(reported.ip) AS ip,
     reported.user_agent, reported.auth_method, reported.locale, reported.time_zone, verdict.level,
     coalesce(verdict.switches, CASE WHEN verdict.action = 'deny' THEN '{locked}'::text[] END) AS switches,
-    coalesce(verdict.late, false) AS is_late, notice.recorded_at, tenant.cookie_key AS link_key
+    coalesce(verdict.late, false) AS is_late, notice.recorded_at, tenant.cookie_key AS link_key,
+    (SELECT greatest(count(*), 1) FROM folded_notice AS with_it WHERE with_it.told_in = notice.workflow_id) AS logins
 FROM notice
 JOIN tenant ON tenant.id = notice.tenant_id
 JOIN reported_login AS reported ON reported.workflow_id = notice.workflow_id

@@ -24,6 +24,7 @@ never_lock: [root, "ops@example.org"]
 cooldown: 30m
 expire: {require_step_up: 7d}
 tell: {verdict: both}
+mails_per_hour: 3
 dry_run: true
 """
 Write = Callable[[str], Path]
@@ -61,6 +62,7 @@ def test_what_a_file_leaves_out_is_as_without_one(doorbell: Run, write: Write) -
         "cooldown_seconds": 1800.0,
         "expire_seconds": {"require_step_up": 604800.0},
         "tell": {"new_device": "user", "verdict": "both"},
+        "mails_per_hour": 3,
         "dry_run": True,
     }
     assert doorbell("policy", "check", write("{}")) == (0, DEFAULT.to_document())
@@ -95,6 +97,7 @@ def test_the_files_that_come_with_it_can_be_set(shop: str, doorbell: Run, name: 
         ("cooldown: soon\n", ["1: cooldown is 'soon': write how long, such as 10m"]),
         ("expire: {locked: 0s}\n", ["1: expire: locked is '0s': write how long"]),
         ("tell: {verdict: me}\n", ["1: tell: verdict is 'me': use user or application or both"]),
+        ("mails_per_hour: 0\n", ["1: mails_per_hour is 0: it must be at least 1"]),
         ("dry_run: maybe\n", ["1: dry_run is a text: it must be true or false"]),
         ("dry_run: true\ndry_run: false\n", ["2: dry_run stands twice"]),
         ("- a\n", ["1: the policy is a list: it must be a mapping"]),
