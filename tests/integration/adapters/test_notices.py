@@ -299,7 +299,12 @@ def test_who_was_held_up_does_not_send(world: World, post: Post, mails: MailServ
     notice_id = UUID(_one_notice(world))
     times = iter((0.0, 6.0))
     held_up = deliver_notice(
-        notice_id, world.begin, post.mailer, post.webhooks, world.networks, lambda: next(times)
+        notice_id,
+        world.begin,
+        post.mailer,
+        post.webhooks,
+        world.networks,
+        elapsed=lambda: next(times),
     )
     assert isinstance(held_up, Failed)
     assert isinstance(held_up.error, Unavailable)
