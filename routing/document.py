@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import yaml
 from yaml.constructor import SafeConstructor
@@ -50,12 +50,31 @@ class Document:
         Raises:
             ConfigurationError: the file cannot be read or is no YAML.
         """
+        return self.parse(self.read(path))
+
+    def read(self, path: Path) -> str:
+        """Return the text of a file.
+
+        Raises:
+            ConfigurationError: it cannot be read.
+        """
         try:
-            root = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+            return path.read_text(encoding="utf-8")
         except OSError as error:
             raise ConfigurationError(f"{self.source}: cannot be read: {error.strerror}") from error
         except UnicodeDecodeError as error:
             raise ConfigurationError(f"{self.source}: is not UTF-8: save it as UTF-8") from error
+
+    def parse(self, text: str) -> Node:
+        """Return the root node of a text.
+
+        Raises:
+            ConfigurationError: it is no YAML.
+        """
+        try:
+            root = yaml.compose(text, Loader=yaml.SafeLoader)
+        except RecursionError as error:
+            raise ConfigurationError(f"{self.source}:1: is nested too deeply") from error
         except yaml.MarkedYAMLError as error:
             mark = error.problem_mark or error.context_mark
             line = mark.line + 1 if mark else 1
@@ -120,7 +139,9 @@ class Document:
         scalar = self._scalar(node, what, "a whole number", "int")
         if scalar is None:
             return None
-        value = int(_constructor.construct_yaml_int(scalar))
+        value = self._constructed(scalar, what, "a whole number", _constructor.construct_yaml_int)
+        if value is None:
+            return None
         bound = f"at least {minimum}" if value < minimum else f"at most {maximum}"
         sentence = f"{what} is {value}: it must be {bound}"
         return self._checked(value, scalar, minimum <= value <= maximum, sentence)
@@ -130,14 +151,19 @@ class Document:
         scalar = self._scalar(node, what, "a number", "int", "float")
         if scalar is None:
             return None
-        value = float(_constructor.construct_object(scalar))
+        value = self._constructed(scalar, what, "a number", _float_of)
+        if value is None:
+            return None
         sentence = f"{what} is {value}: it must be above 0 and at most {maximum:.0f}"
         return self._checked(value, scalar, 0 < value <= maximum, sentence)
 
     def boolean(self, node: Node | None, what: str) -> bool | None:
         """Read true or false."""
         scalar = self._scalar(node, what, "true or false", "bool")
-        return None if scalar is None else bool(_constructor.construct_yaml_bool(scalar))
+        if scalar is None:
+            return None
+        value = self._constructed(scalar, what, "true or false", _constructor.construct_yaml_bool)
+        return None if value is None else bool(value)
 
     def text(self, node: Node | None, what: str, pattern: str) -> str | None:
         """Read a text that fits the regular expression `pattern`."""
@@ -191,6 +217,16 @@ class Document:
             self._wrong(node, what, wanted)
         return None
 
+    def _constructed(
+        self, node: ScalarNode, what: str, wanted: str, construct: Callable[[ScalarNode], Any]
+    ) -> Any:
+        """The value of a node; None after noting that its tag is not true."""
+        try:
+            return construct(node)
+        except (ValueError, KeyError, OverflowError):
+            self.note(line_of(node), f"{what} is {node.value[:40]!r}: it must be {wanted}")
+            return None
+
     def _checked(self, value: T, node: Node, good: bool, sentence: str) -> T | None:
         if good:
             return value
@@ -200,6 +236,12 @@ class Document:
     def _wrong(self, node: Node, what: str, wanted: str) -> None:
         kind = _KINDS.get(_kind(node), "something else")
         self.note(line_of(node), f"{what} is {kind}: it must be {wanted}")
+
+
+def _float_of(node: ScalarNode) -> float:
+    if ":" in str(node.value):
+        raise ValueError("minutes and seconds are no number")
+    return float(_constructor.construct_object(node))
 
 
 def line_of(node: Node) -> int:

@@ -35,12 +35,8 @@ from services.runner.failpoints import Failpoints
 from services.runner.task import Steps
 from services.settings import Settings, environment
 
-RESCORED_AT_ONCE = 100
-"""So many logins are asked about again side by side, whatever else the API is asked."""
-RESCORE_AGAIN_SECONDS = 60.0
-"""So long a login stays without a score before it is asked about again; longer than all of a step's retries."""
-RESCORE_LONGEST_SECONDS = 7 * 86400.0
-"""Of what is older than this a late verdict would help nobody."""
+RESCORED_AT_ONCE = 200
+"""So many logins are asked about again side by side, some twenty a second, and others' logins wait no second for it."""
 
 _POOLS = (device_checks, notifications, db_writes, external_api, maintenance)
 
@@ -97,10 +93,8 @@ def make_wiring(app: DoorbellApp, settings: Settings, topology: Topology) -> Wir
 
 def _rescore(app: DoorbellApp) -> int:
     def due(connection: Connection[Any]) -> list[Signature]:
-        claimed = PostgresTransaction(connection).claim_unscored(
-            RESCORED_AT_ONCE, RESCORE_AGAIN_SECONDS, RESCORE_LONGEST_SECONDS
-        )
-        return [rescoring(app, workflow_id) for workflow_id in claimed]
+        claimed = PostgresTransaction(connection).claim_unscored(RESCORED_AT_ONCE)
+        return [rescoring(app, workflow_id, time) for workflow_id, time in claimed.items()]
 
     return send_chosen(app, app.ledger, due)
 

@@ -42,6 +42,12 @@ _SQL = (
 )
 Row = dict[str, Any]
 
+ASK_AGAIN_SECONDS = 60.0
+"""So long a login stays without a score before it is asked about again; longer than all of a step's retries."""
+_LONGEST_PAUSE_SECONDS = 12 * 3600.0
+_ASK_FOR_SECONDS = 7 * 86400.0
+"""Of what is older than this a late verdict would help nobody."""
+
 
 def open_pool(
     database_url: str, application_name: str, max_size: int = 8, timeout_seconds: float = 2.0
@@ -251,8 +257,7 @@ class PostgresTransaction:
     def store_verdicts(self, judged: Sequence[Judgement]) -> Mapping[UUID, bool]:
         if not judged:
             return {}
-        by_workflow = {it.workflow_id: it for it in reversed(judged)}
-        given = [it.verdict for it in by_workflow.values()]
+        given = [it.verdict for it in judged]
         rows = self._run(
             "store_verdicts",
             workflow_ids=[v.workflow_id for v in given],
@@ -262,28 +267,28 @@ class PostgresTransaction:
             reasons=[json.dumps(v.reasons) for v in given],
             model_versions=[v.model_version for v in given],
             request_ids=[v.request_id for v in given],
-            switches=[",".join(it.switches) for it in by_workflow.values()],
-            notices_due=[it.is_notice_due for it in by_workflow.values()],
-            dry_runs=[it.is_dry_run for it in by_workflow.values()],
+            switches=[",".join(it.switches) for it in judged],
+            notices_due=[it.is_notice_due for it in judged],
+            dry_runs=[it.is_dry_run for it in judged],
+            ask_again_seconds=ASK_AGAIN_SECONDS,
         )
         return {row["workflow_id"]: row["is_late"] for row in rows}
 
-    def claim_unscored(
-        self, most: int, again_seconds: float, longest_seconds: float
-    ) -> Sequence[UUID]:
-        """Take logins that have no score, to ask about them now.
+    def claim_unscored(self, most: int) -> Mapping[UUID, int]:
+        """Take logins that have no score, to ask about them now; how often each has been, this time included.
 
-        At most `most` are under way. Each has been without a score, or not been asked about,
-        for `again_seconds` at least and `longest_seconds` at most. None is taken while the
-        breaker is open.
+        At most `most` are under way, and none is taken while the breaker is open. Each is
+        left alone for a minute, then for twice as long as before, up to twelve hours, for a
+        week. Those that were under way at the last time are not taken.
         """
         rows = self._run(
             "claim_unscored",
             most=most,
-            again_seconds=again_seconds,
-            longest_seconds=longest_seconds,
+            ask_again_seconds=ASK_AGAIN_SECONDS,
+            longest_pause_seconds=_LONGEST_PAUSE_SECONDS,
+            longest_seconds=_ASK_FOR_SECONDS,
         )
-        return [row["workflow_id"] for row in rows]
+        return {row["workflow_id"]: row["asks"] for row in rows}
 
     def ask_no_more(self, workflow_ids: Sequence[UUID]) -> None:
         self._run("ask_no_more", workflow_ids=list(workflow_ids))
@@ -291,20 +296,30 @@ class PostgresTransaction:
     def turn_on(self, flips: Sequence[Flip]) -> AbstractSet[tuple[UUID, SwitchName]]:
         if not flips:
             return set()
+        users = {
+            "tenant_ids": [f.tenant_id for f in flips],
+            "user_ids": [f.user_id for f in flips],
+        }
+        self._run("expire_switches", **users)
         rows = self._run(
             "turn_on",
-            tenant_ids=[f.tenant_id for f in flips],
-            user_ids=[f.user_id for f in flips],
+            **users,
             names=[f.name for f in flips],
             workflow_ids=[f.workflow_id for f in flips],
             reasons=[f.reason for f in flips],
             cooldowns=[f.cooldown_seconds for f in flips],
             expiries=[f.expire_seconds for f in flips],
         )
-        return {(row["workflow_id"], row["name"]) for row in rows}
+        if withheld := [row for row in rows if row["is_withheld"]]:
+            self._run(
+                "note_withheld",
+                workflow_ids=[row["workflow_id"] for row in withheld],
+                names=[row["name"] for row in withheld],
+            )
+        return {(row["workflow_id"], row["name"]) for row in rows if not row["is_withheld"]}
 
     def expire_switches(self) -> int:
-        return len(self._run("expire_switches"))
+        return len(self._run("expire_switches", tenant_ids=None, user_ids=None))
 
     def note_failed(self, failures: Sequence[FailedStep]) -> None:
         self._run(

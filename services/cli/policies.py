@@ -28,7 +28,7 @@ TenantId = Annotated[str, typer.Argument(help="The tenant's id.")]
 @app.command("check")
 def check(file: PolicyFile, as_json: AsJson = False) -> None:
     """Say what is wrong with a policy's file, or how it is understood. Nothing is changed."""
-    policy = read_policy(file).to_document()
+    policy = read_policy(file)[0].to_document()
     if as_json:
         print_json(policy)
     else:
@@ -38,14 +38,20 @@ def check(file: PolicyFile, as_json: AsJson = False) -> None:
 @app.command("set")
 def set_policy(tenant: TenantId, file: PolicyFile, as_json: AsJson = False) -> None:
     """Give a tenant this policy; the next verdict goes by it. Switches that are on stay on."""
-    policy, text = read_policy(file).to_document(), file.read_text(encoding="utf-8")
+    read, text = read_policy(file)
+    policy = read.to_document()
     with connected(find().database_url) as connection:
-        _change(connection, "policy set", tenant, json.dumps(policy), text)
+        found = _change(connection, "policy set", tenant, json.dumps(policy), text)
     if as_json:
         print_json({"tenant": tenant, "policy": policy})
     else:
-        dry = " It is a dry run: nothing is done." if policy["dry_run"] else ""
-        typer.echo(f"{tenant} has the policy of {file}.{dry}")
+        typer.echo(f"{tenant} has the policy of {file}")
+    if read.is_dry_run:
+        typer.echo("it is a dry run: from now on verdicts lock and tell nobody", err=True)
+    if "application" in read.tell.values() and not found["has_webhook"]:
+        typer.echo(
+            f"{tenant} has no webhook, so nobody hears what its application is told", err=True
+        )
 
 
 @app.command("unset")
@@ -64,12 +70,16 @@ def show(tenant: TenantId, as_json: AsJson = False) -> None:
     """Print a tenant's policy as its file has it; of who has set none, what holds then."""
     with connected(find().database_url) as connection:
         found = _find(connection, tenant)
+    is_set = found["policy"] is not None
     policy = found["policy"] or DEFAULT.to_document()
     if as_json:
-        print_json({"tenant": tenant, "is_set": found["policy"] is not None, "policy": policy})
+        print_json({"tenant": tenant, "is_set": is_set, "policy": policy})
+    elif is_set:
+        typer.echo(found["policy_file"], nl=False)
     else:
-        unset = f"# {tenant} has set none; this is what holds then.\n{_as_yaml(policy)}"
-        typer.echo(found["policy_file"] or unset, nl=False)
+        typer.echo(
+            f"# {tenant} has set none; this is what holds then.\n{_as_yaml(policy)}", nl=False
+        )
 
 
 @app.command("report")
@@ -80,7 +90,7 @@ def report(
     ] = "7d",  # type: ignore[assignment]  # parsed like what is given
     as_json: AsJson = False,
 ) -> None:
-    """Count verdicts by level, what the policy wanted done about them, and what was: also in a dry run."""
+    """Count verdicts by level, with their scores, and what the policy wanted done about them."""
     begin = datetime.now(UTC) - timedelta(seconds=since)
     with connected(find().database_url) as connection:
         _find(connection, tenant)
@@ -91,12 +101,13 @@ def report(
     total = sum(row["verdicts"] for row in rows)
     typer.echo(f"{counted(total, 'verdict')} since {begin:%F %T %Z}")
     print_table(
-        ("LEVEL", "DRY RUN", "VERDICTS", "WANTED STEP-UP", "WANTED LOCKED", "WANTED A NOTICE"),
+        ("LEVEL", "DRY RUN", "VERDICTS", "SCORES", "WANTED STEP-UP", "WANTED LOCKED", "A NOTICE"),
         [
             (
                 row["level"],
                 "yes" if row["dry_run"] else "no",
                 f"{row['verdicts']:,}",
+                _scores(row),
                 f"{row['require_step_up']:,}",
                 f"{row['locked']:,}",
                 f"{row['notices']:,}",
@@ -104,6 +115,12 @@ def report(
             for row in rows
         ],
     )
+
+
+def _scores(row: dict[str, Any]) -> str:
+    if row["median"] is None:
+        return "none"
+    return f"{row['lowest']:.3g} to {row['highest']:.3g}, half up to {row['median']:.3g}"
 
 
 def _find(connection: Connection, tenant: str) -> dict[str, Any]:
@@ -115,10 +132,11 @@ def _find(connection: Connection, tenant: str) -> dict[str, Any]:
 
 def _change(
     connection: Connection, command: str, tenant: str, policy: str | None, text: str | None
-) -> None:
-    _find(connection, tenant)
+) -> dict[str, Any]:
+    found = _find(connection, tenant)
     fetch(connection, "set_policy", tenant=tenant, policy=policy, text=text)
     audit.note(connection, command, tenant)
+    return found
 
 
 def _as_yaml(policy: dict[str, Any]) -> str:
@@ -141,4 +159,4 @@ def _time(seconds: float) -> str:
     for unit, length in (("d", 86400), ("h", 3600), ("m", 60)):
         if seconds and seconds % length == 0:
             return f"{seconds // length:.0f}{unit}"
-    return f"{seconds:g}s"
+    return f"{seconds:f}".rstrip("0").rstrip(".") + "s"

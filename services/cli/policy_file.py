@@ -37,21 +37,25 @@ _KEYS = (
 )
 _LEVELS: tuple[Literal["medium", "high"], ...] = ("medium", "high")
 _HIGHEST_SCORE = 1e12
-_USER = r"\S(?:.{0,254}\S)?"
+_USER = r"[^\x00-\x1f\x7f\ud800-\udfff]{1,200}"
+"""As an application may report one."""
+_MOST_USERS = 1_000
+"""The list is read with each login."""
 
 
-def read_policy(path: Path) -> Policy:
-    """The policy in a file. What it leaves out is as for tenants without one.
+def read_policy(path: Path) -> tuple[Policy, str]:
+    """The policy in a file, and the file's text. What it leaves out is as for tenants without one.
 
     Raises:
         ConfigurationError: it cannot be read, or something in it is wrong: a line for each problem.
     """
     document = Document(str(path))
-    root = document.open(path)
+    text = document.read(path)
+    root = document.parse(text)
     reader = _Reader(document)
     policy = reader.policy(reader.known(root, "the policy", _KEYS))
     document.refuse()
-    return policy
+    return policy, text
 
 
 class _Reader:
@@ -95,6 +99,10 @@ class _Reader:
             score = self._document.number(entries.get(name), f"levels: {name}", _HIGHEST_SCORE)
             if score is not None:
                 found[name] = score
+        if node and 0 < len(entries) < len(_LEVELS):
+            self._document.note(
+                line_of(node), "levels has one of medium and high: give both, or none of them"
+            )
         if node and len(found) == len(_LEVELS) and found["high"] < found["medium"]:
             self._document.note(
                 line_of(entries["high"]), "levels: high is below medium: give it the higher score"
@@ -116,6 +124,11 @@ class _Reader:
         if not isinstance(node, SequenceNode):
             self._document.note(line_of(node), "never_lock is no list: write one user's id a line")
             return frozenset()
+        if len(node.value) > _MOST_USERS:
+            self._document.note(
+                line_of(node),
+                f"never_lock has more than {_MOST_USERS} users: keep the few who unlock",
+            )
         users = (self._document.text(item, "a user of never_lock", _USER) for item in node.value)
         return frozenset(user for user in users if user is not None)
 

@@ -28,10 +28,10 @@ SWITCHES: tuple[SwitchName, ...] = ("require_step_up", "locked")
 class Policy:
     """One tenant's; as it stands without arguments, that of tenants who have set none.
 
-    levels: from which score on a login is of these levels; empty: as the outlier API says.
+    levels: from which score on a login is of these levels, both or none; empty: as the outlier API says.
     actions: what is done, by occasion.
     never_lock: ids of users who are asked for a second factor at most.
-    cooldown_seconds: so long after a switch was turned off a verdict does not turn it on.
+    cooldown_seconds: so long after somebody turned a switch off a verdict does not turn it on.
     expire_seconds: so long after it was turned on by a verdict a switch goes off by itself; without one, never.
     tell: who hears of what.
     mails_per_hour: so many mails about new devices a user gets within an hour; what is more is told in one.
@@ -116,13 +116,11 @@ def decide(
 def disowned(policy: Policy, user_id: str) -> tuple[SwitchName, ...]:
     """The switches to turn on for a user who says that a sign-in was somebody else's.
 
-    Who is never locked is asked for a second factor instead.
+    Who is never locked is asked for a second factor instead. Also in a dry run: the user has asked for it.
     """
     acts = set(policy.actions.get("disowned", DEFAULT.actions["disowned"]))
     if "locked" in acts and user_id in policy.never_lock:
         acts = acts - {"locked"} | {"require_step_up"}
-    if policy.is_dry_run:
-        return ()
     return tuple(name for name in SWITCHES if name in acts)
 
 

@@ -22,7 +22,7 @@ _SQL = {name: text.encode() for name, text in load_queries(__package__, "notices
 
 @dataclass(frozen=True, slots=True)
 class Noticed:
-    """The sign-in that a notice is about, and whether its link has acted before."""
+    """The sign-in that a notice is about, whether its link has acted before, and its user's switches that are on."""
 
     workflow_id: UUID
     tenant_id: str
@@ -37,6 +37,7 @@ class Noticed:
     link_key: UUID
     policy: str | None
     is_answered: bool
+    switches: Sequence[SwitchName]
 
 
 def find(connection: psycopg.Connection[Any], link: NoticeLink) -> Noticed | None:
@@ -59,14 +60,9 @@ def act_on(
         return ()
     policy = Policy.from_document(json.loads(noticed.policy)) if noticed.policy else DEFAULT
     switches = disowned(policy, noticed.user_id)
-    _run(connection, "forget_device", workflow=noticed.workflow_id)
-    _run(
-        connection,
-        "turn_on",
-        tenant=noticed.tenant_id,
-        user=noticed.user_id,
-        switches=list(switches),
-    )
+    user = {"tenant": noticed.tenant_id, "user": noticed.user_id}
+    _run(connection, "forget_device", **user, workflow=noticed.workflow_id)
+    _run(connection, "turn_on", **user, switches=list(switches))
     return switches
 
 

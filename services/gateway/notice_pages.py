@@ -67,13 +67,15 @@ def _follow(
 ) -> tuple[int, Page]:
     if link.expires_at < datetime.now(UTC):
         return 410, tell("expired", noticed)
-    if noticed.is_answered:
-        return 200, tell("again", noticed)
-    if not is_pressed:
-        return 200, ask(link.act, noticed)
-    switches = act_on(connection, link, noticed)
-    if switches is None:
-        return 200, tell("again", noticed)
+    switches = noticed.switches
+    if not noticed.is_answered:
+        if not is_pressed:
+            return 200, ask(link.act, noticed)
+        acted = act_on(connection, link, noticed)
+        if acted is None:
+            # Somebody was faster: a second click, or a proxy that has lost the answer to the first.
+            noticed = find(connection, link) or noticed
+        switches = noticed.switches if acted is None else acted
     if link.act == "confirm":
         return 200, tell("confirm.done", noticed)
     done = next((name for name in ("locked", "require_step_up") if name in switches), "nothing")

@@ -23,33 +23,32 @@ def apply_verdicts(verdicts: Sequence[Verdict], tx: Transaction) -> Sequence[Out
     `unscored`. The result's `switches` are those that this verdict turned on.
     """
     contacts = tx.contacts([verdict.workflow_id for verdict in verdicts])
-    judged = [
-        _judge(verdict, contacts[verdict.workflow_id])
-        for verdict in verdicts
-        if verdict.workflow_id in contacts
-    ]
-    new = tx.store_verdicts(judged)
-    acted_on = {it.workflow_id: it for it in judged if it.workflow_id in new and not it.is_dry_run}
+    judged: dict[UUID, Judgement] = {}
+    # Of several on one login the first real one counts, whatever else is in the list.
+    for verdict in sorted(verdicts, key=lambda verdict: verdict.level == "unscored"):
+        if verdict.workflow_id in contacts and verdict.workflow_id not in judged:
+            judged[verdict.workflow_id] = _judge(verdict, contacts[verdict.workflow_id])
+    new = tx.store_verdicts(list(judged.values()))
+    acted_on = [it for it in judged.values() if it.workflow_id in new and not it.is_dry_run]
     flipped = tx.turn_on(
         [
             flip
-            for it in acted_on.values()
+            for it in acted_on
             for flip in _flips(it, contacts[it.workflow_id], is_late=new[it.workflow_id])
         ]
     )
     notices = {
         it.workflow_id: first_notices(contacts[it.workflow_id], "verdict")
-        for it in acted_on.values()
+        for it in acted_on
         if it.is_notice_due
     }
     recorded = tx.record_notices([notice for due in notices.values() for notice in due])
-    by_workflow = {it.workflow_id: it for it in judged}
     return [
         _outcome(
-            by_workflow[workflow_id],
+            judged[workflow_id],
             flipped,
             [n.id for n in notices.get(workflow_id, ()) if n.id in recorded],
-            _stored(by_workflow[workflow_id], contacts[workflow_id], is_late=new[workflow_id])
+            _stored(judged[workflow_id], contacts[workflow_id], is_late=new[workflow_id])
             if workflow_id in new
             else (),
         )

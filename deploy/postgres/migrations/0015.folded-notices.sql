@@ -10,9 +10,6 @@ CREATE TABLE folded_notice (           -- one row a login that is told of with o
 CREATE INDEX folded_notice_open ON folded_notice (tenant_id, user_id, folded_at) WHERE told_in IS NULL;
 CREATE INDEX folded_notice_told ON folded_notice (told_in) WHERE told_in IS NOT NULL;
 
--- What there was of a user's within the hour.
-CREATE INDEX notice_of_user ON notice (tenant_id, user_id, recorded_at);
-
 -- Rows that are there have one of the old reasons: no need to read them while the table is locked.
 ALTER TABLE notice DROP CONSTRAINT notice_reason_check;
 ALTER TABLE notice ADD CONSTRAINT notice_reason_check

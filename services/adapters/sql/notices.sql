@@ -86,7 +86,11 @@ SELECT
     notice.reason, notice.channel, notice.state, notice.receipt, reported.email,
     tenant.webhook_url, tenant.webhook_secret, reported.occurred_at, host(reported.ip) AS ip,
     reported.user_agent, reported.auth_method, reported.locale, reported.time_zone, verdict.level,
-    coalesce(verdict.switches, CASE WHEN verdict.action = 'deny' THEN '{locked}'::text[] END) AS switches,
+    ARRAY(
+        SELECT name
+        FROM unnest(coalesce(verdict.switches, CASE WHEN verdict.action = 'deny' THEN '{locked}'::text[] END)) AS name
+        WHERE name <> ALL (coalesce(verdict.withheld, '{}'))
+    ) AS switches,
     coalesce(verdict.late, false) AS is_late, notice.recorded_at, tenant.cookie_key AS link_key,
     (SELECT greatest(count(*), 1) FROM folded_notice AS with_it WHERE with_it.told_in = notice.workflow_id) AS logins
 FROM notice

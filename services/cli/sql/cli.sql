@@ -11,7 +11,7 @@ FROM step WHERE workflow_id = %(workflow)s
 ORDER BY position NULLS LAST, ready_at NULLS LAST, id
 
 -- name: verdict
--- What the outlier API said about a login.
+-- What the outlier API said about a login, its level by the tenant's policy.
 SELECT level, action, score, reasons, model_version, request_id, stored_at,
     coalesce(late, false) AS late
 FROM verdict WHERE workflow_id = %(workflow)s
@@ -71,7 +71,7 @@ SELECT pg_terminate_backend(%(pid)s, 5000) AS is_gone
 
 -- name: policy
 -- A tenant's policy, as it holds and as its file has it.
-SELECT policy, policy_file FROM tenant WHERE id = %(tenant)s
+SELECT policy, policy_file, webhook_url IS NOT NULL AS has_webhook FROM tenant WHERE id = %(tenant)s
 
 -- name: set_policy
 -- Give a tenant a policy, or none.
@@ -80,7 +80,8 @@ UPDATE tenant SET policy = %(policy)s::jsonb, policy_file = %(text)s WHERE id = 
 -- name: verdicts_by_policy
 -- A tenant's verdicts since a moment, and what its policy wanted done about them.
 SELECT
-    level, coalesce(dry_run, false) AS dry_run, count(*) AS verdicts,
+    level, coalesce(dry_run, false) AS dry_run, count(*) AS verdicts, min(score) AS lowest,
+    percentile_disc(0.5) WITHIN GROUP (ORDER BY score) AS median, max(score) AS highest,
     count(*) FILTER (WHERE 'require_step_up' = ANY (switches)) AS require_step_up,
     count(*) FILTER (WHERE 'locked' = ANY (switches)) AS locked,
     count(*) FILTER (WHERE notice_due) AS notices

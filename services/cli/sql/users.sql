@@ -2,7 +2,8 @@
 -- A user of one tenant or of all: the last login, the switches that are on, and the key to the user's pseudonym.
 SELECT t.id AS tenant_id, t.pseudonym_key, last.id AS last_workflow, last.accepted_at AS last_login,
     ARRAY(SELECT s.name FROM switch AS s
-          WHERE s.tenant_id = t.id AND s.user_id = %(user)s AND s.is_on ORDER BY s.name) AS switches
+          WHERE s.tenant_id = t.id AND s.user_id = %(user)s
+            AND s.is_on AND coalesce(s.expires_at > now(), true) ORDER BY s.name) AS switches
 FROM tenant AS t
 CROSS JOIN LATERAL (SELECT w.id, w.accepted_at FROM workflow AS w
                     WHERE w.tenant_id = t.id AND w.user_id = %(user)s
@@ -13,7 +14,7 @@ ORDER BY t.id
 -- name: locked
 -- Users whose switch is on, the longest first.
 SELECT s.tenant_id, s.user_id, s.changed_at FROM switch AS s
-WHERE s.name = %(name)s AND s.is_on
+WHERE s.name = %(name)s AND s.is_on AND coalesce(s.expires_at > now(), true)
   AND (%(tenant)s::text IS NULL OR s.tenant_id = %(tenant)s)
   AND (%(users)s::text[] IS NULL OR s.user_id = ANY(%(users)s))
   AND (%(since)s::timestamptz IS NULL OR s.changed_at >= %(since)s)
@@ -28,7 +29,7 @@ ORDER BY s.changed_at, s.tenant_id, s.user_id
 -- name: turn_off
 -- Turn these users' switch off where it is on, each with its row in the audit trail.
 WITH turned AS (
-    UPDATE switch AS s SET is_on = false, changed_at = now(), expires_at = NULL
+    UPDATE switch AS s SET is_on = false, changed_at = now(), expires_at = NULL, unlocked_at = now()
     FROM (SELECT kept.tenant_id, kept.user_id, kept.name
           FROM switch AS kept
           JOIN unnest(%(tenants)s::text[], %(users)s::text[]) AS u(tenant_id, user_id)
@@ -65,7 +66,7 @@ WITH turned AS (
     FROM unnest(%(tenants)s::text[], %(users)s::text[]) AS u(tenant_id, user_id)
     ORDER BY u.tenant_id, u.user_id
     ON CONFLICT (tenant_id, user_id, name)
-    DO UPDATE SET is_on = true, changed_at = now(), expires_at = NULL, turned_on_by = NULL
+    DO UPDATE SET is_on = true, changed_at = now(), expires_at = NULL, unlocked_at = NULL, turned_on_by = NULL
     WHERE NOT switch.is_on OR switch.expires_at IS NOT NULL
     RETURNING tenant_id, user_id, name
 )

@@ -1,10 +1,15 @@
 -- name: noticed
--- A notice, the sign-in that it is about, and whether it was answered so before.
+-- A notice, the sign-in that it is about, whether it was answered so before, and its user's switches that are on.
 SELECT
     notice.workflow_id, notice.tenant_id, notice.user_id, tenant.name AS tenant_name, tenant.cookie_key AS link_key,
     tenant.policy::text AS policy, reported.locale, reported.time_zone, reported.occurred_at,
     host(reported.ip) AS ip, reported.user_agent, reported.auth_method,
-    EXISTS (SELECT FROM notice_answer AS given WHERE given.notice_id = notice.id AND given.act = %(act)s) AS is_answered
+    EXISTS (SELECT FROM notice_answer AS given WHERE given.notice_id = notice.id AND given.act = %(act)s) AS is_answered,
+    ARRAY(
+        SELECT switch.name FROM switch
+        WHERE switch.tenant_id = notice.tenant_id AND switch.user_id = notice.user_id
+            AND switch.is_on AND coalesce(switch.expires_at > now(), true)
+    ) AS switches
 FROM notice
 JOIN tenant ON tenant.id = notice.tenant_id
 JOIN reported_login AS reported ON reported.workflow_id = notice.workflow_id
@@ -17,11 +22,9 @@ ON CONFLICT DO NOTHING
 RETURNING notice_id
 
 -- name: forget_device
--- The device that this login brought is none that the user has signed in on: the next sign-in there is new.
-UPDATE device SET signed_in = false
-FROM login
-WHERE login.workflow_id = %(workflow)s AND device.id = login.device_id
-    AND device.first_workflow_id = login.workflow_id
+-- The device that this sign-in brought is none that its user has signed in on: the next sign-in there is new, and told of.
+UPDATE device SET signed_in = false, first_of_user = false
+WHERE tenant_id = %(tenant)s AND user_id = %(user)s AND first_workflow_id = %(workflow)s
 
 -- name: turn_on
 -- Turn these switches of a user on for good, each flip with its row in the audit trail.
@@ -29,7 +32,7 @@ WITH turned AS (
     INSERT INTO switch (tenant_id, user_id, name, is_on)
     SELECT %(tenant)s, %(user)s, name, true FROM unnest(%(switches)s::text[]) AS wanted(name) ORDER BY name
     ON CONFLICT (tenant_id, user_id, name)
-    DO UPDATE SET is_on = true, changed_at = now(), expires_at = NULL, turned_on_by = NULL
+    DO UPDATE SET is_on = true, changed_at = now(), expires_at = NULL, unlocked_at = NULL, turned_on_by = NULL
     WHERE NOT switch.is_on OR switch.expires_at IS NOT NULL
     RETURNING tenant_id, user_id, name
 )

@@ -18,9 +18,10 @@ from services.domain.outcome import Done, Failed, Outcome, VerdictStored
 from services.domain.policy import DEFAULT
 from services.handlers.apply_verdict import apply_verdicts, record_unscored
 from services.handlers.note_failed import note_failed
-from services.handlers.ports import FailedStep
+from services.handlers.ports import FailedStep, Notice
 from services.handlers.score_login import unscored
 from tests.integration.adapters.conftest import World
+from tests.support.fleet import wait_until
 
 
 def _verdict(workflow_id: UUID, level: Any = "low", action: Any = "allow") -> Verdict:
@@ -164,7 +165,7 @@ def test_a_tenants_own_scale_makes_the_level(world: World) -> None:
 
 def test_on_a_known_device_it_is_medium_at_most(world: World) -> None:
     """A login that is stored as one on a device that was seen before."""
-    _set_policy(world, levels={"high": 1.4})
+    _set_policy(world, levels={"medium": 1.0, "high": 1.4})
     world.saved()
     known = world.saved()
     (outcome,) = _apply(world, _verdict(known.workflow_id))
@@ -185,18 +186,87 @@ def test_a_dry_run_records_and_does_nothing(world: World) -> None:
     ]
 
 
+def _unlock(world: World, minutes_ago: float) -> None:
+    world.rows(
+        "UPDATE switch SET is_on = false, unlocked_at = now() - make_interval(secs => 60 * %s)",
+        minutes_ago,
+    )
+
+
 def test_what_was_turned_off_stays_off_for_a_while(world: World) -> None:
-    """An operator who has just unlocked somebody is not overruled; later he is."""
+    """An operator who has just unlocked somebody is not overruled, and no mail says so; later he is."""
     _set_policy(world, cooldown_seconds=3600.0)
-    _apply(world, _verdict(world.report().workflow_id, "medium"))
-    world.rows("UPDATE switch SET is_on = false, changed_at = now() - interval '59 minutes'")
-    (outcome,) = _apply(world, _verdict(world.report().workflow_id, "medium"))
+    _apply(world, _verdict(world.report().workflow_id, "high", "deny"))
+    _unlock(world, 59)
+    (outcome,) = _apply(world, _verdict(world.report().workflow_id, "high", "deny"))
     assert isinstance(outcome, Done)
     assert (outcome.result["switches"], _on(world)) == ([], [])
-    world.rows("UPDATE switch SET changed_at = now() - interval '61 minutes'")
+    assert not _notice(world, outcome).switches
+    _unlock(world, 61)
+    (outcome,) = _apply(world, _verdict(world.report().workflow_id, "high", "deny"))
+    assert isinstance(outcome, Done)
+    assert _on(world) == [("locked",), ("require_step_up",)]
+    assert set(_notice(world, outcome).switches or ()) == {"locked", "require_step_up"}
+    assert world.rows("SELECT count(*) FROM switch_change") == [(4,)]
+
+
+def test_what_went_off_by_itself_may_go_on_at_once(world: World) -> None:
+    """Nobody has decided that."""
+    _set_policy(world, cooldown_seconds=3600.0, expire_seconds={"require_step_up": 60.0})
+    _apply(world, _verdict(world.report().workflow_id, "medium"))
+    world.rows("UPDATE switch SET expires_at = now() - interval '1 second'")
+    _expire(world)
     _apply(world, _verdict(world.report().workflow_id, "medium"))
     assert _on(world) == [("require_step_up",)]
-    assert world.rows("SELECT count(*) FROM switch_change") == [(2,)]
+
+
+def test_a_verdict_waits_for_who_is_unlocking(world: World) -> None:
+    """And then leaves it unlocked."""
+    _set_policy(world, cooldown_seconds=3600.0)
+    _apply(world, _verdict(world.report().workflow_id, "medium"))
+    verdict = _verdict(world.report().workflow_id, "medium")
+    with world.connect() as operator, ThreadPoolExecutor(1) as pool:
+        operator.execute("UPDATE switch SET is_on = false, unlocked_at = now()")
+        applied = pool.submit(_apply, world, verdict)
+        wait_until(lambda: world.rows(_WAITING) != [(0,)], 10)
+        operator.commit()
+        applied.result(10)
+    assert _on(world) == []
+
+
+_WAITING = "SELECT count(*) FROM pg_locks WHERE NOT granted"
+
+
+def _notice(world: World, outcome: Done) -> Notice:
+    with world.begin() as tx:
+        notice = tx.notice(UUID(outcome.notices[0]))
+    assert notice is not None
+    return notice
+
+
+def test_a_switch_whose_time_is_over_goes_on_with_a_row_for_each_flip(world: World) -> None:
+    """Though nobody has swept it up: on, expired, on again."""
+    _set_policy(world, expire_seconds={"require_step_up": 3600.0})
+    _apply(world, _verdict(world.report().workflow_id, "medium"))
+    world.rows("UPDATE switch SET expires_at = now() - interval '1 second'")
+    (outcome,) = _apply(world, _verdict(world.report().workflow_id, "medium"))
+    assert isinstance(outcome, Done)
+    assert outcome.result["switches"] == ["require_step_up"]
+    assert world.rows("SELECT is_on FROM switch_change ORDER BY id") == [(True,), (False,), (True,)]
+
+
+@pytest.mark.parametrize("order", [1, -1], ids=["real first", "unscored first"])
+def test_the_real_one_of_a_list_counts(world: World, order: int) -> None:
+    """What is stored is acted on, whatever stands beside it."""
+    workflow_id = world.report().workflow_id
+    verdicts = [_verdict(workflow_id, "high", "deny"), unscored(workflow_id)][::order]
+    outcomes = _apply(world, *verdicts)
+    assert world.rows("SELECT level FROM verdict") == [("high",)]
+    assert _on(world) == [("locked",), ("require_step_up",)]
+    assert {outcome.result["level"] for outcome in outcomes if isinstance(outcome, Done)} == {
+        "high"
+    }
+    assert world.rows("SELECT count(*) FROM notice") == [(1,)]
 
 
 def test_a_switch_expires_once_and_says_so(world: World) -> None:
@@ -261,49 +331,94 @@ def _expire(world: World) -> int:
         return tx.expire_switches()
 
 
-def _claim(world: World, most: int = 10) -> list[UUID]:
+def _claim(world: World, most: int = 10) -> dict[UUID, int]:
     with world.connect() as connection:
-        return list(PostgresTransaction(connection).claim_unscored(most, 60.0, 86400.0))
+        return dict(PostgresTransaction(connection).claim_unscored(most))
 
 
 def _unscored(world: World, minutes_ago: float = 2) -> UUID:
     workflow_id = world.saved().workflow_id
     _apply(world, unscored(workflow_id))
-    world.rows(
-        "UPDATE verdict SET stored_at = now() - make_interval(secs => 60 * %s) WHERE workflow_id = %s",
-        minutes_ago,
-        workflow_id,
-    )
+    _make_older(world, minutes_ago)
     return workflow_id
 
 
+def _make_older(world: World, minutes: float) -> None:
+    """Of the youngest."""
+    world.rows(
+        "UPDATE verdict SET stored_at = stored_at - age, ask_at = ask_at - age"
+        " FROM (SELECT make_interval(secs => 60 * %s) AS age) AS it"
+        " WHERE stored_at = (SELECT max(stored_at) FROM verdict)",
+        minutes,
+    )
+
+
 def test_logins_without_a_score_are_asked_about_again(world: World) -> None:
-    """The oldest first, each once in a while; not those that are too young or too old."""
+    """Those that have waited longest first; none that is too young."""
     third, first, second = _unscored(world, 2), _unscored(world, 60), _unscored(world, 3)
     _unscored(world, 0.5)
-    _unscored(world, 1441)
-    assert set(_claim(world, most=2)) == {first, second}
-    assert _claim(world) == [third]
-    assert _claim(world) == []
-    world.rows("UPDATE verdict SET asked_again_at = now() - interval '61 seconds'")
-    assert set(_claim(world)) == {first, second, third}
+    assert _claim(world, most=2) == {first: 1, second: 1}
+    assert _claim(world) == {third: 1}
+    assert _claim(world) == {}
+
+
+def test_each_time_it_is_left_alone_for_longer(world: World) -> None:
+    """One, two, four minutes and so on to twelve hours, for a week: some twenty times."""
+    workflow_id = _unscored(world)
+    pauses: list[float] = []
+    while _claim(world):
+        [(pause,)] = world.rows("SELECT extract(epoch FROM ask_at - now())::float8 FROM verdict")
+        if pause is None:
+            break
+        pauses.append(pause)
+        world.rows(
+            "UPDATE verdict SET stored_at = stored_at - (ask_at - now()), ask_at = now() WHERE workflow_id = %s",
+            workflow_id,
+        )
+    assert [round(pause / 60) for pause in pauses[:4]] == [2, 4, 8, 16]
+    assert round(max(pauses) / 3600) == 12
+    assert 15 < len(pauses) < 30
+    assert sum(pauses) < 7 * 86400
+
+
+def test_two_that_look_at_once_take_different_ones(world: World) -> None:
+    """Each login is asked about by one of them."""
+    for _ in range(8):
+        _unscored(world)
+    with ThreadPoolExecutor(4) as pool:
+        claimed = list(pool.map(lambda _: list(_claim(world, most=3)), range(4)))
+    taken = [workflow_id for each in claimed for workflow_id in each]
+    assert len(taken) == len(set(taken))
+
+
+@pytest.mark.parametrize("step", ["score", "apply"])
+def test_what_is_still_asked_about_is_not_asked_about_again(world: World, step: str) -> None:
+    """Neither while the API is asked nor while its answer waits to be acted on."""
+    workflow_id = _unscored(world)
+    assert _claim(world) == {workflow_id: 1}
+    world.rows("UPDATE verdict SET ask_at = now()")
+    name = f"rescore-{workflow_id}-1-{step}"
+    world.rows("INSERT INTO step (id, state) VALUES (%s, 'ready')", name)
+    assert _claim(world) == {}
+    world.rows("UPDATE step SET state = 'done', finished_at = now()")
+    assert _claim(world) == {workflow_id: 2}
 
 
 def test_what_the_api_refuses_to_judge_is_left_alone(world: World) -> None:
     """It has been asked, and would answer the same."""
     with world.begin() as tx:
         record_unscored([world.saved().workflow_id, _unscored(world)], tx)
-    world.rows("UPDATE verdict SET stored_at = now() - interval '2 minutes'")
-    assert _claim(world) == []
+    _make_older(world, 5)
+    assert _claim(world) == {}
 
 
 def test_no_more_are_asked_about_than_may_be_under_way(world: World) -> None:
-    """As where the task is paused: each try would leave one more behind."""
+    """As where a task is paused: each try would leave one more behind."""
     for _ in range(3):
         _unscored(world)
     world.rows(
         "INSERT INTO step (id, task, state) VALUES ('a', 'external_api.score_login', 'parked'),"
-        " ('b', 'external_api.score_login', 'retrying'), ('c', 'maintenance.probe', 'ready')"
+        " ('b', 'db_writes.apply_verdict', 'retrying'), ('c', 'maintenance.probe', 'ready')"
     )
     assert len(_claim(world, most=3)) == 1
 
@@ -315,9 +430,9 @@ def test_while_the_breaker_is_open_one_is_asked_about(world: World) -> None:
     world.rows(
         "INSERT INTO breaker (name, failures, open_until) VALUES ('outlier_api', 5, now() + interval '9 s')"
     )
-    assert _claim(world) == []
+    assert _claim(world) == {}
     world.rows("UPDATE breaker SET open_until = now() - interval '1 s', held_by = 'ada'")
-    assert _claim(world) == []
+    assert _claim(world) == {}
     world.rows("UPDATE breaker SET held_by = NULL")
     assert len(_claim(world)) == 1
     world.rows("UPDATE breaker SET failures = 0, open_until = NULL")

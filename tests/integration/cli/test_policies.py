@@ -82,8 +82,18 @@ def test_the_files_that_come_with_it_can_be_set(shop: str, doorbell: Run, name: 
     [
         ("level: 1\n", ["1: the policy knows no key level: use levels, actions"]),
         ("levels: {medium: 5,\n  high: 1}\n", ["2: levels: high is below medium"]),
-        ("levels: {medium: -1}\n", ["1: levels: medium is -1.0: it must be above 0"]),
-        ("levels: {medium: .inf}\n", ["1: levels: medium is inf"]),
+        ("levels: {medium: -1, high: 1}\n", ["1: levels: medium is -1.0: it must be above 0"]),
+        ("levels: {medium: .inf, high: 1}\n", ["1: levels: medium is inf"]),
+        ("levels: {medium: !!float abc, high: 1}\n", ["1: levels: medium is 'abc': it must be a"]),
+        ("levels: {medium: 1:30, high: 200}\n", ["1: levels: medium is '1:30': it must be a"]),
+        ("levels: {high: 5}\n", ["1: levels has one of medium and high: give both"]),
+        ("dry_run: !!bool perhaps\n", ["1: dry_run is 'perhaps': it must be true or false"]),
+        (
+            "mails_per_hour: !!int many\n",
+            ["1: mails_per_hour is 'many': it must be a whole number"],
+        ),
+        ('never_lock: ["a\\0b"]\n', ["1: a user of never_lock is 'a\\x00b'"]),
+        ("[" * 5000 + "\n", ["1: is nested too deeply"]),
         ("actions: {high: [lock]}\n", ["1: actions: high names 'lock', which is not there"]),
         (
             "actions: {low: [locked]}\n",
@@ -166,16 +176,17 @@ def test_what_a_policy_wanted_is_counted(shop: str, doorbell: Run) -> None:
         [workflow] = _sign_in(shop, "ada")
         with psycopg.connect(shop) as connection:
             connection.execute(
-                "INSERT INTO verdict (workflow_id, tenant_id, user_id, level, action, request_id, switches,"
-                " notice_due, dry_run) VALUES (%s, 'shop', 'ada', %s, 'allow', '', %s, %s, %s)",
+                "INSERT INTO verdict (workflow_id, tenant_id, user_id, level, action, request_id, score, switches,"
+                " notice_due, dry_run) VALUES (%s, 'shop', 'ada', %s, 'allow', '', 2.5, %s, %s, %s)",
                 (workflow, level, switches, is_due, is_dry),
             )
     code, rows = doorbell("policy", "report", "shop")
     assert code == 0
-    assert [tuple(row.values()) for row in rows] == [
-        ("low", False, 1, 0, 0, 0),
-        ("high", False, 1, 1, 1, 1),
-        ("high", True, 2, 2, 0, 1),
+    columns = ("level", "dry_run", "verdicts", "median", "require_step_up", "locked", "notices")
+    assert [tuple(row[name] for name in columns) for row in rows] == [
+        ("low", False, 1, 2.5, 0, 0, 0),
+        ("high", False, 1, 2.5, 1, 1, 1),
+        ("high", True, 2, 2.5, 2, 0, 1),
     ]
 
 

@@ -80,7 +80,7 @@ def test_the_breaker_spares_an_api_that_is_down(
 
 def _make_older(cluster: Cluster, workflow: str) -> None:
     cluster.rows(
-        "UPDATE verdict SET stored_at = stored_at - interval '5 minutes' WHERE workflow_id = %s",
+        "UPDATE verdict SET ask_at = ask_at - interval '5 minutes' WHERE workflow_id = %s",
         workflow,
     )
 

@@ -50,7 +50,7 @@ def test_a_policy_has_its_own_scale(score: float | None, level: str) -> None:
 
 def test_who_moves_is_no_stranger_on_his_own_device() -> None:
     """Whatever the score says: high would be for somebody else."""
-    policy = Policy(levels={"high": 1.0})
+    policy = Policy(levels={"medium": 0.5, "high": 1.0})
     verdict = _verdict("low", score=7.0)
     assert decide(policy, verdict, "ada", is_device_known=True).level == "medium"
     assert decide(policy, verdict, "ada").level == "high"
@@ -79,7 +79,7 @@ def test_a_policy_that_wants_nothing_does_nothing() -> None:
         (Policy(never_lock=frozenset({"ada"})), ("require_step_up",)),
         (Policy(actions={"disowned": frozenset({"require_step_up"})}), ("require_step_up",)),
         (Policy(actions={}), ("locked",)),
-        (Policy(is_dry_run=True), ()),
+        (Policy(is_dry_run=True), ("locked",)),
     ],
 )
 def test_a_sign_in_that_is_disowned_has_its_answer(
@@ -92,7 +92,7 @@ def test_a_sign_in_that_is_disowned_has_its_answer(
 def test_a_policy_comes_back_from_where_it_is_kept() -> None:
     """JSON holds all of it."""
     policy = Policy(
-        levels={"medium": 0.5},
+        levels={"medium": 0.5, "high": 1.0},
         actions={"deny": frozenset({"notify"})},
         never_lock=frozenset({"root", "ops"}),
         cooldown_seconds=60.0,
