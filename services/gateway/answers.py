@@ -111,7 +111,7 @@ class VerdictAnswer(BaseModel):
     model_version: str | None
     request_id: str
     stored_at: datetime
-    late: bool = Field(description="The API was away at first, and was asked again later.")
+    late: bool = Field(description="It came after the login had been kept without one.")
 
 
 class Workflow(BaseModel):

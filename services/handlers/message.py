@@ -15,7 +15,7 @@ from services.handlers.ports import Delivery, Mail, Notice, SignIn
 from services.handlers.wording import Wording, wording_for
 
 LINK_PATH = "/notice"
-"""Where the gateway answers links of notices; the token is in the query, which proxies do not log."""
+"""Where the gateway answers links of notices. The token is in the query, which a proxy can be told not to log."""
 
 _LONGEST_NAME = 100
 _LONGEST_SUBJECT = 150
