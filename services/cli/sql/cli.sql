@@ -48,9 +48,9 @@ UPDATE api_key SET revoked_at = coalesce(revoked_at, now()) WHERE left(encode(ke
 -- The server's version and the time it takes it to be.
 SELECT current_setting('server_version') AS version, clock_timestamp() AS now
 
--- name: wait_for_turn
+-- name: take_turn
 -- Migrations run one at a time; the session's end gives the turn back, however it ends.
-SELECT pg_advisory_lock(hashtextextended('doorbell migrate', 0))
+SELECT pg_try_advisory_lock(hashtextextended('doorbell migrate', 0)) AS is_ours
 
 -- name: blockers
 -- Sessions of others that hold what sessions of ours wait for, and for how long; the waiting ones of each.

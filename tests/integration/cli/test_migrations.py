@@ -76,7 +76,7 @@ def test_a_deadlock_with_somebody_at_work_is_only_another_try(
     directory = copytree(DIRECTORY, tmp_path / "migrations")
     (directory / "9999.more.sql").write_text(
         "SET LOCAL deadlock_timeout = '10ms';\nSET LOCAL lock_timeout = '30s';\n"
-        "ALTER TABLE step ADD COLUMN more integer;\nSELECT pg_sleep(1);\n"
+        "ALTER TABLE step ADD COLUMN more integer;\nSELECT pg_sleep(0.5);\n"
         "ALTER TABLE device ADD COLUMN more integer;\n"
     )
     with ThreadPoolExecutor(1) as threads, psycopg.connect(database_url) as working:

@@ -178,7 +178,7 @@ def notices(webhook_url: str = "https://hook.example/") -> st.SearchStrategy[Not
         tenant_id=st.just("shop"),
         tenant_name=storable_texts().filter(str.strip),
         user_id=storable_texts(),
-        reason=st.sampled_from(["new_device", "verdict"]),
+        reason=st.sampled_from(["new_device", "verdict", "folded"]),
         channel=st.just("email"),
         state=st.just("sending"),
         receipt=st.none(),
@@ -192,7 +192,11 @@ def notices(webhook_url: str = "https://hook.example/") -> st.SearchStrategy[Not
         locale=st.sampled_from([None, "de-DE", "fr", "xx"]),
         time_zone=st.sampled_from([None, "Europe/Berlin"]),
         level=st.sampled_from([None, "high"]),
-        action=st.sampled_from([None, "allow", "challenge", "deny"]),
+        switches=st.sampled_from([None, (), ("locked",), ("require_step_up", "locked")]),
+        is_late=st.booleans(),
+        recorded_at=st.just(datetime(2026, 3, 1, tzinfo=UTC)),
+        link_key=st.uuids(),
+        logins=st.integers(1, 10**6),
     )
 
 
@@ -250,7 +254,9 @@ def test_no_text_becomes_a_header_a_mail_or_markup(mails: MailServer, notice: No
     ]
     facts = 4 + (notice.auth_method is not None and bool(one_line(notice.auth_method, 9)))
     facts -= not one_line(notice.user_id, 9)
-    assert _tags(mail) == [*_MAIL, *_ROW * facts, ("p", ())]
+    *before, table = _MAIL
+    late = [("p", ())] if notice.is_late else []
+    assert _tags(mail) == [*before, *late, table, *_ROW * facts, ("p", ())]
 
 
 @settings(max_examples=40)
