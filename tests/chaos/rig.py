@@ -112,6 +112,7 @@ class Rig:
         self.disarm_all()
         self.wait_until_up(seconds)
         self.execute("close_breaker")
+        self.execute("ask_no_more")
         self.purge_dead_letters()
 
     def _is_complete(self, pool: str) -> bool:

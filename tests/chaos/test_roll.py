@@ -23,8 +23,8 @@ from tests.support.cluster import KEY
 from tests.support.fleet import ROOT, wait_until
 from tests.support.postgres import PrivatePostgres
 
-_PREVIOUS = "1351a85ca01e51c8679ee363459492c9542cc8ee"
-"""What is rolled from: a version that knows neither migration 0004 nor 0005."""
+_PREVIOUS = "c711e3364194c795f39488b5f869c5602bcf1167"
+"""What is rolled from: a version that knows no migration behind 0010, and devices by the same traits as this one."""
 
 _LOGINS = 400
 _RATE = 10.0

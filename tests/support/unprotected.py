@@ -24,7 +24,7 @@ def _confirms() -> None:
         publish(self, messages, on_sent)
         return [message.step_id for message in messages]
 
-    def forget(self: Publisher, deadline: float, remaining: int) -> None:
+    def forget(self: Publisher, remaining: int) -> None:
         self._tags.clear()
 
     _replace(Publisher, "_publish", without_waiting)

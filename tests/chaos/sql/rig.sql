@@ -11,6 +11,10 @@ INSERT INTO api_key (key_sha256, tenant_id) VALUES (%(digest)s, 'shop')
 -- Forget that the outlier API was away.
 DELETE FROM breaker
 
+-- name: ask_no_more
+-- Leave logins of earlier scenarios that have no score without one: what came of them would be none of this one's.
+UPDATE verdict SET ask_at = NULL WHERE level = 'unscored'
+
 -- name: terminate_backends
 -- Cut every other connection to this database; how many there were.
 SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
