@@ -258,11 +258,7 @@ GAME_DAYS: dict[str, GameDay] = {
     "ReconcilerRepairing": GameDay(purged, told_seconds=600, resolve_seconds=1200),
     "StandbyMissing": GameDay(lost_standby),
     "TargetDown": GameDay(stopped("flower"), told_seconds=240),
-    "VerdictsLate": GameDay(
-        paused("external_api.score_login"),
-        # Processes hear of it within some seconds, and until then go on.
-        is_there="SELECT EXISTS (SELECT 1 FROM step WHERE state = 'parked' AND task = 'external_api.score_login')",
-    ),
+    "VerdictsLate": GameDay(paused("external_api.score_login")),
     "WorkGivenUp": GameDay(refusing_api, is_mended_outside=True),
     "WorkLost": GameDay(
         partial(eater, queue="external_api", task="external_api.score_login"),
