@@ -36,7 +36,7 @@ from services.runner.task import Steps
 from services.settings import Settings, environment
 
 RESCORED_AT_ONCE = 200
-"""So many logins are asked about again side by side, some twenty a second, and others' logins wait no second for it."""
+"""So many logins are asked about again side by side: at most twenty a second."""
 
 _POOLS = (device_checks, notifications, db_writes, external_api, maintenance)
 

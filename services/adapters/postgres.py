@@ -6,7 +6,6 @@ import json
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import AbstractContextManager, contextmanager
-from functools import lru_cache
 from typing import Any, Literal
 from uuid import UUID
 
@@ -17,7 +16,7 @@ from psycopg_pool import ConnectionPool
 from services.domain.device import Device
 from services.domain.model import Channel, DeviceCheck, Login, SwitchName
 from services.domain.network import Network
-from services.domain.policy import DEFAULT, Policy
+from services.domain.policy import stored_policy
 from services.handlers.ports import (
     Begin,
     Contact,
@@ -190,7 +189,7 @@ class PostgresTransaction:
     def contacts(self, workflow_ids: Sequence[UUID]) -> Mapping[UUID, Contact]:
         rows = self._run("contacts", workflow_ids=list(workflow_ids))
         return {
-            row["workflow_id"]: Contact(**(row | {"policy": _policy_of(row["policy"])}))
+            row["workflow_id"]: Contact(**(row | {"policy": stored_policy(row["policy"])}))
             for row in rows
         }
 
@@ -333,8 +332,3 @@ class PostgresTransaction:
         with self._connection.cursor(row_factory=dict_row) as cursor:
             cursor.execute(_SQL[name], values)
             return cursor.fetchall() if cursor.description else []
-
-
-@lru_cache(maxsize=256)
-def _policy_of(document: str | None) -> Policy:
-    return DEFAULT if document is None else Policy.from_document(json.loads(document))

@@ -27,7 +27,12 @@ from services.queries import load_queries
 
 app = typer.Typer(help="The users whose logins are watched.", no_args_is_help=True)
 
-_SQL = {name: text.encode() for name, text in load_queries("services.cli", "users.sql").items()}
+_SQL = {
+    name: text.encode()
+    for name, text in (
+        load_queries("services.cli", "users.sql") | load_queries("services", "switches.sql")
+    ).items()
+}
 _PORTION = 500
 _SHOWN = 20
 _REASON = "unlocked by hand"
@@ -187,7 +192,7 @@ def lock(
         due = [{"tenant_id": tenant, "user_id": user} for user in known if not found[user]]
         if due and not dry_run:
             _ask(due, switch, "on", yes)
-            _turn(connection, "turn_on", due, switch, reason)
+            _turn(connection, "turn_on_for_good", due, switch, reason)
     if as_json:
         print_json({"switch": switch.value, "dry_run": dry_run, "users": due, "unknown": unknown})
         return
@@ -263,7 +268,7 @@ def _turn(
             values = {
                 "tenants": [row["tenant_id"] for row in portion],
                 "users": [row["user_id"] for row in portion],
-                "name": switch.value,
+                "names": [switch.value] * len(portion),
                 "reason": reason,
                 "actor": actor(),
             }

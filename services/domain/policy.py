@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Literal, Self
 
 from services.domain.model import Level, SwitchName, Verdict
@@ -85,6 +87,12 @@ class Policy:
 
 
 DEFAULT = Policy()
+
+
+@lru_cache(maxsize=256)
+def stored_policy(document: str | None) -> Policy:
+    """The policy of a tenant by the JSON that is stored of it; None: it has set none."""
+    return DEFAULT if document is None else Policy.from_document(json.loads(document))
 
 
 @dataclass(frozen=True, slots=True)

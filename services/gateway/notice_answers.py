@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,10 +13,15 @@ from psycopg.rows import dict_row
 
 from services.domain.model import SwitchName
 from services.domain.notice_link import NoticeLink
-from services.domain.policy import DEFAULT, Policy, disowned
+from services.domain.policy import disowned, stored_policy
 from services.queries import load_queries
 
-_SQL = {name: text.encode() for name, text in load_queries(__package__, "notices.sql").items()}
+_SQL = {
+    name: text.encode()
+    for name, text in (
+        load_queries(__package__, "notices.sql") | load_queries("services", "switches.sql")
+    ).items()
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +62,18 @@ def act_on(
         return None
     if link.act == "confirm":
         return ()
-    policy = Policy.from_document(json.loads(noticed.policy)) if noticed.policy else DEFAULT
-    switches = disowned(policy, noticed.user_id)
-    user = {"tenant": noticed.tenant_id, "user": noticed.user_id}
-    _run(connection, "forget_device", **user, workflow=noticed.workflow_id)
-    _run(connection, "turn_on", **user, switches=list(switches))
+    tenant, user = noticed.tenant_id, noticed.user_id
+    switches = disowned(stored_policy(noticed.policy), user)
+    _run(connection, "forget_device", tenant=tenant, user=user, workflow=noticed.workflow_id)
+    _run(
+        connection,
+        "turn_on_for_good",
+        tenants=[tenant] * len(switches),
+        users=[user] * len(switches),
+        names=list(switches),
+        reason="disowned by the user",
+        actor=None,
+    )
     return switches
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime
+from typing import Protocol
 
 from jinja2 import Environment, PackageLoader, select_autoescape
 
@@ -11,7 +13,7 @@ from services.domain.network import Network
 from services.domain.notice_link import LinkAct, make_token
 from services.domain.text import one_line
 from services.handlers.fingerprint import describe, traits_of
-from services.handlers.ports import Delivery, Mail, Notice, SignIn
+from services.handlers.ports import Delivery, Mail, Notice
 from services.handlers.wording import Wording, wording_for
 
 LINK_PATH = "/notice"
@@ -25,6 +27,23 @@ _templates = Environment(
     trim_blocks=True,
     keep_trailing_newline=True,
 )
+
+
+class SignIn(Protocol):
+    """What users are told about a sign-in."""
+
+    @property
+    def user_id(self) -> str: ...
+    @property
+    def user_agent(self) -> str: ...
+    @property
+    def occurred_at(self) -> datetime: ...
+    @property
+    def ip(self) -> str: ...
+    @property
+    def auth_method(self) -> str | None: ...
+    @property
+    def time_zone(self) -> str | None: ...
 
 
 def compose_mail(notice: Notice, network: Network, public_url: str | None = None) -> Mail:

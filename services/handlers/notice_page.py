@@ -10,8 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from services.domain.network import Network
 from services.domain.notice_link import LinkAct
 from services.domain.text import one_line
-from services.handlers.message import facts_of
-from services.handlers.ports import SignIn
+from services.handlers.message import SignIn, facts_of
 from services.handlers.wording import Wording, wording_for
 
 _LONGEST_NAME = 100

@@ -137,23 +137,6 @@ class Notice:
     logins: int = 1
 
 
-class SignIn(Protocol):
-    """What users are told about a sign-in."""
-
-    @property
-    def user_id(self) -> str: ...
-    @property
-    def user_agent(self) -> str: ...
-    @property
-    def occurred_at(self) -> datetime: ...
-    @property
-    def ip(self) -> str: ...
-    @property
-    def auth_method(self) -> str | None: ...
-    @property
-    def time_zone(self) -> str | None: ...
-
-
 @dataclass(frozen=True, slots=True)
 class SavedLogin:
     """A stored login, as the outlier API is asked about it."""

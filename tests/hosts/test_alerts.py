@@ -1,4 +1,4 @@
-"""Alerts of hosts under load: told, mended by the page's commands, over; and no login was lost meanwhile."""
+"""Alerts of hosts under load, of which no login is lost; and what hosts tell Prometheus of themselves."""
 
 from __future__ import annotations
 
@@ -77,3 +77,29 @@ def test_no_door_is_open(whole: Installation, ground: Hosted) -> None:
         whole.world.note("back", "gateway")
         expect_over(ground, told)
     run.expect_well()
+
+
+def test_a_pool_gets_a_process_more(whole: Installation, ground: Hosted) -> None:
+    """Its number is raised in the inventory, then the page's command runs it, and has Prometheus look at it."""
+    running = 'count(up{job="workers", pool="db_writes"} == 1)'
+    page, pool = read("QueueWillNotClear"), {"pool": "db_writes"}
+    before = ground.value(running)
+    assert before
+    raised = "{{ 2 if 'pool_db_writes' in group_names else 1 }}"
+    whole.controller.set({"doorbell_processes": raised})
+    try:
+        mend(ground, page, pool)
+        wait_until(lambda: ground.value(running) == 2 * before, 120, "Prometheus to find them")
+        assert ground.value('min(up{job="workers"})') == 1
+    finally:
+        whole.controller.set({"doorbell_processes": 1})
+        mend(ground, page, pool)
+    wait_until(lambda: ground.value(running) == before, 120, "Prometheus to forget them")
+
+
+@pytest.mark.usefixtures("whole")
+def test_every_host_tells_of_itself(ground: Hosted) -> None:
+    """Its file systems, to the monitoring alone; each exporter is reached."""
+    assert ground.value('min(up{job="hosts"})') == 1
+    hosts = ground.value('count(count by (instance) (node_filesystem_avail_bytes{job="hosts"}))')
+    assert hosts == ground.value('count(up{job="hosts"})')

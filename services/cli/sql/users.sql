@@ -32,9 +32,9 @@ WITH turned AS (
     UPDATE switch AS s SET is_on = false, changed_at = now(), expires_at = NULL, unlocked_at = now()
     FROM (SELECT kept.tenant_id, kept.user_id, kept.name
           FROM switch AS kept
-          JOIN unnest(%(tenants)s::text[], %(users)s::text[]) AS u(tenant_id, user_id)
-              USING (tenant_id, user_id)
-          WHERE kept.name = %(name)s AND kept.is_on
+          JOIN unnest(%(tenants)s::text[], %(users)s::text[], %(names)s::text[]) AS u(tenant_id, user_id, name)
+              USING (tenant_id, user_id, name)
+          WHERE kept.is_on
           ORDER BY kept.tenant_id, kept.user_id, kept.name FOR NO KEY UPDATE OF kept) AS mine
     WHERE s.tenant_id = mine.tenant_id AND s.user_id = mine.user_id AND s.name = mine.name
     RETURNING s.tenant_id, s.user_id, s.name
@@ -57,18 +57,3 @@ SELECT kept.user_id
 FROM tenant AS t, jsonb_array_elements_text(t.policy -> 'never_lock') AS kept(user_id)
 WHERE t.id = %(tenant)s AND kept.user_id = ANY(%(users)s)
 ORDER BY kept.user_id
-
--- name: turn_on
--- Turn these users' switch on for good where it is not, each with its row in the audit trail.
-WITH turned AS (
-    INSERT INTO switch (tenant_id, user_id, name, is_on)
-    SELECT u.tenant_id, u.user_id, %(name)s, true
-    FROM unnest(%(tenants)s::text[], %(users)s::text[]) AS u(tenant_id, user_id)
-    ORDER BY u.tenant_id, u.user_id
-    ON CONFLICT (tenant_id, user_id, name)
-    DO UPDATE SET is_on = true, changed_at = now(), expires_at = NULL, unlocked_at = NULL, turned_on_by = NULL
-    WHERE NOT switch.is_on OR switch.expires_at IS NOT NULL
-    RETURNING tenant_id, user_id, name
-)
-INSERT INTO switch_change (tenant_id, user_id, name, is_on, reason, actor)
-SELECT tenant_id, user_id, name, true, %(reason)s, %(actor)s FROM turned

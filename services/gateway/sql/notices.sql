@@ -25,16 +25,3 @@ RETURNING notice_id
 -- The device that this sign-in brought is none that its user has signed in on: the next sign-in there is new, and told of.
 UPDATE device SET signed_in = false, first_of_user = false
 WHERE tenant_id = %(tenant)s AND user_id = %(user)s AND first_workflow_id = %(workflow)s
-
--- name: turn_on
--- Turn these switches of a user on for good, each flip with its row in the audit trail.
-WITH turned AS (
-    INSERT INTO switch (tenant_id, user_id, name, is_on)
-    SELECT %(tenant)s, %(user)s, name, true FROM unnest(%(switches)s::text[]) AS wanted(name) ORDER BY name
-    ON CONFLICT (tenant_id, user_id, name)
-    DO UPDATE SET is_on = true, changed_at = now(), expires_at = NULL, unlocked_at = NULL, turned_on_by = NULL
-    WHERE NOT switch.is_on OR switch.expires_at IS NOT NULL
-    RETURNING tenant_id, user_id, name
-)
-INSERT INTO switch_change (tenant_id, user_id, name, is_on, reason)
-SELECT tenant_id, user_id, name, true, 'disowned by the user' FROM turned

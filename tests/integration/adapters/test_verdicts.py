@@ -11,26 +11,17 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from services.adapters.postgres import PostgresTransaction
 from services.domain.errors import Refused
 from services.domain.model import Verdict
-from services.domain.outcome import Done, Failed, Outcome, VerdictStored
+from services.domain.outcome import Done, Failed
 from services.domain.policy import DEFAULT
 from services.handlers.apply_verdict import apply_verdicts, record_unscored
 from services.handlers.note_failed import note_failed
 from services.handlers.ports import FailedStep, Notice
 from services.handlers.score_login import unscored
 from tests.integration.adapters.conftest import World
+from tests.integration.adapters.judging import apply, make_verdict
 from tests.support.fleet import wait_until
-
-
-def _verdict(workflow_id: UUID, level: Any = "low", action: Any = "allow") -> Verdict:
-    return Verdict(workflow_id, level, action, 1.5, ("new_device", 'é,{}"'), "m1", str(workflow_id))
-
-
-def _apply(world: World, *verdicts: Verdict) -> list[Outcome]:
-    with world.begin() as tx:
-        return list(apply_verdicts(verdicts, tx))
 
 
 @pytest.mark.parametrize(
@@ -48,7 +39,7 @@ def test_the_policy_is_applied(
 ) -> None:
     """Each level and action turns on its switches, with one audit row each, and nothing more."""
     workflow_id = world.report().workflow_id
-    (outcome,) = _apply(world, _verdict(workflow_id, level, action))
+    (outcome,) = apply(world, make_verdict(workflow_id, level, action))
     assert isinstance(outcome, Done)
     assert outcome.result == {
         "workflow_id": str(workflow_id),
@@ -67,10 +58,10 @@ def test_the_policy_is_applied(
 
 def test_a_verdict_is_acted_on_once(world: World) -> None:
     """The same verdict again stores nothing, flips nothing and tells nobody."""
-    verdict = _verdict(world.report().workflow_id, "high", "deny")
-    _apply(world, verdict)
+    verdict = make_verdict(world.report().workflow_id, "high", "deny")
+    apply(world, verdict)
     world.rows("UPDATE switch SET is_on = false")
-    (again,) = _apply(world, verdict)
+    (again,) = apply(world, verdict)
     assert isinstance(again, Done)
     assert (again.result["switches"], again.notices) == ([], ())
     assert world.rows("SELECT count(*) FROM switch WHERE is_on") == [(0,)]
@@ -79,7 +70,7 @@ def test_a_verdict_is_acted_on_once(world: World) -> None:
 def test_a_switch_that_is_on_is_not_flipped(world: World) -> None:
     """Two verdicts on one user in one list make one flip and one audit row."""
     one, two = world.report().workflow_id, world.report().workflow_id
-    outcomes = _apply(world, _verdict(one, "medium"), _verdict(two, "medium"))
+    outcomes = apply(world, make_verdict(one, "medium"), make_verdict(two, "medium"))
     assert [o.result["switches"] for o in outcomes if isinstance(o, Done)] == [
         ["require_step_up"],
         [],
@@ -93,7 +84,7 @@ def test_a_verdict_replaces_unscored_and_not_the_other_way_round(world: World) -
     with world.begin() as tx:
         record_unscored([workflow_id], tx)
     assert world.rows("SELECT level, action, score FROM verdict") == [("unscored", "allow", None)]
-    _apply(world, _verdict(workflow_id, "medium"))
+    apply(world, make_verdict(workflow_id, "medium"))
     with world.begin() as tx:
         record_unscored([workflow_id], tx)
     assert world.rows("SELECT level FROM verdict") == [("medium",)]
@@ -102,7 +93,7 @@ def test_a_verdict_replaces_unscored_and_not_the_other_way_round(world: World) -
 
 def test_a_verdict_without_its_login_is_refused_alone(world: World) -> None:
     """An erased login fails its own item; the others are stored."""
-    outcomes = _apply(world, _verdict(uuid4()), _verdict(world.report().workflow_id))
+    outcomes = apply(world, make_verdict(uuid4()), make_verdict(world.report().workflow_id))
     assert isinstance(outcomes[0], Failed)
     assert isinstance(outcomes[0].error, Refused)
     assert isinstance(outcomes[1], Done)
@@ -112,7 +103,7 @@ def test_lists_of_verdicts_in_opposite_order_do_not_deadlock(world: World) -> No
     """Concurrent lists about the same users, in opposite order, all commit."""
     users = [f"user-{number}" for number in range(20)]
     lists = [
-        [_verdict(world.report(user).workflow_id, "high", "deny") for user in order]
+        [make_verdict(world.report(user).workflow_id, "high", "deny") for user in order]
         for order in (users, users[::-1], users, users[::-1])
     ]
     start = threading.Barrier(len(lists))
@@ -154,7 +145,7 @@ def _on(world: World) -> list[tuple[Any, ...]]:
 def test_a_tenants_own_scale_makes_the_level(world: World) -> None:
     """It is stored, told and acted on."""
     _set_policy(world, levels={"medium": 1.0, "high": 1.4})
-    (outcome,) = _apply(world, _verdict(world.report().workflow_id, "low"))
+    (outcome,) = apply(world, make_verdict(world.report().workflow_id, "low"))
     assert isinstance(outcome, Done)
     assert outcome.result["level"] == "high"
     assert len(outcome.notices) == 1
@@ -168,7 +159,7 @@ def test_on_a_known_device_it_is_medium_at_most(world: World) -> None:
     _set_policy(world, levels={"medium": 1.0, "high": 1.4})
     world.saved()
     known = world.saved()
-    (outcome,) = _apply(world, _verdict(known.workflow_id))
+    (outcome,) = apply(world, make_verdict(known.workflow_id))
     assert isinstance(outcome, Done)
     assert outcome.result["level"] == "medium"
 
@@ -176,7 +167,7 @@ def test_on_a_known_device_it_is_medium_at_most(world: World) -> None:
 def test_a_dry_run_records_and_does_nothing(world: World) -> None:
     """What would have been done stands beside the verdict."""
     _set_policy(world, is_dry_run=True)
-    (outcome,) = _apply(world, _verdict(world.report().workflow_id, "high", "deny"))
+    (outcome,) = apply(world, make_verdict(world.report().workflow_id, "high", "deny"))
     assert isinstance(outcome, Done)
     assert (outcome.result["switches"], outcome.notices) == ([], ())
     assert world.rows("SELECT count(*) FROM switch") == [(0,)]
@@ -196,14 +187,14 @@ def _unlock(world: World, minutes_ago: float) -> None:
 def test_what_was_turned_off_stays_off_for_a_while(world: World) -> None:
     """An operator who has just unlocked somebody is not overruled, and no mail says so; later he is."""
     _set_policy(world, cooldown_seconds=3600.0)
-    _apply(world, _verdict(world.report().workflow_id, "high", "deny"))
+    apply(world, make_verdict(world.report().workflow_id, "high", "deny"))
     _unlock(world, 59)
-    (outcome,) = _apply(world, _verdict(world.report().workflow_id, "high", "deny"))
+    (outcome,) = apply(world, make_verdict(world.report().workflow_id, "high", "deny"))
     assert isinstance(outcome, Done)
     assert (outcome.result["switches"], _on(world)) == ([], [])
     assert not _notice(world, outcome).switches
     _unlock(world, 61)
-    (outcome,) = _apply(world, _verdict(world.report().workflow_id, "high", "deny"))
+    (outcome,) = apply(world, make_verdict(world.report().workflow_id, "high", "deny"))
     assert isinstance(outcome, Done)
     assert _on(world) == [("locked",), ("require_step_up",)]
     assert set(_notice(world, outcome).switches or ()) == {"locked", "require_step_up"}
@@ -213,21 +204,21 @@ def test_what_was_turned_off_stays_off_for_a_while(world: World) -> None:
 def test_what_went_off_by_itself_may_go_on_at_once(world: World) -> None:
     """Nobody has decided that."""
     _set_policy(world, cooldown_seconds=3600.0, expire_seconds={"require_step_up": 60.0})
-    _apply(world, _verdict(world.report().workflow_id, "medium"))
+    apply(world, make_verdict(world.report().workflow_id, "medium"))
     world.rows("UPDATE switch SET expires_at = now() - interval '1 second'")
     _expire(world)
-    _apply(world, _verdict(world.report().workflow_id, "medium"))
+    apply(world, make_verdict(world.report().workflow_id, "medium"))
     assert _on(world) == [("require_step_up",)]
 
 
 def test_a_verdict_waits_for_who_is_unlocking(world: World) -> None:
     """And then leaves it unlocked."""
     _set_policy(world, cooldown_seconds=3600.0)
-    _apply(world, _verdict(world.report().workflow_id, "medium"))
-    verdict = _verdict(world.report().workflow_id, "medium")
+    apply(world, make_verdict(world.report().workflow_id, "medium"))
+    verdict = make_verdict(world.report().workflow_id, "medium")
     with world.connect() as operator, ThreadPoolExecutor(1) as pool:
         operator.execute("UPDATE switch SET is_on = false, unlocked_at = now()")
-        applied = pool.submit(_apply, world, verdict)
+        applied = pool.submit(apply, world, verdict)
         wait_until(lambda: world.rows(_WAITING) != [(0,)], 10)
         operator.commit()
         applied.result(10)
@@ -247,9 +238,9 @@ def _notice(world: World, outcome: Done) -> Notice:
 def test_a_switch_whose_time_is_over_goes_on_with_a_row_for_each_flip(world: World) -> None:
     """Though nobody has swept it up: on, expired, on again."""
     _set_policy(world, expire_seconds={"require_step_up": 3600.0})
-    _apply(world, _verdict(world.report().workflow_id, "medium"))
+    apply(world, make_verdict(world.report().workflow_id, "medium"))
     world.rows("UPDATE switch SET expires_at = now() - interval '1 second'")
-    (outcome,) = _apply(world, _verdict(world.report().workflow_id, "medium"))
+    (outcome,) = apply(world, make_verdict(world.report().workflow_id, "medium"))
     assert isinstance(outcome, Done)
     assert outcome.result["switches"] == ["require_step_up"]
     assert world.rows("SELECT is_on FROM switch_change ORDER BY id") == [(True,), (False,), (True,)]
@@ -259,8 +250,8 @@ def test_a_switch_whose_time_is_over_goes_on_with_a_row_for_each_flip(world: Wor
 def test_the_real_one_of_a_list_counts(world: World, order: int) -> None:
     """What is stored is acted on, whatever stands beside it."""
     workflow_id = world.report().workflow_id
-    verdicts = [_verdict(workflow_id, "high", "deny"), unscored(workflow_id)][::order]
-    outcomes = _apply(world, *verdicts)
+    verdicts = [make_verdict(workflow_id, "high", "deny"), unscored(workflow_id)][::order]
+    outcomes = apply(world, *verdicts)
     assert world.rows("SELECT level FROM verdict") == [("high",)]
     assert _on(world) == [("locked",), ("require_step_up",)]
     assert {outcome.result["level"] for outcome in outcomes if isinstance(outcome, Done)} == {
@@ -272,7 +263,7 @@ def test_the_real_one_of_a_list_counts(world: World, order: int) -> None:
 def test_a_switch_expires_once_and_says_so(world: World) -> None:
     """Before its time nothing happens; afterwards it is off, with its row in the audit trail."""
     _set_policy(world, expire_seconds={"require_step_up": 3600.0})
-    _apply(world, _verdict(world.report().workflow_id, "high", "deny"))
+    apply(world, make_verdict(world.report().workflow_id, "high", "deny"))
     assert _expire(world) == 0
     world.rows("UPDATE switch SET expires_at = expires_at - interval '61 minutes'")
     assert (_expire(world), _expire(world)) == (1, 0)
@@ -285,16 +276,16 @@ def test_a_switch_expires_once_and_says_so(world: World) -> None:
 def test_another_verdict_begins_the_time_anew(world: World) -> None:
     """Without another flip: it is on. What somebody has turned on by hand stays without an end."""
     _set_policy(world, expire_seconds={"require_step_up": 3600.0})
-    _apply(world, _verdict(world.report().workflow_id, "medium"))
+    apply(world, make_verdict(world.report().workflow_id, "medium"))
     world.rows("UPDATE switch SET expires_at = now() + interval '1 minute'")
-    (outcome,) = _apply(world, _verdict(world.report().workflow_id, "medium"))
+    (outcome,) = apply(world, make_verdict(world.report().workflow_id, "medium"))
     assert isinstance(outcome, Done)
     assert outcome.result["switches"] == []
     left = "SELECT count(*) FROM switch WHERE expires_at > now() + interval '59 minutes'"
     assert world.rows(left) == [(1,)]
     assert world.rows("SELECT count(*) FROM switch_change") == [(1,)]
     world.rows("UPDATE switch SET expires_at = NULL, turned_on_by = NULL")
-    _apply(world, _verdict(world.report().workflow_id, "medium"))
+    apply(world, make_verdict(world.report().workflow_id, "medium"))
     assert world.rows("SELECT expires_at FROM switch") == [(None,)]
 
 
@@ -311,7 +302,7 @@ def test_who_is_to_hear_of_it_does(world: World, told: Any, channels: list[str])
     """A notice on each channel that the policy names, and on no other."""
     world.give_webhook("https://example.org/hook")
     _set_policy(world, tell={"new_device": "nobody", "verdict": told})
-    (outcome,) = _apply(world, _verdict(world.report().workflow_id, "high"))
+    (outcome,) = apply(world, make_verdict(world.report().workflow_id, "high"))
     assert isinstance(outcome, Done)
     assert len(outcome.notices) == len(channels)
     assert world.rows("SELECT channel FROM notice ORDER BY channel") == [(c,) for c in channels]
@@ -320,8 +311,8 @@ def test_who_is_to_hear_of_it_does(world: World, told: Any, channels: list[str])
 def test_who_is_never_locked_is_told_all_the_same(world: World) -> None:
     """And asked for a second factor."""
     _set_policy(world, never_lock=frozenset({"ada"}))
-    _apply(world, _verdict(world.report().workflow_id, "high", "deny"))
-    _apply(world, _verdict(world.report("eve").workflow_id, "high", "deny"))
+    apply(world, make_verdict(world.report().workflow_id, "high", "deny"))
+    apply(world, make_verdict(world.report("eve").workflow_id, "high", "deny"))
     assert world.rows("SELECT user_id FROM switch WHERE is_on AND name = 'locked'") == [("eve",)]
     assert world.rows("SELECT count(*) FROM notice") == [(2,)]
 
@@ -329,140 +320,3 @@ def test_who_is_never_locked_is_told_all_the_same(world: World) -> None:
 def _expire(world: World) -> int:
     with world.begin() as tx:
         return tx.expire_switches()
-
-
-def _claim(world: World, most: int = 10) -> dict[UUID, int]:
-    with world.connect() as connection:
-        return dict(PostgresTransaction(connection).claim_unscored(most))
-
-
-def _unscored(world: World, minutes_ago: float = 2) -> UUID:
-    workflow_id = world.saved().workflow_id
-    _apply(world, unscored(workflow_id))
-    _make_older(world, minutes_ago)
-    return workflow_id
-
-
-def _make_older(world: World, minutes: float) -> None:
-    """Of the youngest."""
-    world.rows(
-        "UPDATE verdict SET stored_at = stored_at - age, ask_at = ask_at - age"
-        " FROM (SELECT make_interval(secs => 60 * %s) AS age) AS it"
-        " WHERE stored_at = (SELECT max(stored_at) FROM verdict)",
-        minutes,
-    )
-
-
-def test_logins_without_a_score_are_asked_about_again(world: World) -> None:
-    """Those that have waited longest first; none that is too young."""
-    third, first, second = _unscored(world, 2), _unscored(world, 60), _unscored(world, 3)
-    _unscored(world, 0.5)
-    assert _claim(world, most=2) == {first: 1, second: 1}
-    assert _claim(world) == {third: 1}
-    assert _claim(world) == {}
-
-
-def test_each_time_it_is_left_alone_for_longer(world: World) -> None:
-    """One, two, four minutes and so on to twelve hours, for a week: some twenty times."""
-    workflow_id = _unscored(world)
-    pauses: list[float] = []
-    while _claim(world):
-        [(pause,)] = world.rows("SELECT extract(epoch FROM ask_at - now())::float8 FROM verdict")
-        if pause is None:
-            break
-        pauses.append(pause)
-        world.rows(
-            "UPDATE verdict SET stored_at = stored_at - (ask_at - now()), ask_at = now() WHERE workflow_id = %s",
-            workflow_id,
-        )
-    assert [round(pause / 60) for pause in pauses[:4]] == [2, 4, 8, 16]
-    assert round(max(pauses) / 3600) == 12
-    assert 15 < len(pauses) < 30
-    assert sum(pauses) < 7 * 86400
-
-
-def test_two_that_look_at_once_take_different_ones(world: World) -> None:
-    """Each login is asked about by one of them."""
-    for _ in range(8):
-        _unscored(world)
-    with ThreadPoolExecutor(4) as pool:
-        claimed = list(pool.map(lambda _: list(_claim(world, most=3)), range(4)))
-    taken = [workflow_id for each in claimed for workflow_id in each]
-    assert len(taken) == len(set(taken))
-
-
-@pytest.mark.parametrize("step", ["score", "apply"])
-def test_what_is_still_asked_about_is_not_asked_about_again(world: World, step: str) -> None:
-    """Neither while the API is asked nor while its answer waits to be acted on."""
-    workflow_id = _unscored(world)
-    assert _claim(world) == {workflow_id: 1}
-    world.rows("UPDATE verdict SET ask_at = now()")
-    name = f"rescore-{workflow_id}-1-{step}"
-    world.rows("INSERT INTO step (id, state) VALUES (%s, 'ready')", name)
-    assert _claim(world) == {}
-    world.rows("UPDATE step SET state = 'done', finished_at = now()")
-    assert _claim(world) == {workflow_id: 2}
-
-
-def test_what_the_api_refuses_to_judge_is_left_alone(world: World) -> None:
-    """It has been asked, and would answer the same."""
-    with world.begin() as tx:
-        record_unscored([world.saved().workflow_id, _unscored(world)], tx)
-    _make_older(world, 5)
-    assert _claim(world) == {}
-
-
-def test_no_more_are_asked_about_than_may_be_under_way(world: World) -> None:
-    """As where a task is paused: each try would leave one more behind."""
-    for _ in range(3):
-        _unscored(world)
-    world.rows(
-        "INSERT INTO step (id, task, state) VALUES ('a', 'external_api.score_login', 'parked'),"
-        " ('b', 'db_writes.apply_verdict', 'retrying'), ('c', 'maintenance.probe', 'ready')"
-    )
-    assert len(_claim(world, most=3)) == 1
-
-
-def test_while_the_breaker_is_open_one_is_asked_about(world: World) -> None:
-    """And that only when it lets a probe through; who holds it open holds it."""
-    for _ in range(3):
-        _unscored(world)
-    world.rows(
-        "INSERT INTO breaker (name, failures, open_until) VALUES ('outlier_api', 5, now() + interval '9 s')"
-    )
-    assert _claim(world) == {}
-    world.rows("UPDATE breaker SET open_until = now() - interval '1 s', held_by = 'ada'")
-    assert _claim(world) == {}
-    world.rows("UPDATE breaker SET held_by = NULL")
-    assert len(_claim(world)) == 1
-    world.rows("UPDATE breaker SET failures = 0, open_until = NULL")
-    assert len(_claim(world)) == 2
-
-
-def test_a_late_verdict_is_acted_on_once_and_says_so(world: World) -> None:
-    """In the audit trail and in the notice; no time is taken from it."""
-    workflow_id = _unscored(world)
-    verdict = _verdict(workflow_id, "high", "deny")
-    (outcome,) = _apply(world, verdict)
-    assert isinstance(outcome, Done)
-    assert outcome.effects == (VerdictStored("high", None),)
-    assert world.rows("SELECT DISTINCT reason FROM switch_change") == [
-        ("level high, action deny, late",)
-    ]
-    with world.begin() as tx:
-        notice = tx.notice(UUID(outcome.notices[0]))
-    assert notice is not None
-    assert notice.is_late
-    (again,) = _apply(world, verdict)
-    assert isinstance(again, Done)
-    assert (again.notices, again.effects) == ((), ())
-
-
-def test_a_verdict_in_time_is_not_late(world: World) -> None:
-    """The negative of the one above."""
-    (outcome,) = _apply(world, _verdict(world.report().workflow_id, "high"))
-    assert isinstance(outcome, Done)
-    with world.begin() as tx:
-        notice = tx.notice(UUID(outcome.notices[0]))
-    assert notice is not None
-    assert not notice.is_late
