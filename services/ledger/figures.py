@@ -12,7 +12,7 @@ from psycopg.rows import dict_row
 from services.ledger.store import limit_statements
 from services.queries import load_queries
 
-LATE_SECONDS = 20.0
+LATE_SECONDS = 15.0
 """A login without a verdict is late after that: several times what it takes."""
 
 LATE_NOTICE_SECONDS = 15.0
