@@ -13,6 +13,7 @@ from routing.celery import retry_policy
 from routing.topology import Topology
 from services.adapters.breaker import PostgresBreaker
 from services.adapters.clock import SystemClock
+from services.adapters.events import PostgresEvents, event_stores
 from services.adapters.networks import AddressData
 from services.adapters.outlier_api import HttpOutlierApi
 from services.adapters.postgres import PostgresTransaction, open_pool, transactions
@@ -20,6 +21,7 @@ from services.adapters.smtp import MailServer, SmtpMailer
 from services.adapters.webhook import HttpWebhookSender
 from services.canvas.canary import canary
 from services.canvas.rescoring import rescoring
+from services.canvas.telling import telling
 from services.celery_app import DoorbellApp
 from services.domain.errors import ConfigurationError
 from services.ledger.database import Ledger
@@ -37,6 +39,9 @@ from services.settings import Settings, environment
 
 RESCORED_AT_ONCE = 200
 """So many logins are asked about again side by side: at most twenty a second."""
+
+TOLD_AT_ONCE = 16
+"""So many applications are told something side by side; one that hangs keeps one process's one call of 32."""
 
 _POOLS = (device_checks, notifications, db_writes, external_api, maintenance)
 
@@ -76,6 +81,7 @@ def make_wiring(app: DoorbellApp, settings: Settings, topology: Topology) -> Wir
     connect = open_pool(settings.database_url, "doorbell-handlers").connection
     return Wiring(
         begin=transactions(connect),
+        events=event_stores(connect),
         networks=AddressData(settings.network_databases),
         mailer=SmtpMailer(
             MailServer.from_url(settings.smtp_url or ""), settings.mail_from, SystemClock()
@@ -87,6 +93,7 @@ def make_wiring(app: DoorbellApp, settings: Settings, topology: Topology) -> Wir
         reconcile=lambda: _reconcile(reconciler),
         canary=lambda: send(app, app.ledger, canary(app, topology.queues)),
         rescore=lambda: _rescore(app),
+        tell_applications=lambda: _tell_applications(app),
         public_url=settings.public_url,
     )
 
@@ -95,6 +102,14 @@ def _rescore(app: DoorbellApp) -> int:
     def due(connection: Connection[Any]) -> list[Signature]:
         claimed = PostgresTransaction(connection).claim_unscored(RESCORED_AT_ONCE)
         return [rescoring(app, workflow_id, time) for workflow_id, time in claimed.items()]
+
+    return send_chosen(app, app.ledger, due)
+
+
+def _tell_applications(app: DoorbellApp) -> int:
+    def due(connection: Connection[Any]) -> list[Signature]:
+        claimed = PostgresEvents(connection).claim_receivers(TOLD_AT_ONCE)
+        return [telling(app, tenant_id) for tenant_id in claimed]
 
     return send_chosen(app, app.ledger, due)
 

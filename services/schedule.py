@@ -26,6 +26,7 @@ RECONCILE_EVERY_SECONDS = 15.0
 CANARY_EVERY_SECONDS = 15.0
 EXPIRE_SWITCHES_EVERY_SECONDS = 30.0
 RESCORE_EVERY_SECONDS = 10.0
+TELL_APPLICATIONS_EVERY_SECONDS = 2.0
 TELL_FOLDED_EVERY_SECONDS = 60.0
 
 
@@ -48,6 +49,12 @@ def schedule() -> dict[str, dict[str, Any]]:
         "rescore": {
             "task": "maintenance.rescore",
             "schedule": RESCORE_EVERY_SECONDS,
+            "args": ["beat"],
+            "options": {"ignore_result": True},
+        },
+        "tell_applications": {
+            "task": "maintenance.tell_applications",
+            "schedule": TELL_APPLICATIONS_EVERY_SECONDS,
             "args": ["beat"],
             "options": {"ignore_result": True},
         },

@@ -25,6 +25,7 @@ from services.handlers.ports import (
     Judgement,
     Look,
     NewDevice,
+    NewEvent,
     NewNotice,
     Notice,
     SavedLogin,
@@ -38,6 +39,7 @@ _SQL = (
     load_queries("services.adapters", "sign_ins.sql")
     | load_queries("services.adapters", "notices.sql")
     | load_queries("services.adapters", "verdicts.sql")
+    | load_queries("services.adapters", "events.sql")
 )
 Row = dict[str, Any]
 
@@ -205,6 +207,16 @@ class PostgresTransaction:
             most_per_hour=[n.most_per_hour for n in notices],
         )
         return {row["id"] for row in rows}
+
+    def record_events(self, events: Sequence[NewEvent]) -> None:
+        if events:
+            self._run(
+                "record_events",
+                ids=[event.id for event in events],
+                workflow_ids=[event.workflow_id for event in events],
+                types=[event.type for event in events],
+                data=[json.dumps(event.data) for event in events],
+            )
 
     def fold(self, seconds: float) -> Sequence[UUID]:
         rows = self._run("fold", seconds=seconds)

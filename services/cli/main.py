@@ -32,6 +32,7 @@ from services.cli import (
     topology,
     trace,
     users,
+    webhooks,
     workflows,
 )
 from services.cli import doctor as examination
@@ -78,6 +79,7 @@ app.add_typer(pools.app, name="pool")
 app.add_typer(tasks.app, name="task")
 app.add_typer(breakers.app, name="breaker")
 app.add_typer(users.app, name="users")
+app.add_typer(webhooks.app, name="webhook")
 app.command("audit")(audit.show)
 
 

@@ -48,9 +48,13 @@ def set_policy(tenant: TenantId, file: PolicyFile, as_json: AsJson = False) -> N
         typer.echo(f"{tenant} has the policy of {file}")
     if read.is_dry_run:
         typer.echo("it is a dry run: from now on verdicts lock and tell nobody", err=True)
-    if "application" in read.tell.values() and not found["has_webhook"]:
+    if ("application" in read.tell.values() or "login.verdict" in read.events) and not found[
+        "has_webhook"
+    ]:
         typer.echo(
-            f"{tenant} has no webhook, so nobody hears what its application is told", err=True
+            f"{tenant} has no webhook, so nobody hears what its application is told:"
+            f" doorbell webhook set {tenant} URL",
+            err=True,
         )
 
 
@@ -147,6 +151,7 @@ def _as_yaml(policy: dict[str, Any]) -> str:
             "cooldown": _time(policy["cooldown_seconds"]),
             "expire": {name: _time(seconds) for name, seconds in policy["expire_seconds"].items()},
             "tell": policy["tell"],
+            "events": policy["events"],
             "mails_per_hour": policy["mails_per_hour"],
             "dry_run": policy["dry_run"],
         },

@@ -14,11 +14,13 @@ from services.cli.desk import seconds_of
 from services.domain.policy import (
     ACTS,
     DEFAULT,
+    EVENTS,
     OCCASIONS,
     REASONS,
     SWITCHES,
     TOLD,
     Act,
+    EventName,
     Occasion,
     Policy,
     Reason,
@@ -32,6 +34,7 @@ _KEYS = (
     "cooldown",
     "expire",
     "tell",
+    "events",
     "mails_per_hour",
     "dry_run",
 )
@@ -84,6 +87,7 @@ class _Reader:
             "cooldown_seconds": self._seconds(fields.get("cooldown"), "cooldown", least=0.0) or 0.0,
             "expire_seconds": self._expiries(fields.get("expire")),
             "tell": {**DEFAULT.tell, **self._tell(fields.get("tell"))},
+            "events": self._events(fields.get("events")),
             "mails_per_hour": self._document.integer(
                 fields.get("mails_per_hour"), "mails_per_hour", 1, 1000
             )
@@ -144,6 +148,12 @@ class _Reader:
             if told is not None:
                 found[cast("Reason", name)] = cast("Told", told)
         return found
+
+    def _events(self, node: Node | None) -> frozenset[EventName]:
+        if node is None:
+            return DEFAULT.events
+        names = self._document.references(node, "events", EVENTS)
+        return frozenset(cast("Sequence[EventName]", names or ()))
 
     def _seconds(self, node: Node | None, what: str, least: float = 1.0) -> float | None:
         text = self._document.text(node, what, r".*")

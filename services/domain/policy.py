@@ -19,10 +19,14 @@ Told = Literal["user", "application", "both", "nobody"]
 Reason = Literal["new_device", "verdict"]
 """What users are told of."""
 
+EventName = Literal["login.verdict", "switch.changed", "notice.failed"]
+"""What an application can be told of, by webhook."""
+
 ACTS: tuple[Act, ...] = ("require_step_up", "locked", "notify")
 OCCASIONS: tuple[Occasion, ...] = ("medium", "high", "deny", "disowned")
 TOLD: tuple[Told, ...] = ("user", "application", "both", "nobody")
 REASONS: tuple[Reason, ...] = ("new_device", "verdict")
+EVENTS: tuple[EventName, ...] = ("login.verdict", "switch.changed", "notice.failed")
 SWITCHES: tuple[SwitchName, ...] = ("require_step_up", "locked")
 
 
@@ -36,6 +40,7 @@ class Policy:
     cooldown_seconds: so long after somebody turned a switch off a verdict does not turn it on.
     expire_seconds: so long after it was turned on by a verdict a switch goes off by itself; without one, never.
     tell: who hears of what.
+    events: what the application is told of, where it has a webhook.
     mails_per_hour: so many mails about new devices a user gets within an hour; what is more is told in one.
     is_dry_run: verdicts are stored with what would have been done, and nothing is done.
     """
@@ -55,6 +60,7 @@ class Policy:
     tell: Mapping[Reason, Told] = field(
         default_factory=lambda: {"new_device": "user", "verdict": "user"}
     )
+    events: frozenset[EventName] = frozenset({"switch.changed", "notice.failed"})
     mails_per_hour: int = 10
     is_dry_run: bool = False
 
@@ -67,6 +73,7 @@ class Policy:
             "cooldown_seconds": self.cooldown_seconds,
             "expire_seconds": dict(self.expire_seconds),
             "tell": dict(self.tell),
+            "events": sorted(self.events),
             "mails_per_hour": self.mails_per_hour,
             "dry_run": self.is_dry_run,
         }
@@ -81,6 +88,7 @@ class Policy:
             cooldown_seconds=document["cooldown_seconds"],
             expire_seconds=document["expire_seconds"],
             tell=document["tell"],
+            events=frozenset(document.get("events", cls().events)),
             mails_per_hour=document.get("mails_per_hour", cls().mails_per_hour),
             is_dry_run=document["dry_run"],
         )

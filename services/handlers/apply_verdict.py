@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
-from uuid import UUID
+from uuid import UUID, uuid5
 
 from services.domain.model import SwitchName, Verdict
 from services.domain.outcome import Done, Outcome, VerdictStored
 from services.domain.policy import decide
 from services.handlers.check_device import missing_login
-from services.handlers.notify_user import first_notices
-from services.handlers.ports import Contact, Flip, Judgement, Transaction
+from services.handlers.notify_user import first_notices, is_told
+from services.handlers.ports import Contact, Flip, Judgement, NewEvent, Transaction
 from services.handlers.score_login import unscored
 
 
@@ -43,6 +43,13 @@ def apply_verdicts(verdicts: Sequence[Verdict], tx: Transaction) -> Sequence[Out
         if it.is_notice_due
     }
     recorded = tx.record_notices([notice for due in notices.values() for notice in due])
+    tx.record_events(
+        [
+            _event(it, flipped, is_late=new[it.workflow_id])
+            for it in acted_on
+            if is_told(contacts[it.workflow_id], "login.verdict")
+        ]
+    )
     return [
         _outcome(
             judged[workflow_id],
@@ -96,6 +103,33 @@ def _flips(judgement: Judgement, contact: Contact, *, is_late: bool) -> list[Fli
     ]
 
 
+def _event(
+    judgement: Judgement, flipped: AbstractSet[tuple[UUID, SwitchName]], *, is_late: bool
+) -> NewEvent:
+    verdict = judgement.verdict
+    # A login that was kept without a score can be told of twice.
+    about = "unscored" if verdict.level == "unscored" else "scored"
+    return NewEvent(
+        uuid5(verdict.workflow_id, f"event:login.verdict:{about}"),
+        verdict.workflow_id,
+        "login.verdict",
+        {
+            "level": verdict.level,
+            "action": verdict.action,
+            "score": verdict.score,
+            "reasons": verdict.reasons,
+            "switches": _turned_on(judgement, flipped),
+            "late": is_late,
+        },
+    )
+
+
+def _turned_on(
+    judgement: Judgement, flipped: AbstractSet[tuple[UUID, SwitchName]]
+) -> list[SwitchName]:
+    return [name for name in judgement.switches if (judgement.workflow_id, name) in flipped]
+
+
 def _outcome(
     judgement: Judgement,
     flipped: AbstractSet[tuple[UUID, SwitchName]],
@@ -107,7 +141,7 @@ def _outcome(
         {
             "workflow_id": str(workflow_id),
             "level": level,
-            "switches": [name for name in judgement.switches if (workflow_id, name) in flipped],
+            "switches": _turned_on(judgement, flipped),
         },
         notices=tuple(str(notice_id) for notice_id in notices),
         effects=effects,

@@ -9,7 +9,7 @@ from uuid import UUID, uuid5
 
 from services.domain.model import Channel, DeviceCheck
 from services.domain.outcome import Done, Outcome
-from services.domain.policy import Reason, Told
+from services.domain.policy import EventName, Reason, Told
 from services.handlers.check_device import missing_login
 from services.handlers.ports import Contact, NewNotice, NoticeReason, Transaction
 
@@ -48,6 +48,11 @@ def channels(contact: Contact, reason: Reason) -> tuple[Channel, ...]:
     there: dict[Channel, bool] = {"email": contact.has_email, "webhook": contact.has_webhook}
     wanted = _CHANNELS[contact.policy.tell[reason]]
     return tuple(channel for channel in wanted if there[channel])
+
+
+def is_told(contact: Contact, event: EventName) -> bool:
+    """Whether the application is to hear of this, apart from any notice."""
+    return contact.has_webhook and event in contact.policy.events
 
 
 def first_notices(contact: Contact, reason: Reason) -> list[NewNotice]:

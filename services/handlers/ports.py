@@ -21,7 +21,7 @@ from services.domain.model import (
     Verdict,
 )
 from services.domain.network import Network
-from services.domain.policy import Policy, Reason
+from services.domain.policy import EventName, Policy, Reason
 
 NoticeReason = Reason | Literal["folded"]
 """folded: several sign-ins on new devices, told of together."""
@@ -186,6 +186,16 @@ class Flip:
 
 
 @dataclass(frozen=True, slots=True)
+class NewEvent:
+    """What the application that reported a workflow's login is to hear; data: JSON, without whom it is about."""
+
+    id: UUID
+    workflow_id: UUID
+    type: EventName
+    data: Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True)
 class FailedStep:
     """A failure as one error callback saw it."""
 
@@ -266,6 +276,10 @@ class Transaction(Protocol):
 
     def record_notices(self, notices: Sequence[NewNotice]) -> AbstractSet[UUID]:
         """Record what is not recorded yet; the ids that were."""
+        ...
+
+    def record_events(self, events: Sequence[NewEvent]) -> None:
+        """Record what applications are to hear, each once."""
         ...
 
     def note_canary(self) -> None:

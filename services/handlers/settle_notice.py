@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Literal
-from uuid import UUID
+from uuid import UUID, uuid5
 
 from services.domain.errors import Refused
 from services.domain.outcome import Done, Failed, NoticeEnded, Outcome
-from services.handlers.notify_user import channels, new_notice
-from services.handlers.ports import NewNotice, Notice, Transaction
+from services.handlers.notify_user import channels, is_told, new_notice
+from services.handlers.ports import Contact, NewEvent, NewNotice, Notice, Transaction
 
 
 def record_receipts(receipts: Sequence[tuple[UUID, str]], tx: Transaction) -> Sequence[Outcome]:
@@ -41,25 +41,36 @@ def _try_next_channel(notice_id: UUID, tx: Transaction) -> Outcome:
     notice = tx.notice(notice_id)
     if notice is None:
         return Failed(Refused(f"notice {notice_id} is no longer there"))
-    following = _next(notice, tx)
+    contact = tx.contacts([notice.workflow_id])[notice.workflow_id]
+    following = _next(notice, contact, tx)
     state: Literal["superseded", "failed"] = "superseded" if following else "failed"
     if not tx.give_up_notice(notice_id, state):
         return _done(notice_id, None, ())
     given_up = NoticeEnded(notice.channel, state)
     if following is None:
+        if is_told(contact, "notice.failed"):
+            tx.record_events([_event(notice)])
         return _done(notice_id, None, (), given_up)
     recorded = tx.record_notices([following])
     return _done(notice_id, following.id, tuple(str(i) for i in recorded), given_up)
 
 
-def _next(notice: Notice, tx: Transaction) -> NewNotice | None:
-    contact = tx.contacts([notice.workflow_id])[notice.workflow_id]
+def _next(notice: Notice, contact: Contact, tx: Transaction) -> NewNotice | None:
     tried = tx.siblings(notice.id)
     told_as = "new_device" if notice.reason == "folded" else notice.reason
     for channel in channels(contact, told_as):
         if channel not in tried:
             return new_notice(notice.workflow_id, notice.reason, channel)
     return None
+
+
+def _event(notice: Notice) -> NewEvent:
+    return NewEvent(
+        uuid5(notice.id, "event:notice.failed"),
+        notice.workflow_id,
+        "notice.failed",
+        {"notice_id": str(notice.id), "notice": notice.reason, "channel": notice.channel},
+    )
 
 
 def _done(

@@ -62,6 +62,11 @@ def _register_jobs(steps: Steps, wiring: Wiring) -> None:
         """Have logins without a score asked about again, once the outlier API answers."""
         return Done({"asked_again": wiring.rescore()})
 
+    @steps.io("maintenance.tell_applications")
+    def tell_applications(_: object) -> Outcome:
+        """Have applications told what has happened since."""
+        return Done({"receivers": wiring.tell_applications()})
+
 
 def _register_canary(steps: Steps, wiring: Wiring) -> None:
     @steps.io("maintenance.canary")

@@ -12,6 +12,7 @@ from services.handlers.notify_user import notify_plainly as notify_plainly_users
 from services.handlers.notify_user import notify_users
 from services.handlers.ports import Transaction
 from services.handlers.settle_notice import record_receipts, try_next_channels
+from services.handlers.tell_application import tell_application as tell
 from services.pools.wiring import Wiring
 from services.runner.task import Steps
 
@@ -35,6 +36,11 @@ def register(steps: Steps, wiring: Wiring) -> None:
             wiring.networks,
             wiring.public_url,
         )
+
+    @steps.io("notifications.tell_application")
+    def tell_application(tenant_id: str) -> Outcome:
+        """Send an application what it is to hear."""
+        return tell(tenant_id, wiring.events, wiring.webhooks)
 
     @steps.batch("notifications.record_receipt")
     def record_receipt(receipts: Sequence[Wire], tx: Transaction) -> Sequence[Outcome]:

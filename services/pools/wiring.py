@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from services.domain.outcome import Wire
+from services.handlers.event_ports import BeginEvents
 from services.handlers.ports import Begin, Breaker, Mailer, Networks, OutlierApi, WebhookSender
 
 
@@ -17,10 +18,12 @@ class Wiring:
     reconcile: one sweep of the reconciler; returns what it repaired.
     canary: sends a canary through every queue.
     public_url: where users reach the gateway; None: nowhere.
+    tell_applications: has applications told what is due for them; returns how many.
     rescore: has logins without a score asked about again; returns how many.
     """
 
     begin: Begin
+    events: BeginEvents
     networks: Networks
     mailer: Mailer
     webhooks: WebhookSender
@@ -30,4 +33,5 @@ class Wiring:
     reconcile: Callable[[], Wire]
     canary: Callable[[], object]
     rescore: Callable[[], int]
+    tell_applications: Callable[[], int]
     public_url: str | None = None

@@ -31,7 +31,8 @@ def check_mails(evidence: Evidence, ledger: Ledger, found: Findings) -> None:
 
 
 def check_webhooks(evidence: Evidence, ledger: Ledger, found: Findings) -> None:
-    by_id = {n["id"]: n for n in ledger.notices if n["channel"] == "webhook"}
+    notices = [notice for notice in ledger.notices if notice["channel"] == "webhook"]
+    by_id = {row["id"]: row for row in [*notices, *ledger.events]}
     times: defaultdict[str, list[float]] = defaultdict(list)
     for call in evidence.webhook_calls():
         if call.answer == 200:
@@ -44,21 +45,21 @@ def check_webhooks(evidence: Evidence, ledger: Ledger, found: Findings) -> None:
 def _check_sent(
     what: str,
     times: dict[str, list[float]],
-    notices: dict[str, Row],
+    sent: dict[str, Row],
     spans: Sequence[tuple[float, float]],
     found: Findings,
 ) -> None:
-    for key, notice in notices.items():
-        if notice["state"] == "sent" and key not in times:
-            found.miss(f"{what} {key} never arrived", notice["workflow_id"])
+    for key, row in sent.items():
+        if row["state"] == "sent" and key not in times:
+            found.miss(f"{what} {key} never arrived", row["workflow_id"])
     for key, received in times.items():
-        if key not in notices:
-            found.double(f"{what} {key} is of no notice")
+        if key not in sent:
+            found.double(f"{what} {key} is of no notice and no event")
             continue
-        repeats = judge_repeats(what, key, received, notices[key]["sent_at"], spans)
+        repeats = judge_repeats(what, key, received, sent[key]["sent_at"], spans)
         found.repeated += repeats.excused
         for problem in repeats.unexcused:
-            found.double(problem, notices[key]["workflow_id"])
+            found.double(problem, sent[key]["workflow_id"])
 
 
 def check_api_calls(evidence: Evidence, ledger: Ledger, found: Findings) -> None:

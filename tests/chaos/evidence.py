@@ -98,6 +98,7 @@ class Ledger:
             }
             self.devices = {row["user_id"]: row for row in rows("devices", users=users)}
             self.notices = rows("notices", workflows=ids)
+            self.events = rows("application_events", workflows=ids)
             self.switch_changes = rows("switch_changes", users=users)
             self.failures = rows("failures", workflows=ids)
 
@@ -107,14 +108,17 @@ class Ledger:
 
 
 def wait_until_ended(evidence: Evidence, seconds: float) -> bool:
-    """Wait until every accepted login's workflow has ended; false when some have not in time."""
+    """Wait until every accepted login's workflow has ended, and the application was told; false when not in time."""
     deadline = time.monotonic() + seconds
     events = [r.event_id for r in evidence.reports if r.workflow_id is not None]
     url = evidence.places.database_url
     with psycopg.connect(url, autocommit=True, connect_timeout=10) as connection:
         while time.monotonic() < deadline:
-            row = connection.execute(_SQL["unfinished"], {"events": events}).fetchone()
-            if row is not None and row[0] == 0:
+            rows = [
+                connection.execute(_SQL[name], {"events": events}).fetchone()
+                for name in ("unfinished", "untold")
+            ]
+            if all(row is not None and row[0] == 0 for row in rows):
                 return True
             time.sleep(_POLL_SECONDS)
     return False

@@ -141,6 +141,27 @@ def check_notices(evidence: Evidence, ledger: Ledger, found: Findings) -> None:
         _compare_one(f"receipts of notice {notice['id']}", notice["receipts"], 1, found)
 
 
+def check_events(ledger: Ledger, found: Findings) -> None:
+    """The application hears of each verdict and of each switch that one turned on."""
+    told = [event for event in ledger.events if event["type"] == "login.verdict"]
+    final = Counter(
+        event["workflow_id"]
+        for event in told
+        if event["data"]["level"] == ledger.verdicts.get(event["workflow_id"])
+    )
+    _compare_all(final, Counter(ledger.verdicts.keys()), "verdict told to the application", found)
+    flips = Counter(
+        (event["user_id"], event["data"]["switch"])
+        for event in ledger.events
+        if event["type"] == "switch.changed"
+    )
+    there = Counter({(r["user_id"], r["name"]): r["changes"] for r in ledger.switch_changes})
+    _compare_all(flips, there, "switch told to the application", found)
+    for event in ledger.events:
+        if event["state"] != "sent":
+            found.miss(f"event {event} is not sent", event["workflow_id"])
+
+
 def devices_of(evidence: Evidence) -> dict[str, set[str]]:
     """The devices of each user of an accepted login."""
     devices: dict[str, set[str]] = {}

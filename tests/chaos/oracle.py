@@ -15,7 +15,13 @@ from tests.chaos.evidence import (
     told_states,
     wait_until_ended,
 )
-from tests.chaos.expectations import check_notices, check_rows, check_steps, check_workflows
+from tests.chaos.expectations import (
+    check_events,
+    check_notices,
+    check_rows,
+    check_steps,
+    check_workflows,
+)
 from tests.chaos.findings import Findings
 from tests.chaos.recovery import measure
 from tests.chaos.repeats import copies
@@ -39,6 +45,7 @@ def judge(evidence: Evidence, seconds: float) -> Findings:
     check_steps(ledger, found)
     check_rows(evidence, ledger, found)
     check_notices(evidence, ledger, found)
+    check_events(ledger, found)
     _check_told(evidence, ledger, found)
     check_mails(evidence, ledger, found)
     check_webhooks(evidence, ledger, found)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
@@ -13,6 +14,7 @@ import amqp
 import psycopg
 
 from routing.load import load
+from services.domain.policy import DEFAULT, EVENTS
 from services.queries import load_queries
 from services.runner.failpoints import POINTS
 from tests.chaos.mail_front import MailFront
@@ -239,7 +241,8 @@ class Rig:
         )
 
     def _write_tenant(self) -> None:
-        self.execute("insert_tenant", url=f"{self.webhooks.url}/doorbell")
+        policy = json.dumps(replace(DEFAULT, events=frozenset(EVENTS)).to_document())
+        self.execute("insert_tenant", url=f"{self.webhooks.url}/doorbell", policy=policy)
         self.execute("insert_key", digest=sha256(KEY.encode()).digest())
 
 

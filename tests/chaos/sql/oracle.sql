@@ -45,6 +45,16 @@ SELECT n.id::text, n.workflow_id::text, n.user_id, n.reason, n.channel, n.state,
     extract(epoch FROM n.sent_at)::float8 AS sent_at
 FROM notice AS n WHERE n.workflow_id = ANY(%(workflows)s::uuid[])
 
+-- name: application_events
+-- What the application was to hear of some workflows, and when that was first noted as sent.
+SELECT id::text, workflow_id::text, user_id, type, state, data, extract(epoch FROM ended_at)::float8 AS sent_at
+FROM application_event WHERE workflow_id = ANY(%(workflows)s::uuid[])
+
+-- name: untold
+-- How much of these events' workflows the application is still to hear.
+SELECT count(*) AS untold FROM application_event AS e JOIN workflow AS w ON w.id = e.workflow_id
+WHERE w.event_id = ANY(%(events)s) AND e.state = 'due'
+
 -- name: switch_changes
 -- The audit trail of some users' switches.
 SELECT user_id, name, count(*) AS changes

@@ -1,7 +1,7 @@
 -- name: insert_tenant
--- The application that reports the logins and takes webhook calls.
-INSERT INTO tenant (id, name, webhook_url, webhook_secret)
-VALUES ('shop', 'The Shop', %(url)s, 'a secret of the test')
+-- The application that reports the logins and takes webhook calls; it hears of everything.
+INSERT INTO tenant (id, name, webhook_url, webhook_secret, policy)
+VALUES ('shop', 'The Shop', %(url)s, 'a secret of the test', %(policy)s::jsonb)
 
 -- name: insert_key
 -- Its API key.

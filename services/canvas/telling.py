@@ -1,0 +1,11 @@
+"""An application is told what has happened: one step a receiver, for all that is due."""
+
+from __future__ import annotations
+
+from celery import Celery
+from celery.canvas import Signature
+
+
+def telling(app: Celery, tenant_id: str) -> Signature:
+    """Send a tenant's application what is due for it."""
+    return app.signature("notifications.tell_application", args=(tenant_id,))
