@@ -1,24 +1,25 @@
-"""`doorbell logins import`: reports the logins of a file to the gateway, one JSON object a line."""
+"""`doorbell logins import`: has Doorbell learn from the logins of a file, by way of the gateway."""
 
 from __future__ import annotations
 
 import json
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import requests
 
+from services.cli.login_files import Line
 from services.domain.errors import Refused, Unavailable
 
 BATCH = 200
-LOGIN_BYTES = 64 * 1024
-"""The gateway takes no larger login."""
-
 _BATCH_BYTES = 2 * 1024 * 1024
 _ANSWER_SECONDS = 60
 _TRIES = 30
+_LONGEST_WAIT_SECONDS = 900.0
+_POLL_SECONDS = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,89 +33,127 @@ class RefusedLine:
 
 @dataclass(slots=True)
 class Import:
-    """What became of the lines. Those known before were accepted by an earlier import."""
+    """What became of the lines. Those known before were accepted by an earlier import.
+
+    skipped: logins that failed, and attackers'. line: all before it are answered or refused.
+    """
 
     accepted: int = 0
+    skipped: int = 0
     refused: list[RefusedLine] = field(default_factory=list)
+    line: int = 0
 
     def as_json(self) -> dict[str, Any]:
-        return {"accepted": self.accepted, "refused": [asdict(each) for each in self.refused]}
+        return {
+            "accepted": self.accepted,
+            "skipped": self.skipped,
+            "refused": [asdict(each) for each in self.refused],
+        }
 
 
-def import_logins(
-    lines: Iterable[str],
-    gateway: str,
-    api_key: str,
-    on_batch: Callable[[int], None],
-) -> Import:
-    """Report every line; one that is refused stops no other. Importing a file again is harmless.
+class Importer:
+    """Reports logins as history; those that are under way are never more than so many, for who logs in meanwhile."""
 
-    on_batch: told how many more logins were answered.
+    def __init__(self, gateway: str, api_key: str, most_under_way: int) -> None:
+        self.outcome = Import()
+        self._url = gateway.rstrip("/")
+        self._most = most_under_way
+        self._under_way: deque[tuple[str, int]] = deque()
+        self._session = requests.Session()
+        self._session.headers["Authorization"] = f"Bearer {api_key}"
 
-    Raises:
-        Refused: the gateway takes none of it, such as for a wrong key.
-        Unavailable: the gateway does not answer, or sheds load for longer than a minute.
-    """
-    outcome = Import()
-    with requests.Session() as session:
-        session.headers["Authorization"] = f"Bearer {api_key}"
-        for batch in _batches(_readable(lines, outcome)):
-            results = _post(session, f"{gateway.rstrip('/')}/v1/logins:batch", batch)
-            for (number, _), result in zip(batch, results, strict=True):
-                if result["status"] == 202:
-                    outcome.accepted += 1
-                else:
-                    reason = _reason(result["problem"])
-                    outcome.refused.append(RefusedLine(number, result.get("event_id"), reason))
-            on_batch(len(batch))
-    outcome.refused.sort(key=lambda each: each.line)
-    return outcome
+    def run(self, lines: Iterable[Line], on_batch: Callable[[int], None]) -> Import:
+        """Report every line; one that is refused stops no other. Importing a file again is harmless.
+
+        on_batch: told how many more logins were answered.
+
+        Raises:
+            Refused: the gateway takes none of it, such as for a wrong key.
+            Unavailable: the gateway does not answer, sheds load for longer than a minute, or what it
+                took is not worked on for a quarter of an hour.
+        """
+        with self._session:
+            for batch in _batches(self._readable(lines)):
+                self._wait_for_room(len(batch))
+                self._report(batch)
+                self.outcome.line = batch[-1].number
+                on_batch(len(batch))
+        self.outcome.refused.sort(key=lambda each: each.line)
+        return self.outcome
+
+    def _readable(self, lines: Iterable[Line]) -> Iterator[Line]:
+        for line in lines:
+            if line.problem is not None:
+                self.outcome.refused.append(RefusedLine(line.number, None, line.problem))
+            elif line.is_skipped:
+                self.outcome.skipped += 1
+            else:
+                yield line
+
+    def _report(self, batch: list[Line]) -> None:
+        results = self._post([line.login | {"history": True} for line in batch])
+        accepted = []
+        for line, result in zip(batch, results, strict=True):
+            if result["status"] == 202:
+                accepted.append(result["workflow_id"])
+            else:
+                reason = _reason(result["problem"])
+                self.outcome.refused.append(
+                    RefusedLine(line.number, result.get("event_id"), reason)
+                )
+        self.outcome.accepted += len(accepted)
+        if accepted:
+            self._under_way.append((accepted[-1], len(accepted)))
+
+    def _wait_for_room(self, logins: int) -> None:
+        """Wait until the last login of each of the earliest batches has ended, which was sent after its others."""
+        until = time.monotonic() + _LONGEST_WAIT_SECONDS
+        while self._under_way and sum(n for _, n in self._under_way) + logins > self._most:
+            workflow_id, _ = self._under_way[0]
+            if self._has_ended(workflow_id):
+                self._under_way.popleft()
+                until = time.monotonic() + _LONGEST_WAIT_SECONDS
+            elif time.monotonic() > until:
+                raise Unavailable(f"nothing ends: see doorbell trace {workflow_id}")
+            else:
+                time.sleep(_POLL_SECONDS)
+
+    def _has_ended(self, workflow_id: str) -> bool:
+        answer = self._ask("GET", f"/v1/workflows/{workflow_id}")
+        return answer.status_code != 200 or answer.json()["state"] not in ("accepted", "running")
+
+    def _post(self, logins: list[Any]) -> list[Any]:
+        answer = self._ask("POST", "/v1/logins:batch", {"logins": logins})
+        if answer.status_code in (200, 207):
+            results: list[Any] = answer.json()["results"]
+            return results
+        raise Refused(f"the gateway answered {answer.status_code}: {_reason(_problem(answer))}")
+
+    def _ask(self, method: str, path: str, body: Any = None) -> requests.Response:
+        """An answer that is no 503: those are waited out for a minute or so."""
+        url = self._url + path
+        for _ in range(_TRIES):
+            try:
+                answer = self._session.request(method, url, json=body, timeout=_ANSWER_SECONDS)
+            except (requests.ConnectionError, requests.Timeout) as error:
+                raise Unavailable(f"the gateway at {url} does not answer: {error}") from error
+            if answer.status_code != 503:
+                return answer
+            time.sleep(float(answer.headers.get("Retry-After", "2")))
+        raise Unavailable(f"the gateway at {url} takes no logins now: {answer.text[:300]}")
 
 
-def _readable(lines: Iterable[str], outcome: Import) -> Iterator[tuple[int, Any]]:
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        if len(line) > LOGIN_BYTES:
-            outcome.refused.append(RefusedLine(number, None, "is larger than 64 KiB"))
-            continue
-        try:
-            value = json.loads(line)
-        except ValueError as error:
-            outcome.refused.append(RefusedLine(number, None, f"is not JSON: {error}"))
-        else:
-            yield number, value
-
-
-def _batches(items: Iterator[tuple[int, Any]]) -> Iterator[list[tuple[int, Any]]]:
-    batch: list[tuple[int, Any]] = []
+def _batches(lines: Iterator[Line]) -> Iterator[list[Line]]:
+    batch: list[Line] = []
     size = 0
-    for item in items:
-        batch.append(item)
-        size += len(json.dumps(item[1]))
+    for line in lines:
+        batch.append(line)
+        size += len(json.dumps(line.login))
         if len(batch) == BATCH or size > _BATCH_BYTES:
             yield batch
             batch, size = [], 0
     if batch:
         yield batch
-
-
-def _post(session: requests.Session, url: str, batch: list[tuple[int, Any]]) -> list[Any]:
-    logins = [login for _, login in batch]
-    for _ in range(_TRIES):
-        try:
-            answer = session.post(url, json={"logins": logins}, timeout=_ANSWER_SECONDS)
-        except (requests.ConnectionError, requests.Timeout) as error:
-            raise Unavailable(f"the gateway at {url} does not answer: {error}") from error
-        if answer.status_code in (200, 207):
-            results: list[Any] = answer.json()["results"]
-            return results
-        if answer.status_code != 503:
-            break
-        time.sleep(float(answer.headers.get("Retry-After", "2")))
-    else:
-        raise Unavailable(f"the gateway at {url} takes no logins now: {answer.text[:300]}")
-    raise Refused(f"the gateway answered {answer.status_code}: {_reason(_problem(answer))}")
 
 
 def _problem(answer: requests.Response) -> dict[str, Any]:

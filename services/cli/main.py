@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -11,9 +11,7 @@ from uuid import UUID
 
 import psycopg
 import typer
-from rich.console import Console
 from rich.markup import escape
-from rich.progress import Progress
 
 from routing.load import load as load_topology
 from routing.management import TlsFiles
@@ -21,9 +19,9 @@ from services.cli import (
     audit,
     breakers,
     dead,
-    importing,
     keys,
     ledger,
+    logins,
     migrations,
     policies,
     pools,
@@ -66,12 +64,11 @@ app = typer.Typer(
 )
 topology_app = typer.Typer(help="The shape of the system.", no_args_is_help=True)
 tenant_app = typer.Typer(help="The applications that report logins.", no_args_is_help=True)
-logins_app = typer.Typer(help="Logins.", no_args_is_help=True)
 app.add_typer(topology_app, name="topology")
 app.add_typer(tenant_app, name="tenant")
 app.add_typer(keys.app, name="key")
 app.add_typer(policies.app, name="policy")
-app.add_typer(logins_app, name="logins")
+app.add_typer(logins.app, name="logins")
 app.add_typer(dead.app, name="dead")
 app.add_typer(workflows.app, name="workflow")
 app.add_typer(ledger.app, name="ledger")
@@ -222,35 +219,6 @@ def create_tenant(
         typer.echo(f"created {tenant}; give it a key: doorbell key create {tenant}")
 
 
-@logins_app.command("import")
-def import_logins(
-    file: Annotated[Path, typer.Argument(help="One login a line, as JSON; - is standard input.")],
-    gateway: Annotated[str | None, typer.Option(help="Such as https://doorbell.example.")] = None,
-    key_file: Annotated[Path | None, typer.Option(help="The file with the API key.")] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Report the logins of a file. A bad line stops no other; importing twice is harmless."""
-    local = None if gateway and key_file else find()
-    gateway = gateway or (local.gateway if local else None)
-    api_key = text_of(key_file) if key_file else (local.api_key if local else None)
-    if not gateway or not api_key:
-        raise ConfigurationError("say where to: --gateway URL and --key-file FILE")
-    with Progress(
-        "{task.description} {task.completed} logins", console=Console(stderr=True), transient=True
-    ) as progress:
-        task = progress.add_task("reported", total=None)
-        outcome = importing.import_logins(
-            _lines_of(file), gateway, api_key, lambda count: progress.advance(task, count)
-        )
-    if as_json:
-        print_json(outcome.as_json())
-    else:
-        for each in outcome.refused:
-            typer.echo(f"line {each.line}: {each.reason}", err=True)
-        typer.echo(f"{outcome.accepted} accepted, {len(outcome.refused)} refused")
-    raise typer.Exit(REFUSED if outcome.refused else OK)
-
-
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code. A user's mistake is one sentence on standard error."""
     for argument in sys.argv[1:] if arguments is None else arguments:
@@ -300,15 +268,3 @@ def _exit_code(error: Exception) -> int:
         psycopg.OperationalError: UNAVAILABLE,
     }
     return next((code for kind, code in codes.items() if isinstance(error, kind)), REFUSED)
-
-
-def _lines_of(path: Path) -> Iterator[str]:
-    if str(path) == "-":
-        yield from sys.stdin
-        return
-    try:
-        # What is not UTF-8 spoils its own line alone: the gateway refuses the stray halves.
-        with path.open(encoding="utf-8", errors="surrogateescape") as file:
-            yield from file
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"{path} cannot be read: {error}") from error

@@ -25,7 +25,7 @@ class Login:
     """One successful sign-in, as an application reported it.
 
     cookie_id: the workflow in whose answer the device was given its cookie; None
-    without a cookie of ours.
+    without a cookie of ours. history: it is learned from; nobody is told, and nothing is done.
     """
 
     workflow_id: UUID
@@ -41,6 +41,7 @@ class Login:
     locale: str | None = None
     time_zone: str | None = None
     kind: LoginKind = "sign_in"
+    history: bool = False
 
 
 @dataclass(frozen=True, slots=True)

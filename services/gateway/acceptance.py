@@ -180,6 +180,7 @@ def _insert(
         "locales": [login.locale for login in logins],
         "zones": [login.time_zone for login in logins],
         "kinds": [login.kind for login in logins],
+        "histories": [login.history for login in logins],
     }
     connection.execute(_SQL["insert_workflow_rows"], values)
     connection.execute(_SQL["insert_reported_logins"], values)

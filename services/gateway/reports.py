@@ -34,6 +34,7 @@ MAX_AHEAD = timedelta(minutes=5)
 """How far an application's clock may run ahead of ours."""
 MAX_AGE = timedelta(days=365)
 """Older logins are history, not news: nobody is to be warned about them."""
+MAX_HISTORY_AGE = timedelta(days=3653)
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _UNFIT = re.compile(rf"{_CONTROL.pattern}|[\ud800-\udfff]")
@@ -82,8 +83,10 @@ def _is_plausible(value: datetime, info: ValidationInfo) -> datetime:
         raise ValueError("lies outside the calendar") from None
     if value > now + MAX_AHEAD:
         raise ValueError("lies more than 5 minutes in the future: check the clock of the sender")
-    if value < now - MAX_AGE:
-        raise ValueError("is more than 365 days old")
+    if value < now - MAX_HISTORY_AGE:
+        raise ValueError("is more than 10 years old")
+    if value < now - MAX_AGE and not info.data.get("history"):
+        raise ValueError("is more than 365 days old: report history as such")
     return value
 
 
@@ -158,8 +161,14 @@ class LoginReport(BaseModel):
         " the key in its place.",
     )
     user_id: _Identifier = Field(description="The application's id of the user.")
+    # Before the time, whose bounds depend on it.
+    history: Annotated[bool, Field(strict=True)] = Field(
+        False,
+        description="The login is from before Doorbell watched: devices and the outlier API learn from"
+        " it, nobody is told, and nothing is done about its verdict.",
+    )
     occurred_at: _Time = Field(
-        description="ISO 8601 with a time zone; at most 5 minutes ahead and 365 days old.",
+        description="ISO 8601 with a time zone; at most 5 minutes ahead and 365 days old, of `history` 10 years.",
         json_schema_extra={"format": "date-time"},
     )
     ip: _Address = Field(description="The IPv4 or IPv6 address that the user signed in from.")
@@ -241,8 +250,11 @@ def _field_error(detail: ErrorDetails) -> FieldError:
 
 
 def body_sha256(report: LoginReport) -> bytes:
-    """Equal for reports that mean the same, however their JSON was written."""
-    value = report.model_dump(mode="json", exclude_defaults=True)
+    """Equal for reports that mean the same, however their JSON was written.
+
+    A login that was reported when it happened is the same one when it is imported.
+    """
+    value = report.model_dump(mode="json", exclude_defaults=True, exclude={"history"})
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).digest()
 
 

@@ -82,7 +82,7 @@ def _judge(verdict: Verdict, contact: Contact) -> Judgement:
         replace(verdict, level=decision.level),
         decision.switches,
         decision.is_notice_due,
-        policy.is_dry_run,
+        policy.is_dry_run or contact.is_history,
     )
 
 

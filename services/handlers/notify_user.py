@@ -95,7 +95,7 @@ def _notify(
     wanted = {
         i: first_notices(contacts[i], "new_device")
         for i in due
-        if i in contacts and contacts[i].kind == "sign_in"
+        if i in contacts and contacts[i].kind == "sign_in" and not contacts[i].is_history
     }
     recorded = tx.record_notices([notice for notices in wanted.values() for notice in notices])
     return [

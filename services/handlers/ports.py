@@ -79,6 +79,7 @@ class Contact:
 
     age_seconds: since the login was accepted.
     is_device_known: the login is stored, and the user had been seen on its device before.
+    is_history: it is learned from; nobody is told, and nothing is done.
     policy: the tenant's.
     """
 
@@ -90,6 +91,7 @@ class Contact:
     kind: LoginKind
     age_seconds: float
     is_device_known: bool
+    is_history: bool
     policy: Policy
 
 

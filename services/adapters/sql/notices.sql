@@ -3,7 +3,7 @@
 SELECT
     reported.workflow_id, reported.tenant_id, reported.user_id,
     reported.email IS NOT NULL AS has_email, tenant.webhook_url IS NOT NULL AS has_webhook,
-    reported.kind, extract(epoch FROM clock_timestamp() - reported.received_at)::float8 AS age_seconds,
+    reported.kind, reported.history AS is_history, extract(epoch FROM clock_timestamp() - reported.received_at)::float8 AS age_seconds,
     login.workflow_id IS NOT NULL AND NOT login.new_device AS is_device_known, tenant.policy::text AS policy
 FROM reported_login AS reported
 JOIN tenant ON tenant.id = reported.tenant_id

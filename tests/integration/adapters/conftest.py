@@ -69,8 +69,8 @@ class World:
         )
         self.rows(
             "INSERT INTO reported_login (workflow_id, tenant_id, event_id, user_id, occurred_at,"
-            " ip, user_agent, cookie_id, auth_method, email, locale, kind)"
-            " VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
+            " ip, user_agent, cookie_id, auth_method, email, locale, kind, history)"
+            " VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
             login.workflow_id,
             login.tenant_id,
             login.event_id,
@@ -83,6 +83,7 @@ class World:
             login.email,
             login.locale,
             login.kind,
+            login.history,
         )
         return login
 

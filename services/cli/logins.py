@@ -1,0 +1,119 @@
+"""`doorbell logins`: logins from before Doorbell watched."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import Progress
+
+from services.cli import importing
+from services.cli.endpoints import find
+from services.cli.exits import OK, REFUSED
+from services.cli.keys import text_of
+from services.cli.login_files import Format, read_logins
+from services.cli.output import AsJson, print_json
+from services.domain.errors import ConfigurationError, DoorbellError
+
+app = typer.Typer(help="Logins.", no_args_is_help=True)
+
+
+@app.callback()
+def _group() -> None:
+    """Keep `import` a command of its own, although it is the only one."""
+
+
+@app.command("import")
+def import_logins(
+    file: Annotated[Path, typer.Argument(help="The logins; - is standard input.")],
+    form: Annotated[
+        Format,
+        typer.Option("--format", help="rba is the public data set for risk-based authentication."),
+    ] = Format.auto,
+    from_line: Annotated[int, typer.Option(min=1, help="Begin there, as it said.")] = 1,
+    ahead: Annotated[
+        int,
+        typer.Option(
+            min=importing.BATCH, help="No more than so many wait to be worked on, for the others."
+        ),
+    ] = 2 * importing.BATCH,
+    gateway: Annotated[str | None, typer.Option(help="Such as https://doorbell.example.")] = None,
+    key_file: Annotated[Path | None, typer.Option(help="The file with the API key.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Have Doorbell learn from logins of before: devices become known, nobody is told, nothing is done.
+
+    One JSON object a line, or CSV with the names of its columns first. A bad line
+    stops no other, failed logins are skipped, and importing twice is harmless.
+    """
+    local = None if gateway and key_file else find()
+    gateway = gateway or (local.gateway if local else None)
+    api_key = text_of(key_file) if key_file else (local.api_key if local else None)
+    if not gateway or not api_key:
+        raise ConfigurationError("say where to: --gateway URL and --key-file FILE")
+    importer = importing.Importer(gateway, api_key, ahead)
+    try:
+        with _reading(file) as (lines, on_batch):
+            found = read_logins(lines, form)
+            importer.run((each for each in found if each.number >= from_line), on_batch)
+    except (KeyboardInterrupt, DoorbellError):
+        if importer.outcome.line:
+            after = importer.outcome.line + 1
+            typer.echo(f"doorbell: go on with --from-line {after}", err=True)
+        raise
+    outcome = importer.outcome
+    if as_json:
+        print_json(outcome.as_json())
+    else:
+        for each in outcome.refused:
+            typer.echo(f"line {each.line}: {each.reason}", err=True)
+        typer.echo(
+            f"{outcome.accepted} accepted, {outcome.skipped} skipped, {len(outcome.refused)} refused"
+        )
+    raise typer.Exit(REFUSED if outcome.refused else OK)
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[tuple[Iterator[str], Callable[[int], None]]]:
+    """A file's lines, and what is told how many more logins were answered; a bar shows both.
+
+    What is not UTF-8 spoils its own line alone: the gateway refuses the stray halves.
+    """
+    try:
+        file = (
+            sys.stdin
+            if str(path) == "-"
+            else path.open(encoding="utf-8", errors="surrogateescape", newline="")
+        )
+        size = path.stat().st_size if path.is_file() else None
+    except OSError as error:
+        raise ConfigurationError(f"{path} cannot be read: {error}") from error
+    columns = "{task.percentage:>3.0f} % " if size else ""
+    with (
+        file,
+        Progress(
+            columns + "{task.fields[logins]} logins", console=Console(stderr=True), transient=True
+        ) as progress,
+    ):
+        task = progress.add_task("", total=size, logins=0)
+        answered = 0
+
+        def lines() -> Iterator[str]:
+            for line in file:
+                progress.advance(task, len(line.encode(errors="surrogateescape")))
+                yield line
+
+        def on_batch(count: int) -> None:
+            nonlocal answered
+            answered += count
+            progress.update(task, logins=answered)
+
+        try:
+            yield lines(), on_batch
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigurationError(f"{path} cannot be read: {error}") from error
