@@ -13,6 +13,7 @@ from routing.celery import retry_policy
 from routing.topology import Topology
 from services.adapters.breaker import PostgresBreaker
 from services.adapters.clock import SystemClock
+from services.adapters.erasures import erasures
 from services.adapters.events import PostgresEvents, event_stores
 from services.adapters.networks import AddressData
 from services.adapters.outlier_api import HttpOutlierApi
@@ -82,6 +83,7 @@ def make_wiring(app: DoorbellApp, settings: Settings, topology: Topology) -> Wir
     return Wiring(
         begin=transactions(connect),
         events=event_stores(connect),
+        erasures=erasures(connect),
         networks=AddressData(settings.network_databases),
         mailer=SmtpMailer(
             MailServer.from_url(settings.smtp_url or ""), settings.mail_from, SystemClock()

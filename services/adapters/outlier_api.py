@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import socket
+from collections.abc import Mapping
 from functools import lru_cache
 from ipaddress import IPv6Address, ip_address, ip_network
 from typing import Annotated, Any, Literal
@@ -40,8 +41,14 @@ class _Answer(BaseModel):
     model_version: _Text
 
 
+class _Forgotten(BaseModel):
+    model_config = ConfigDict(strict=True, extra="ignore", frozen=True)
+
+    logins: int = Field(ge=0)
+
+
 class HttpOutlierApi:
-    """Implements `services.handlers.ports.OutlierApi` over `POST /v1/score`."""
+    """Implements `services.handlers.ports.OutlierApi` over `POST /v1/score` and `POST /v1/users:forget`."""
 
     def __init__(self, base_url: str, api_key: str | None = None) -> None:
         """Connect to nothing yet.
@@ -51,19 +58,32 @@ class HttpOutlierApi:
         """
         if not base_url.startswith(("http://", "https://")):
             raise ConfigurationError("OUTLIER_API_URL must start with http:// or https://")
-        self._url = f"{base_url.rstrip('/')}/v1/score"
+        self._base_url = base_url.rstrip("/")
         self._authorization = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         self._client = HttpClient(OVERALL_SECONDS, _resolve)
 
     def score(self, login: SavedLogin) -> Verdict:
         headers = {"Idempotency-Key": str(login.workflow_id), **self._authorization}
         body = json.dumps(request_body(login)).encode()
-        answer = self._client.post(self._url, body, headers, _LONGEST_ANSWER)
+        answer = self._post("/v1/score", body, headers)
         if answer.status == 200:
             return _verdict(login, answer)
-        if 400 <= answer.status < 500 and answer.status not in TRY_AGAIN:
-            raise Refused(f"the outlier API answered {answer.status}")
-        raise Unavailable(f"the outlier API answered {answer.status}")
+        raise _no_answer(answer)
+
+    def forget(self, tenant_id: str, user_id: str) -> int | None:
+        body = json.dumps({"tenant_id": tenant_id, "user_id": user_id}).encode()
+        answer = self._post("/v1/users:forget", body, self._authorization)
+        if answer.status in (404, 405, 501):
+            return None
+        if answer.status != 200:
+            raise _no_answer(answer)
+        try:
+            return _Forgotten.model_validate_json(answer.body).logins
+        except ValidationError as error:
+            raise Unavailable("the outlier API's answer to forgetting has no logins") from error
+
+    def _post(self, path: str, body: bytes, headers: Mapping[str, str]) -> Answer:
+        return self._client.post(self._base_url + path, body, headers, _LONGEST_ANSWER)
 
     def close(self) -> None:
         """Close the kept connections."""
@@ -107,6 +127,12 @@ def user_agent_facts(user_agent: str) -> dict[str, str]:
         "device": found.device.family if found.device else "",
     }
     return {name: fact for name, fact in facts.items() if fact}
+
+
+def _no_answer(answer: Answer) -> Refused | Unavailable:
+    if 400 <= answer.status < 500 and answer.status not in TRY_AGAIN:
+        return Refused(f"the outlier API answered {answer.status}")
+    return Unavailable(f"the outlier API answered {answer.status}")
 
 
 def _versioned(part: Any) -> str:

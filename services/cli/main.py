@@ -23,6 +23,7 @@ from services.cli import (
     ledger,
     logins,
     migrations,
+    personal,
     policies,
     pools,
     tasks,
@@ -78,6 +79,8 @@ app.add_typer(breakers.app, name="breaker")
 app.add_typer(users.app, name="users")
 app.add_typer(webhooks.app, name="webhook")
 app.command("audit")(audit.show)
+users.app.command("export")(personal.export)
+users.app.command("erase")(personal.erase)
 
 
 @app.command("trace")

@@ -160,7 +160,7 @@ def lock(
     yes: Yes = False,
     as_json: AsJson = False,
 ) -> None:
-    """Turn a switch of these users on, until `unlock`. Nobody is told but the application, when it asks.
+    """Turn a switch of these users on, until `unlock`. Nobody is told but the application.
 
     Refused, and nothing changed, when one of them is never to be locked by the
     tenant's policy, or has never logged in, unless those are to be skipped;

@@ -22,6 +22,7 @@ from services.domain.model import (
 )
 from services.domain.network import Network
 from services.domain.policy import EventName, Policy, Reason
+from services.handlers.erase_user import Forgets
 
 NoticeReason = Reason | Literal["folded"]
 """folded: several sign-ins on new devices, told of together."""
@@ -387,7 +388,7 @@ class WebhookSender(Protocol):
         ...
 
 
-class OutlierApi(Protocol):
+class OutlierApi(Forgets, Protocol):
     def score(self, login: SavedLogin) -> Verdict:
         """Ask for a verdict; the workflow's id is the request's and the idempotency key.
 

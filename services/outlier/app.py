@@ -15,6 +15,8 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from services.outlier import problems
 from services.outlier.body_limit import BodyLimit
 from services.outlier.contract import (
+    ForgetAnswer,
+    ForgetRequest,
     Problem,
     ScoreAnswer,
     ScoreBatch,
@@ -91,6 +93,14 @@ def _add_scoring(app: FastAPI, metrics: Metrics, authorized: Any) -> None:
         with metrics.timed():
             judge: Judge = request.app.state.judge
             return judge.answer(body, idempotency_key)
+
+    @app.post("/v1/users:forget", responses=_PROBLEMS, dependencies=[authorized])
+    async def forget(request: Request, body: ForgetRequest) -> ForgetAnswer:
+        """Forget a user: what was learned of all others stays, less this one's logins."""
+        with metrics.timed():
+            store: Store = request.app.state.store
+            with store.transaction():
+                return ForgetAnswer(logins=store.forget(body.tenant_id, body.user_id))
 
     @app.post("/v1/score:batch", responses=_PROBLEMS, dependencies=[authorized])
     async def score_batch(request: Request, body: ScoreBatch) -> ScoreBatchAnswer:

@@ -126,6 +126,19 @@ class ScoreBatchAnswer(_Strict):
     answers: tuple[ScoreAnswer, ...] = Field(strict=False)
 
 
+class ForgetRequest(_Strict):
+    """Whose logins are to be forgotten. Optional: who does not offer it answers 404."""
+
+    tenant_id: Token = Field(default="default", examples=["shop"])
+    user_id: Token = Field(examples=["u-1001"])
+
+
+class ForgetAnswer(_Strict):
+    """Of how many logins the history has less now; asked again, 0."""
+
+    logins: int = Field(ge=0, examples=[12])
+
+
 class Problem(BaseModel):
     """An RFC 9457 problem document; `errors` names each wrong field by a JSON pointer."""
 

@@ -95,6 +95,20 @@ class Store:
                     value=facts[level],
                 )
 
+    def forget(self, tenant_id: str, user_id: str) -> int:
+        """Take a user's logins out of the history, in the caller's transaction; how many they were.
+
+        Answers that were given, and which logins were learned, stay: they name no user.
+        """
+        logins = self.totals(tenant_id, user_id).user_logins
+        if logins:
+            for name in (
+                *("take_values", "drop_values", "count_levels_again", "take_tenant"),
+                *("drop_user_values", "drop_user"),
+            ):
+                self._run(name, tenant_id=tenant_id, user_id=user_id)
+        return logins
+
     def _run(self, name: str, **values: str | int) -> sqlite3.Cursor:
         return self._connection.execute(self._queries[name], values)
 

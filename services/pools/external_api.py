@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from uuid import UUID
 
 from services.domain.outcome import Done, Outcome, Wire
+from services.handlers.erase_user import forget_user as forget
 from services.handlers.score_login import score_login as score
 from services.handlers.score_login import unscored
 from services.pools.wiring import Wiring
@@ -23,3 +24,8 @@ def register(steps: Steps, wiring: Wiring) -> None:
     def score_login(results: Sequence[Wire]) -> Outcome:
         """What does the outlier API think of this login?"""
         return score(results, wiring.begin, wiring.outlier_api, wiring.breaker)
+
+    @steps.io("external_api.forget_user")
+    def forget_user(erasure: Wire) -> Outcome:
+        """Have the outlier API forget a user."""
+        return forget(UUID(erasure["erasure_id"]), wiring.erasures, wiring.outlier_api)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from uuid import UUID
 
-from services.domain.outcome import Done, Outcome
+from services.domain.outcome import Done, Outcome, Wire
+from services.handlers.erase_user import erase_user as erase
 from services.handlers.note_failed import note_failed
 from services.handlers.notify_user import tell_folded as tell_folded_logins
 from services.handlers.ports import FailedStep, Transaction
@@ -56,6 +57,11 @@ def _register_jobs(steps: Steps, wiring: Wiring) -> None:
         """Tell users of sign-ins that were put aside."""
         done = tell_folded_logins(tx)
         return [done, *(Done({"users": 0}) for _ in ticks[1:])]
+
+    @steps.io("maintenance.erase_user")
+    def erase_user(erasure: Wire) -> Outcome:
+        """Delete what is kept about a user."""
+        return erase(UUID(erasure["erasure_id"]), wiring.erasures)
 
     @steps.io("maintenance.rescore")
     def rescore(_: object) -> Outcome:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from services.domain.outcome import Wire
+from services.handlers.erase_user import BeginErasure
 from services.handlers.event_ports import BeginEvents
 from services.handlers.ports import Begin, Breaker, Mailer, Networks, OutlierApi, WebhookSender
 
@@ -24,6 +25,7 @@ class Wiring:
 
     begin: Begin
     events: BeginEvents
+    erasures: BeginErasure
     networks: Networks
     mailer: Mailer
     webhooks: WebhookSender

@@ -39,8 +39,9 @@ class Cluster:
         self.database_url = database_url
         self.fleet = fleet
         self._maildir = directory / "mail"
+        self.url = f"http://127.0.0.1:{port}"
         self._client = httpx.Client(
-            base_url=f"http://127.0.0.1:{port}",
+            base_url=self.url,
             headers={"Authorization": f"Bearer {KEY}"},
             timeout=30,
             trust_env=False,

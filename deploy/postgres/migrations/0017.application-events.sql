@@ -19,6 +19,8 @@ CREATE INDEX application_event_due ON application_event (tenant_id, attempts, du
 CREATE INDEX application_event_unsent ON application_event (tenant_id, ended_at) WHERE state <> 'sent';
 CREATE INDEX application_event_of_workflow ON application_event (workflow_id) WHERE workflow_id IS NOT NULL;
 
+CREATE INDEX application_event_of_user ON application_event (tenant_id, user_id);
+
 CREATE TABLE webhook_receiver (        -- one row a tenant that was to hear of something
     tenant_id text PRIMARY KEY REFERENCES tenant,
     busy_until timestamptz,            -- somebody is calling it, until then at the latest

@@ -48,3 +48,42 @@ ON CONFLICT DO UPDATE SET logins = logins + 1;
 -- One more distinct value of a level.
 INSERT INTO level_total (tenant_id, level, distinct_values) VALUES (:tenant_id, :level, 1)
 ON CONFLICT DO UPDATE SET distinct_values = distinct_values + 1;
+
+-- name: take_values
+-- What all users have of each value, without one user's.
+UPDATE value_count AS everyone SET logins = everyone.logins - theirs.logins
+FROM value_count AS theirs
+WHERE everyone.tenant_id = :tenant_id AND everyone.user_id = ''
+    AND theirs.tenant_id = :tenant_id AND theirs.user_id = :user_id
+    AND theirs.level = everyone.level AND theirs.value = everyone.value;
+
+-- name: drop_values
+-- Values that nobody else has.
+DELETE FROM value_count WHERE tenant_id = :tenant_id AND user_id = '' AND logins <= 0
+    AND EXISTS (SELECT 1 FROM value_count AS theirs WHERE theirs.tenant_id = :tenant_id
+                AND theirs.user_id = :user_id AND theirs.level = value_count.level
+                AND theirs.value = value_count.value);
+
+-- name: count_levels_again
+-- How many values each level has now.
+UPDATE level_total SET distinct_values = (
+    SELECT count(*) FROM value_count
+    WHERE value_count.tenant_id = :tenant_id AND value_count.user_id = '' AND value_count.level = level_total.level
+) WHERE tenant_id = :tenant_id AND EXISTS (
+    SELECT 1 FROM value_count WHERE value_count.tenant_id = :tenant_id AND value_count.user_id = :user_id
+        AND value_count.level = level_total.level
+);
+
+-- name: take_tenant
+-- The size of the tenant's history without one user's.
+UPDATE tenant_total SET users = users - 1, logins = logins - (
+    SELECT logins FROM user_total WHERE user_total.tenant_id = :tenant_id AND user_total.user_id = :user_id
+) WHERE tenant_id = :tenant_id;
+
+-- name: drop_user_values
+-- One user's values.
+DELETE FROM value_count WHERE tenant_id = :tenant_id AND user_id = :user_id;
+
+-- name: drop_user
+-- One user's size.
+DELETE FROM user_total WHERE tenant_id = :tenant_id AND user_id = :user_id;

@@ -1,0 +1,12 @@
+-- Users whose data somebody wants gone; what is left afterwards says that it was done.
+
+CREATE TABLE erasure (
+    id uuid PRIMARY KEY,
+    tenant_id text NOT NULL REFERENCES tenant,
+    user_id text,                      -- null: it is done
+    pseudonym text NOT NULL,           -- the user's in monitors; by the tenant's key alone it leads back
+    asked_at timestamptz NOT NULL DEFAULT now(),
+    outlier_api text,                  -- what that answered
+    erased_at timestamptz,
+    erased jsonb                       -- how many rows, by table
+);
