@@ -45,10 +45,11 @@ def export(tenant: TenantId, user: UserId) -> None:
     What the outlier API has learned is counts of the same logins' facts.
     """
     with connected(find().database_url) as connection:
-        _key(connection, tenant)
+        key = _key(connection, tenant)
         found = personal_data.export(connection, tenant, user)
-    if not any(found.values()):
-        raise NotFound(f"nothing is kept about a user {user} of {tenant}")
+        if not any(found.values()):
+            raise NotFound(f"nothing is kept about a user {user} of {tenant}")
+        audit.note(connection, "users export", f"{pseudonym(key, user)} of {tenant}")
     print_json({"tenant": tenant, "user": user, "exported_at": datetime.now(UTC), "rows": found})
 
 

@@ -27,13 +27,17 @@ CHANGING_NOTHING = {
         "topology verify",
         "trace",
         "users show",
+        "webhook show",
     ),
 }
 """They look; an import reports logins, as an application does."""
 NOTED_ELSEWHERE = {"migrate"}
 """yoyo keeps who applied which migration, and when."""
-WITH_A_BROKER = {"dead replay", "dead drop", "workflow resume", "pool drain", "pool resume"}
-"""What they write themselves is looked at in tests/integration/dead and tests/integration/pools."""
+WITH_A_BROKER = {
+    *("dead replay", "dead drop", "workflow resume", "pool drain", "pool resume"),
+    *("users erase", "users export", "webhook test"),
+}
+"""What they write is looked at where there is one, or somebody who answers."""
 
 
 @pytest.fixture
@@ -80,6 +84,13 @@ DONE: list[tuple[tuple[str, ...], tuple[str, str] | None]] = [
     (("tenant", "create", "bank", "The Bank"), None),
     (("policy", "set", "bank", "deploy/policies/cautious.yml"), ("policy set", "bank")),
     (("policy", "unset", "bank"), ("policy unset", "bank")),
+    (
+        ("webhook", "set", "bank", "https://bank.example/hook"),
+        ("webhook set", "bank to bank.example"),
+    ),
+    (("webhook", "retry", "bank"), ("webhook retry", "bank, 0 events")),
+    (("webhook", "unset", "bank"), ("webhook unset", "bank")),
+    (("webhook", "unset", "bank"), None),
 ]
 
 

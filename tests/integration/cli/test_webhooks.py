@@ -169,6 +169,7 @@ def test_a_try_says_what_the_application_answered(
     given, outcome = doorbell("webhook", "test", "shop")
     pool.join(20)
     assert (given, outcome["state"], outcome["answer"]) == (code, state, answer)
+    assert doorbell("audit")[1][0]["command"] == "webhook test"
 
 
 @pytest.mark.parametrize("command", ["set", "unset", "show", "test", "retry"])
