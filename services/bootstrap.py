@@ -18,6 +18,7 @@ from services.adapters.events import PostgresEvents, event_stores
 from services.adapters.networks import AddressData
 from services.adapters.outlier_api import HttpOutlierApi
 from services.adapters.postgres import PostgresTransaction, open_pool, transactions
+from services.adapters.retention import forget_old
 from services.adapters.smtp import MailServer, SmtpMailer
 from services.adapters.webhook import HttpWebhookSender
 from services.canvas.canary import canary
@@ -96,6 +97,9 @@ def make_wiring(app: DoorbellApp, settings: Settings, topology: Topology) -> Wir
         canary=lambda: send(app, app.ledger, canary(app, topology.queues)),
         rescore=lambda: _rescore(app),
         tell_applications=lambda: _tell_applications(app),
+        forget_old=lambda: forget_old(
+            connect, settings.keep_addresses_days, settings.keep_logins_days
+        ),
         public_url=settings.public_url,
     )
 

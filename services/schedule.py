@@ -25,6 +25,7 @@ RELAY_EVERY_SECONDS = 2.0
 RECONCILE_EVERY_SECONDS = 15.0
 CANARY_EVERY_SECONDS = 15.0
 EXPIRE_SWITCHES_EVERY_SECONDS = 30.0
+FORGET_OLD_EVERY_SECONDS = 60.0
 RESCORE_EVERY_SECONDS = 10.0
 TELL_APPLICATIONS_EVERY_SECONDS = 2.0
 TELL_FOLDED_EVERY_SECONDS = 60.0
@@ -55,6 +56,12 @@ def schedule() -> dict[str, dict[str, Any]]:
         "tell_applications": {
             "task": "maintenance.tell_applications",
             "schedule": TELL_APPLICATIONS_EVERY_SECONDS,
+            "args": ["beat"],
+            "options": {"ignore_result": True},
+        },
+        "forget_old": {
+            "task": "maintenance.forget_old",
+            "schedule": FORGET_OLD_EVERY_SECONDS,
             "args": ["beat"],
             "options": {"ignore_result": True},
         },

@@ -15,6 +15,8 @@ from services.domain.errors import ConfigurationError
 
 _SECRETS = ("broker_url", "database_url", "outlier_api_key", "smtp_url")
 
+_MOST_DAYS = 36_500
+
 ACTOR_VARIABLE = "DOORBELL_ACTOR"
 """Who gives an operator's command, where that cannot be seen from its process."""
 
@@ -29,7 +31,8 @@ class Settings:
     one variable for each field of `BrokerTls`. Nothing secret has a default.
     `management_url` (the broker's, whose user and password are those of `broker_url`)
     and `gateway_url` are for operators' commands alone. `public_url` is where users reach the gateway, for
-    links in notices; without it notices have none.
+    links in notices; without it notices have none. After `keep_addresses_days` a login's address is truncated
+    and its mail address forgotten, after `keep_logins_days` it is deleted; 0: never.
     """
 
     broker_url: str
@@ -50,6 +53,8 @@ class Settings:
     management_url: str | None = None
     gateway_url: str | None = None
     public_url: str | None = None
+    keep_addresses_days: int = 30
+    keep_logins_days: int = 400
     failpoints: str = ""
     broker_tls: BrokerTls | None = None
 
@@ -157,6 +162,10 @@ def _convert(name: str, text: str) -> object:
     if name in ("metrics_port", "listen_port"):
         if not (text.isascii() and text.isdigit()) or not 0 < int(text) < 65536:
             raise ValueError(f"{text!r} is not a port")
+        return int(text)
+    if name in ("keep_addresses_days", "keep_logins_days"):
+        if not (text.isascii() and text.isdigit()) or int(text) > _MOST_DAYS:
+            raise ValueError(f"{text!r} is no number of days from 0 to {_MOST_DAYS:,}")
         return int(text)
     if name == "heartbeat_file" and not os.access(Path(text).parent, os.W_OK):
         raise ValueError(f"{Path(text).parent} is no directory that this process can write to")

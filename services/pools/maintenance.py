@@ -18,6 +18,7 @@ def register(steps: Steps, wiring: Wiring) -> None:
     """Declare the pool's steps."""
     _register_callbacks(steps)
     _register_jobs(steps, wiring)
+    _register_privacy(steps, wiring)
     _register_canary(steps, wiring)
 
 
@@ -58,11 +59,6 @@ def _register_jobs(steps: Steps, wiring: Wiring) -> None:
         done = tell_folded_logins(tx)
         return [done, *(Done({"users": 0}) for _ in ticks[1:])]
 
-    @steps.io("maintenance.erase_user")
-    def erase_user(erasure: Wire) -> Outcome:
-        """Delete what is kept about a user."""
-        return erase(UUID(erasure["erasure_id"]), wiring.erasures)
-
     @steps.io("maintenance.rescore")
     def rescore(_: object) -> Outcome:
         """Have logins without a score asked about again, once the outlier API answers."""
@@ -72,6 +68,18 @@ def _register_jobs(steps: Steps, wiring: Wiring) -> None:
     def tell_applications(_: object) -> Outcome:
         """Have applications told what has happened since."""
         return Done({"receivers": wiring.tell_applications()})
+
+
+def _register_privacy(steps: Steps, wiring: Wiring) -> None:
+    @steps.io("maintenance.erase_user")
+    def erase_user(erasure: Wire) -> Outcome:
+        """Delete what is kept about a user."""
+        return erase(UUID(erasure["erasure_id"]), wiring.erasures)
+
+    @steps.io("maintenance.forget_old")
+    def forget_old(_: object) -> Outcome:
+        """Truncate and delete what has been kept for long enough."""
+        return Done(wiring.forget_old())
 
 
 def _register_canary(steps: Steps, wiring: Wiring) -> None:

@@ -19,6 +19,7 @@ class Wiring:
     reconcile: one sweep of the reconciler; returns what it repaired.
     canary: sends a canary through every queue.
     public_url: where users reach the gateway; None: nowhere.
+    forget_old: truncates and deletes what has been kept for long enough; returns how much.
     tell_applications: has applications told what is due for them; returns how many.
     rescore: has logins without a score asked about again; returns how many.
     """
@@ -36,4 +37,5 @@ class Wiring:
     canary: Callable[[], object]
     rescore: Callable[[], int]
     tell_applications: Callable[[], int]
+    forget_old: Callable[[], Wire]
     public_url: str | None = None

@@ -1,0 +1,64 @@
+-- name: truncate_addresses
+-- Of the next logins that are old enough: addresses lose their last part (the network of /24 or /48 is left), mail addresses go.
+WITH old AS (
+    SELECT workflow.id, workflow.accepted_at
+    FROM workflow, retention
+    WHERE retention.what = 'addresses' AND workflow.accepted_at > retention.done_until
+        AND workflow.accepted_at < now() - make_interval(days => %(days)s)
+    ORDER BY workflow.accepted_at
+    FETCH FIRST %(most)s ROWS WITH TIES
+),
+reported AS (
+    UPDATE reported_login AS it SET
+        email = NULL, ip = host(network(set_masklen(it.ip, CASE family(it.ip) WHEN 4 THEN 24 ELSE 48 END)))::inet
+    FROM old WHERE it.workflow_id = old.id
+),
+stored AS (
+    UPDATE login AS it SET
+        ip = host(network(set_masklen(it.ip, CASE family(it.ip) WHEN 4 THEN 24 ELSE 48 END)))::inet
+    FROM old WHERE it.workflow_id = old.id
+),
+noted AS (
+    UPDATE retention SET done_until = (SELECT max(accepted_at) FROM old)
+    WHERE what = 'addresses' AND EXISTS (SELECT FROM old)
+)
+SELECT count(*) AS rows FROM old;
+
+-- name: delete_workflows
+-- Delete the oldest workflows that have ended, with all that hangs on them.
+WITH old AS (
+    SELECT id FROM workflow
+    WHERE accepted_at < now() - make_interval(days => %(days)s) AND state <> 'accepted'
+    ORDER BY accepted_at LIMIT %(most)s
+    FOR UPDATE SKIP LOCKED
+),
+gone AS (
+    DELETE FROM workflow USING old WHERE workflow.id = old.id RETURNING workflow.id
+)
+SELECT count(*) AS rows FROM gone;
+
+-- name: delete_events
+-- Delete what applications heard long ago, of no workflow.
+WITH old AS (
+    SELECT id FROM application_event
+    WHERE workflow_id IS NULL AND ended_at < now() - make_interval(days => %(days)s)
+    LIMIT %(most)s
+),
+gone AS (
+    DELETE FROM application_event AS it USING old WHERE it.id = old.id RETURNING it.id
+)
+SELECT count(*) AS rows FROM gone;
+
+-- name: delete_keys
+-- Delete keys of logins that would be refused for their age if they were reported again.
+WITH old AS (
+    SELECT tenant_id, key FROM idempotency_key
+    WHERE created_at < now() - make_interval(days => %(days)s)
+    ORDER BY created_at LIMIT %(most)s
+),
+gone AS (
+    DELETE FROM idempotency_key AS it USING old
+    WHERE it.tenant_id = old.tenant_id AND it.key = old.key
+    RETURNING it.key
+)
+SELECT count(*) AS rows FROM gone;
