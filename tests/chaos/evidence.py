@@ -48,7 +48,8 @@ class Evidence:
     reports: every login that was reported. api_calls, webhook_calls: give what was
     received, and are asked when all has ended. disturbances: what was done to which part and when; repeated calls
     are excused by them alone. api_may_fail: the outlier API was away for a while.
-    may_hold_off: the gateway may have answered 503.
+    may_hold_off: the gateway may have answered 503. is_told_of_all: the application is to hear of each verdict and
+    switch.
     """
 
     places: Places
@@ -58,6 +59,7 @@ class Evidence:
     disturbances: Sequence[Disturbance]
     api_may_fail: bool = False
     may_hold_off: bool = False
+    is_told_of_all: bool = True
 
     @property
     def accepted(self) -> dict[str, Report]:
@@ -116,7 +118,7 @@ def wait_until_ended(evidence: Evidence, seconds: float) -> bool:
         while time.monotonic() < deadline:
             rows = [
                 connection.execute(_SQL[name], {"events": events}).fetchone()
-                for name in ("unfinished", "untold")
+                for name in ("unfinished", *(["untold"] if evidence.is_told_of_all else []))
             ]
             if all(row is not None and row[0] == 0 for row in rows):
                 return True

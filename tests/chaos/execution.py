@@ -53,6 +53,7 @@ class Watch:
             [noted for noted in rig.disturbances if noted.at >= self._began],
             api_may_fail,
             may_hold_off,
+            rig.is_told_of_all,
         )
 
 

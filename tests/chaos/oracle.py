@@ -45,7 +45,8 @@ def judge(evidence: Evidence, seconds: float) -> Findings:
     check_steps(ledger, found)
     check_rows(evidence, ledger, found)
     check_notices(evidence, ledger, found)
-    check_events(ledger, found)
+    if evidence.is_told_of_all:
+        check_events(ledger, found)
     _check_told(evidence, ledger, found)
     check_mails(evidence, ledger, found)
     check_webhooks(evidence, ledger, found)

@@ -1,7 +1,11 @@
 -- name: insert_tenant
--- The application that reports the logins and takes webhook calls; it hears of everything.
-INSERT INTO tenant (id, name, webhook_url, webhook_secret, policy)
-VALUES ('shop', 'The Shop', %(url)s, 'a secret of the test', %(policy)s::jsonb)
+-- The application that reports the logins and takes webhook calls.
+INSERT INTO tenant (id, name, webhook_url, webhook_secret)
+VALUES ('shop', 'The Shop', %(url)s, 'a secret of the test')
+
+-- name: set_policy
+-- What it hears of.
+UPDATE tenant SET policy = %(policy)s::jsonb
 
 -- name: insert_key
 -- Its API key.
