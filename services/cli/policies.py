@@ -153,6 +153,7 @@ def _as_yaml(policy: dict[str, Any]) -> str:
             "tell": policy["tell"],
             "events": policy["events"],
             "mails_per_hour": policy["mails_per_hour"],
+            "unsubscribe": policy["unsubscribe"],
             "dry_run": policy["dry_run"],
         },
         sort_keys=False,

@@ -36,6 +36,7 @@ _KEYS = (
     "tell",
     "events",
     "mails_per_hour",
+    "unsubscribe",
     "dry_run",
 )
 _LEVELS: tuple[Literal["medium", "high"], ...] = ("medium", "high")
@@ -92,6 +93,8 @@ class _Reader:
                 fields.get("mails_per_hour"), "mails_per_hour", 1, 1000
             )
             or DEFAULT.mails_per_hour,
+            "may_unsubscribe": self._document.boolean(fields.get("unsubscribe"), "unsubscribe")
+            or False,
             "is_dry_run": self._document.boolean(fields.get("dry_run"), "dry_run") or False,
         }
         return Policy(**given)

@@ -14,7 +14,7 @@ from psycopg.rows import dict_row
 from rich.console import Console
 from rich.progress import Progress
 
-from services.cli.audit import actor
+from services.cli.audit import actor, note
 from services.cli.database import connected
 from services.cli.dead import DryRun, Yes
 from services.cli.desk import counted, seconds_of
@@ -201,6 +201,25 @@ def lock(
     done = "would be locked" if dry_run else "locked"
     before = len(known) - len(due)
     typer.echo(f"{counted(len(due), 'user')} {done} ({switch.value}), {before:,} were before")
+
+
+@app.command("resubscribe")
+def resubscribe(
+    tenant: Annotated[str, typer.Argument(help="The application whose user this is.")],
+    user: Annotated[
+        str, typer.Argument(help="As the application names the user.", metavar="USER_ID")
+    ],
+    as_json: AsJson = False,
+) -> None:
+    """Send a user who has unsubscribed mails about new devices again."""
+    with connected(find().database_url) as connection:
+        if not _run(connection, "resubscribe", {"tenant": tenant, "user": user}):
+            raise NotFound(f"no user {user} of {tenant} has unsubscribed")
+        note(connection, "users resubscribe", f"1 of {tenant}")
+    if as_json:
+        print_json({"tenant": tenant, "user": user})
+    else:
+        typer.echo(f"{user} gets mails about new devices again")
 
 
 def _some(users: list[str]) -> str:

@@ -12,12 +12,17 @@ from datetime import UTC, datetime, timedelta
 from typing import Literal
 from uuid import UUID
 
-LinkAct = Literal["confirm", "disown"]
-"""confirm: this was me. disown: it was not, and the account is to be secured."""
+LinkAct = Literal["confirm", "disown", "unsubscribe"]
+"""confirm: this was me. disown: it was not, and the account is to be secured. unsubscribe: no more such mails."""
 
-LIFETIME = timedelta(days=7)
+LIFETIMES: dict[LinkAct, timedelta] = {
+    "confirm": timedelta(days=7),
+    "disown": timedelta(days=7),
+    # Who finds an old mail in the way is to get rid of the next ones.
+    "unsubscribe": timedelta(days=365),
+}
 
-_LETTERS: dict[LinkAct, bytes] = {"confirm": b"c", "disown": b"d"}
+_LETTERS: dict[LinkAct, bytes] = {"confirm": b"c", "disown": b"d", "unsubscribe": b"u"}
 _ACTS = {letter: act for act, letter in _LETTERS.items()}
 _VERSION = "n1"
 _TOKEN = re.compile(rf"{_VERSION}\.([\w-]{{28}})\.([\w-]{{22}})", re.ASCII)
@@ -41,12 +46,12 @@ class NoticeLink:
 
 
 def make_token(key: UUID, notice_id: UUID, act: LinkAct, recorded_at: datetime) -> str:
-    """The token of a notice's link; the same each time, and good for a week after the notice was recorded.
+    """The token of a notice's link; the same each time, and good from when the notice was recorded on.
 
     54 ASCII characters of which none needs quoting in a URL's query. `key` is the
     tenant's; the signature is HMAC-SHA256 (RFC 2104), cut to 128 bits.
     """
-    payload = _pack(notice_id, act, recorded_at + LIFETIME)
+    payload = _pack(notice_id, act, recorded_at + LIFETIMES[act])
     return f"{_VERSION}.{_text(payload)}.{_text(_sign(key, payload))}"
 
 

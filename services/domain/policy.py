@@ -42,6 +42,7 @@ class Policy:
     tell: who hears of what.
     events: what the application is told of, where it has a webhook.
     mails_per_hour: so many mails about new devices a user gets within an hour; what is more is told in one.
+    may_unsubscribe: users may do without mails about new devices.
     is_dry_run: verdicts are stored with what would have been done, and nothing is done.
     """
 
@@ -62,6 +63,7 @@ class Policy:
     )
     events: frozenset[EventName] = frozenset({"switch.changed", "notice.failed"})
     mails_per_hour: int = 10
+    may_unsubscribe: bool = False
     is_dry_run: bool = False
 
     def to_document(self) -> dict[str, Any]:
@@ -75,6 +77,7 @@ class Policy:
             "tell": dict(self.tell),
             "events": sorted(self.events),
             "mails_per_hour": self.mails_per_hour,
+            "unsubscribe": self.may_unsubscribe,
             "dry_run": self.is_dry_run,
         }
 
@@ -90,6 +93,7 @@ class Policy:
             tell=document["tell"],
             events=frozenset(document.get("events", cls().events)),
             mails_per_hour=document.get("mails_per_hour", cls().mails_per_hour),
+            may_unsubscribe=document.get("unsubscribe", cls().may_unsubscribe),
             is_dry_run=document["dry_run"],
         )
 

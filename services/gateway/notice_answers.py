@@ -54,15 +54,17 @@ def find(connection: psycopg.Connection[Any], link: NoticeLink) -> Noticed | Non
 def act_on(
     connection: psycopg.Connection[Any], link: NoticeLink, noticed: Noticed
 ) -> Sequence[SwitchName] | None:
-    """Keep the answer, and secure an account whose sign-in is disowned. Each link acts once.
+    """Keep the answer: secure an account whose sign-in is disowned, or send no more mails. Each link acts once.
 
     Returns the switches that are to be on for it; None: the link has acted before.
     """
     if not _run(connection, "answer", notice=link.notice_id, act=link.act):
         return None
-    if link.act == "confirm":
-        return ()
     tenant, user = noticed.tenant_id, noticed.user_id
+    if link.act == "unsubscribe":
+        _run(connection, "unsubscribe", tenant=tenant, user=user)
+    if link.act != "disown":
+        return ()
     switches = disowned(stored_policy(noticed.policy), user)
     _run(connection, "forget_device", tenant=tenant, user=user, workflow=noticed.workflow_id)
     _run(

@@ -10,6 +10,7 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse
 
 from services.domain.notice_link import NoticeLink, read_token
+from services.domain.policy import stored_policy
 from services.gateway.notice_answers import Noticed, act_on, find
 from services.gateway.parts import parts_of
 from services.gateway.problems import DATABASE_ERRORS, RETRY_AFTER_SECONDS, Problem
@@ -38,7 +39,7 @@ async def show(request: Request, token: Token = "") -> HTMLResponse:
 
 @router.post(LINK_PATH)
 async def press(request: Request, token: Token = "") -> HTMLResponse:
-    """Act, once."""
+    """Act, once; also for a mail program whose user has unsubscribed there (RFC 8058)."""
     return await _answer(request, token, is_pressed=True)
 
 
@@ -67,6 +68,8 @@ def _follow(
 ) -> tuple[int, Page]:
     if link.expires_at < datetime.now(UTC):
         return 410, tell("expired", noticed)
+    if link.act == "unsubscribe" and not stored_policy(noticed.policy).may_unsubscribe:
+        return 200, tell("unsubscribe.kept", noticed)
     switches = noticed.switches
     if not noticed.is_answered:
         if not is_pressed:
@@ -76,8 +79,8 @@ def _follow(
             # Somebody was faster: a second click, or a proxy that has lost the answer to the first.
             noticed = find(connection, link) or noticed
         switches = noticed.switches if acted is None else acted
-    if link.act == "confirm":
-        return 200, tell("confirm.done", noticed)
+    if link.act != "disown":
+        return 200, tell(f"{link.act}.done", noticed)
     done = next((name for name in ("locked", "require_step_up") if name in switches), "nothing")
     return 200, tell(f"disown.{done}", noticed)
 

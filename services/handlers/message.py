@@ -57,6 +57,7 @@ def compose_mail(notice: Notice, network: Network, public_url: str | None = None
     if not notice.email:
         raise Refused(f"notice {notice.id} goes by mail, but its login has no address")
     wording = wording_for(notice.locale)
+    stop = _unsubscribe_url(notice, public_url) if public_url else None
     app = one_line(notice.tenant_name, _LONGEST_NAME)
     kind = "locked" if _is_locked(notice) else notice.reason
     words = {
@@ -69,6 +70,7 @@ def compose_mail(notice: Notice, network: Network, public_url: str | None = None
         "late": wording.words["late"]["sentence"] if notice.is_late else "",
         "language": wording.language,
         "links": _links(notice, public_url, wording) if public_url else (),
+        "stop": (wording.words["links"]["unsubscribe"], stop) if stop else None,
     }
     return Mail(
         message_id=f"<{notice.id}@doorbell>",
@@ -77,6 +79,7 @@ def compose_mail(notice: Notice, network: Network, public_url: str | None = None
         text=_templates.get_template("notice.txt").render(values),
         html=_templates.get_template("notice.html").render(values),
         language=wording.language,
+        unsubscribe_url=stop,
     )
 
 
@@ -114,11 +117,18 @@ def compose_delivery(notice: Notice) -> Delivery:
 def _links(notice: Notice, public_url: str, wording: Wording) -> list[tuple[str, str]]:
     """Words and address of each link."""
     acts: tuple[LinkAct, ...] = ("confirm", "disown")
-    tokens = {act: make_token(notice.link_key, notice.id, act, notice.recorded_at) for act in acts}
-    return [
-        (str(wording.words["links"][act]), f"{public_url}{LINK_PATH}?t={token}")
-        for act, token in tokens.items()
-    ]
+    return [(str(wording.words["links"][act]), _url(notice, act, public_url)) for act in acts]
+
+
+def _unsubscribe_url(notice: Notice, public_url: str) -> str | None:
+    if notice.reason == "verdict" or not notice.may_unsubscribe:
+        return None
+    return _url(notice, "unsubscribe", public_url)
+
+
+def _url(notice: Notice, act: LinkAct, public_url: str) -> str:
+    token = make_token(notice.link_key, notice.id, act, notice.recorded_at)
+    return f"{public_url}{LINK_PATH}?t={token}"
 
 
 def facts_of(sign_in: SignIn, network: Network, wording: Wording) -> list[tuple[str, str]]:

@@ -41,10 +41,10 @@ class Page:
 
 
 def ask(act: LinkAct, about: About) -> Page:
-    """The page with the sign-in's facts and the one button."""
+    """The page with the one button, and the sign-in's facts where it is about that."""
     wording = wording_for(about.locale)
     words = wording.words["pages"][act]
-    facts = facts_of(about, Network(), wording)
+    facts = [] if act == "unsubscribe" else facts_of(about, Network(), wording)
     return _rendered(wording, about, words["question"], facts, words["button"])
 
 

@@ -46,7 +46,11 @@ def notify_plainly(workflow_ids: Sequence[UUID], tx: Transaction) -> Sequence[Ou
 def channels(contact: Contact, reason: Reason) -> tuple[Channel, ...]:
     """The channels on which this is told, the one to try first in front."""
     there: dict[Channel, bool] = {"email": contact.has_email, "webhook": contact.has_webhook}
-    wanted = _CHANNELS[contact.policy.tell[reason]]
+    told = contact.policy.tell[reason]
+    wanted = _CHANNELS[told]
+    if reason == "new_device" and contact.has_unsubscribed and contact.policy.may_unsubscribe:
+        # What stands in for a mail is not wanted either; what the application hears anyway is not the user's.
+        wanted = () if told == "user" else tuple(it for it in wanted if it != "email")
     return tuple(channel for channel in wanted if there[channel])
 
 

@@ -81,6 +81,7 @@ class Contact:
     age_seconds: since the login was accepted.
     is_device_known: the login is stored, and the user had been seen on its device before.
     is_history: it is learned from; nobody is told, and nothing is done.
+    has_unsubscribed: the user wants no mails about new devices.
     policy: the tenant's.
     """
 
@@ -93,6 +94,7 @@ class Contact:
     age_seconds: float
     is_device_known: bool
     is_history: bool
+    has_unsubscribed: bool
     policy: Policy
 
 
@@ -138,6 +140,7 @@ class Notice:
     recorded_at: datetime
     link_key: UUID
     logins: int = 1
+    may_unsubscribe: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,6 +218,7 @@ class Mail:
     text: str
     html: str
     language: str
+    unsubscribe_url: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

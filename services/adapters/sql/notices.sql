@@ -4,7 +4,9 @@ SELECT
     reported.workflow_id, reported.tenant_id, reported.user_id,
     reported.email IS NOT NULL AS has_email, tenant.webhook_url IS NOT NULL AS has_webhook,
     reported.kind, reported.history AS is_history, extract(epoch FROM clock_timestamp() - reported.received_at)::float8 AS age_seconds,
-    login.workflow_id IS NOT NULL AND NOT login.new_device AS is_device_known, tenant.policy::text AS policy
+    login.workflow_id IS NOT NULL AND NOT login.new_device AS is_device_known, EXISTS (
+        SELECT FROM unsubscribed WHERE unsubscribed.tenant_id = reported.tenant_id AND unsubscribed.user_id = reported.user_id
+    ) AS has_unsubscribed, tenant.policy::text AS policy
 FROM reported_login AS reported
 JOIN tenant ON tenant.id = reported.tenant_id
 LEFT JOIN login ON login.workflow_id = reported.workflow_id
@@ -91,7 +93,8 @@ SELECT
         FROM unnest(coalesce(verdict.switches, CASE WHEN verdict.action = 'deny' THEN '{locked}'::text[] END)) AS name
         WHERE name <> ALL (coalesce(verdict.withheld, '{}'))
     ) AS switches,
-    coalesce(verdict.late, false) AS is_late, notice.recorded_at, tenant.cookie_key AS link_key,
+    coalesce(verdict.late, false) AS is_late, coalesce((tenant.policy -> 'unsubscribe')::boolean, false) AS may_unsubscribe,
+    notice.recorded_at, tenant.cookie_key AS link_key,
     (SELECT greatest(count(*), 1) FROM folded_notice AS with_it WHERE with_it.told_in = notice.workflow_id) AS logins
 FROM notice
 JOIN tenant ON tenant.id = notice.tenant_id

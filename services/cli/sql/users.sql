@@ -57,3 +57,7 @@ SELECT kept.user_id
 FROM tenant AS t, jsonb_array_elements_text(t.policy -> 'never_lock') AS kept(user_id)
 WHERE t.id = %(tenant)s AND kept.user_id = ANY(%(users)s)
 ORDER BY kept.user_id
+
+-- name: resubscribe
+-- A user wants mails about new devices again.
+DELETE FROM unsubscribed WHERE tenant_id = %(tenant)s AND user_id = %(user)s RETURNING user_id

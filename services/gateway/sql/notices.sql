@@ -25,3 +25,7 @@ RETURNING notice_id
 -- The device that this sign-in brought is none that its user has signed in on: the next sign-in there is new, and told of.
 UPDATE device SET signed_in = false, first_of_user = false
 WHERE tenant_id = %(tenant)s AND user_id = %(user)s AND first_workflow_id = %(workflow)s
+
+-- name: unsubscribe
+-- A user wants no mails about new devices.
+INSERT INTO unsubscribed (tenant_id, user_id) VALUES (%(tenant)s, %(user)s) ON CONFLICT DO NOTHING

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from uuid import UUID, uuid4
 
 import pytest
@@ -17,6 +19,7 @@ from services.adapters.webhook import HttpWebhookSender
 from services.domain.errors import Refused, Unavailable
 from services.domain.model import DeviceCheck, Verdict
 from services.domain.outcome import Done, Failed, NoticeEnded, Outcome
+from services.domain.policy import DEFAULT, Told
 from services.handlers.apply_verdict import apply_verdicts
 from services.handlers.deliver_notice import deliver_notice
 from services.handlers.notify_user import notify_plainly, notify_users
@@ -343,3 +346,31 @@ def test_a_notice_that_was_erased_is_refused(post: Post) -> None:
     outcome = post.deliver(str(uuid4()))
     assert isinstance(outcome, Failed)
     assert isinstance(outcome.error, Refused)
+
+
+@pytest.mark.parametrize(
+    ("told", "may", "channels"),
+    [
+        ("user", True, []),
+        ("both", True, ["webhook"]),
+        ("application", True, ["webhook"]),
+        ("user", False, ["email"]),
+    ],
+)
+def test_who_has_unsubscribed_gets_no_mail_about_a_device(
+    world: World, told: Told, may: bool, channels: list[str]
+) -> None:
+    """As far as the policy still lets them; the application hears what it heard before, and a verdict is told of."""
+    world.give_webhook("https://shop.example/hook")
+    policy = replace(DEFAULT, may_unsubscribe=may, tell={"new_device": told, "verdict": "user"})
+    world.rows("UPDATE tenant SET policy = %s::jsonb", json.dumps(policy.to_document()))
+    world.rows("INSERT INTO unsubscribed (tenant_id, user_id) VALUES ('shop', 'ada')")
+    check = world.on_second_device()
+    with world.begin() as tx:
+        notify_users([check], tx)
+    assert [row[0] for row in world.rows("SELECT channel FROM notice")] == channels
+    verdict = Verdict(check.workflow_id, "high", "challenge", 9.0, (), "m1", "r")
+    with world.begin() as tx:
+        apply_verdicts([verdict], tx)
+    found = world.rows("SELECT channel FROM notice WHERE reason = 'verdict'")
+    assert found == [("email",)]

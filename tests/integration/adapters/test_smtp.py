@@ -6,6 +6,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
@@ -51,6 +52,17 @@ def test_a_mail_arrives_as_written(receiver: MailServer) -> None:
     assert html is not None
     assert "Grüße" in html.get_content()
     assert receipt == "250 2.0.0 queued as 1 for ..."
+
+
+def test_a_mail_program_is_told_how_to_unsubscribe(receiver: MailServer) -> None:
+    """With one click (RFC 8058), where there is a way; no line of it is folded apart."""
+    url = "https://doorbell.example.org/notice?t=" + "n1." + "x" * 28 + "." + "y" * 22
+    _send(receiver.url, replace(_mail(), unsubscribe_url=url))
+    _send(receiver.url, _mail())
+    with_way, without = receiver.mails
+    assert str(with_way["List-Unsubscribe"]).replace(" ", "") == f"<{url}>"
+    assert with_way["List-Unsubscribe-Post"] == "List-Unsubscribe=One-Click"
+    assert without["List-Unsubscribe"] is None
 
 
 @pytest.mark.parametrize("recipient", ["ada@exämple.org", "ädä@example.org"])

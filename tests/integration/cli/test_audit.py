@@ -91,6 +91,8 @@ DONE: list[tuple[tuple[str, ...], tuple[str, str] | None]] = [
     (("webhook", "retry", "bank"), ("webhook retry", "bank, 0 events")),
     (("webhook", "unset", "bank"), ("webhook unset", "bank")),
     (("webhook", "unset", "bank"), None),
+    (("users", "resubscribe", "shop", "eve"), ("users resubscribe", "1 of shop")),
+    (("users", "resubscribe", "shop", "eve"), None),
 ]
 
 
@@ -102,6 +104,7 @@ def test_what_was_done_is_listed(
         connection.execute(
             "INSERT INTO switch (tenant_id, user_id, name, is_on) VALUES ('shop', 'eve', 'locked', false)"
         )
+        connection.execute("INSERT INTO unsubscribed (tenant_id, user_id) VALUES ('shop', 'eve')")
     monkeypatch.setenv("DOORBELL_ACTOR", "ada")
     for words, _ in DONE:
         code, said = doorbell(*words)

@@ -73,12 +73,14 @@ def notices(door: Door) -> Notices:
 UNTOUCHED: tuple[list[Any], list[Any], list[Any]] = ([], [], [(True,)])
 
 
-@pytest.mark.parametrize("act", ["confirm", "disown"])
+@pytest.mark.parametrize("act", ["confirm", "disown", "unsubscribe"])
 def test_to_look_changes_nothing(notices: Notices, act: LinkAct) -> None:
     """However often programs follow the link before its reader does."""
+    _let_unsubscribe(notices.door)
     pages = [notices.ask(notices.token(act)) for _ in range(3)]
     assert {page.status_code for page in pages} == {200}
     assert notices.state() == UNTOUCHED
+    assert notices.door.count("unsubscribed") == 0
     assert '<form method="post">' in pages[0].text
 
 
@@ -169,7 +171,7 @@ def test_a_link_ends_after_a_week(notices: Notices) -> None:
     """A moment before it still acts."""
     old = notices.recorded_at - timedelta(days=7, seconds=1)
     page = notices.press(notices.token("disown", recorded_at=old))
-    assert (page.status_code, "eine Woche" in page.text) == (410, True)
+    assert (page.status_code, "Zeit dieses Links" in page.text) == (410, True)
     assert notices.state() == UNTOUCHED
     assert notices.press(notices.token("disown", recorded_at=old + timedelta(minutes=1))).is_success
     assert notices.state() != UNTOUCHED
@@ -208,3 +210,37 @@ def test_a_page_waits_for_the_database(notices: Notices) -> None:
     assert "Try again in a minute" in page.text
     assert notices.press(token).is_success
     assert notices.state()[1] == [("locked",)]
+
+
+def _let_unsubscribe(door: Door) -> None:
+    policy = replace(DEFAULT, may_unsubscribe=True).to_document()
+    door.rows("UPDATE tenant SET policy = %s", Jsonb(policy))
+
+
+def test_a_mail_program_unsubscribes_with_one_click(notices: Notices) -> None:
+    """As RFC 8058 has it; again and again, and nothing else is touched."""
+    _let_unsubscribe(notices.door)
+    url = f"{notices.door.url}/notice?t={notices.token('unsubscribe')}"
+    for _ in range(2):
+        answer = httpx.post(url, data={"List-Unsubscribe": "One-Click"}, trust_env=False)
+        assert answer.status_code == 200
+        assert "keine Mails mehr" in answer.text
+    assert notices.door.rows("SELECT tenant_id, user_id FROM unsubscribed") == [("shop", ADA)]
+    assert notices.state()[1:] == UNTOUCHED[1:]
+
+
+def test_nobody_unsubscribes_where_the_policy_does_not_say_so(notices: Notices) -> None:
+    """Nor any more, when it has changed since the mail."""
+    answer = notices.press(notices.token("unsubscribe"))
+    assert answer.status_code == 200
+    assert "von neuen Geräten erfahren" in answer.text
+    assert notices.door.count("unsubscribed") == 0
+
+
+def test_an_old_mail_still_unsubscribes(notices: Notices) -> None:
+    """For a year, when its other links are long over."""
+    _let_unsubscribe(notices.door)
+    long_ago = datetime.now(UTC) - timedelta(days=300)
+    assert notices.press(notices.token("unsubscribe", recorded_at=long_ago)).status_code == 200
+    assert notices.press(notices.token("disown", recorded_at=long_ago)).status_code == 410
+    assert notices.door.count("unsubscribed") == 1

@@ -11,13 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.domain.notice_link import LIFETIME, LinkAct, make_token, read_token
+from services.domain.notice_link import LIFETIMES, LinkAct, make_token, read_token
 
 KEY, NOTICE = UUID(int=7), UUID(int=9)
 AT = datetime(2026, 3, 1, 9, 30, tzinfo=UTC)
 
 
-@pytest.mark.parametrize("act", ["confirm", "disown"])
+@pytest.mark.parametrize("act", ["confirm", "disown", "unsubscribe"])
 def test_a_token_says_what_it_is_for(act: LinkAct) -> None:
     """The same each time, so that every attempt at a notice sends the same."""
     token = make_token(KEY, NOTICE, act, AT)
@@ -25,7 +25,7 @@ def test_a_token_says_what_it_is_for(act: LinkAct) -> None:
     assert re.fullmatch(r"[\w.-]{54}", token)
     link = read_token(token)
     assert link is not None
-    assert (link.notice_id, link.act, link.expires_at) == (NOTICE, act, AT + LIFETIME)
+    assert (link.notice_id, link.act, link.expires_at) == (NOTICE, act, AT + LIFETIMES[act])
     assert link.is_signed_with(KEY)
 
 

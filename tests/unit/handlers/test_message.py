@@ -6,6 +6,7 @@ import json
 import re
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -75,6 +76,30 @@ def test_a_mail_has_a_link_for_each_answer() -> None:
         f'href="https://doorbell.example.org/notice?t={token}"' in mail.html for token in found
     )
     assert "://" not in compose_mail(NOTICE, NOWHERE).text
+
+
+@pytest.mark.parametrize(
+    ("changes", "has_way_out"),
+    [
+        ({"may_unsubscribe": True}, True),
+        ({"may_unsubscribe": True, "reason": "folded"}, True),
+        ({"may_unsubscribe": True, "reason": "verdict", "level": "high"}, False),
+        ({}, False),
+    ],
+)
+def test_a_mail_about_a_new_device_has_a_way_out_where_the_policy_says_so(
+    changes: dict[str, Any], has_way_out: bool
+) -> None:
+    """In both bodies and for the mail program; of what does not look like the user there is none."""
+    mail = compose_mail(replace(NOTICE, **changes), NOWHERE, "https://doorbell.example.org")
+    assert (mail.unsubscribe_url is not None) == has_way_out
+    assert ("No more mails" in mail.text) == ("No more mails" in mail.html) == has_way_out
+    if mail.unsubscribe_url is not None:
+        link = read_token(mail.unsubscribe_url.partition("?t=")[2])
+        assert link is not None
+        assert (link.act, link.is_signed_with(NOTICE.link_key)) == ("unsubscribe", True)
+        assert mail.unsubscribe_url in mail.text
+    assert compose_mail(replace(NOTICE, **changes), NOWHERE).unsubscribe_url is None
 
 
 def test_a_late_verdict_says_that_it_is_late() -> None:
