@@ -131,7 +131,7 @@ class PostgresTransaction:
             found.setdefault((row["tenant_id"], row["user_id"]), []).append(network)
         return found
 
-    def add_networks(self, networks: Collection[tuple[str, str, Network]]) -> None:
+    def add_networks(self, networks: Mapping[tuple[str, str, Network], UUID]) -> None:
         if networks:
             self._run(
                 "add_networks",
@@ -139,6 +139,7 @@ class PostgresTransaction:
                 user_ids=[user for _, user, _ in networks],
                 countries=[network.country for *_, network in networks],
                 asns=[network.asn for *_, network in networks],
+                workflow_ids=list(networks.values()),
             )
 
     def add_devices(self, devices: Sequence[NewDevice]) -> frozenset[UUID]:

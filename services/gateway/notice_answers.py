@@ -66,7 +66,8 @@ def act_on(
     if link.act != "disown":
         return ()
     switches = disowned(stored_policy(noticed.policy), user)
-    _run(connection, "forget_device", tenant=tenant, user=user, workflow=noticed.workflow_id)
+    for name in ("forget_device", "forget_network"):
+        _run(connection, name, tenant=tenant, user=user, workflow=noticed.workflow_id)
     _run(
         connection,
         "turn_on_for_good",

@@ -69,7 +69,7 @@ class _Seen:
     """What a list of logins, one after the other, does to the devices that are known."""
 
     networks: Mapping[tuple[str, str], Collection[Network]]
-    added_networks: set[tuple[str, str, Network]] = field(default_factory=set)
+    added_networks: dict[tuple[str, str, Network], UUID] = field(default_factory=dict)
     added: list[NewDevice] = field(default_factory=list)
     sightings: dict[UUID, Sighting] = field(default_factory=dict)
     cookies: dict[tuple[str, str, UUID], UUID] = field(default_factory=dict)
@@ -117,7 +117,7 @@ class _Seen:
         known = {*self.networks.get(user, ())}
         known |= {it for *owner, it in self.added_networks if tuple(owner) == user}
         if network != Network() and network not in known:
-            self.added_networks.add((*user, network))
+            self.added_networks[*user, network] = login.workflow_id
         return is_usual(network, known)
 
     def _add(self, login: Login, network: Network) -> Device:

@@ -257,8 +257,8 @@ class Transaction(Protocol):
         """The networks that users (tenant and id) have signed in from."""
         ...
 
-    def add_networks(self, networks: Collection[tuple[str, str, Network]]) -> None:
-        """Remember networks of users; those that are known stay."""
+    def add_networks(self, networks: Mapping[tuple[str, str, Network], UUID]) -> None:
+        """Remember networks of users, with the workflow that brought each; those that are known stay."""
         ...
 
     def add_devices(self, devices: Sequence[NewDevice]) -> frozenset[UUID]:

@@ -62,10 +62,11 @@ JOIN unnest(%(tenant_ids)s::text[], %(user_ids)s::text[]) AS wanted (tenant_id, 
 
 -- name: add_networks
 -- Remember networks of users; those that are known stay.
-INSERT INTO user_network (tenant_id, user_id, country, asn)
-SELECT tenant_id, user_id, country, asn
-FROM unnest(%(tenant_ids)s::text[], %(user_ids)s::text[], %(countries)s::text[], %(asns)s::bigint[])
-    AS seen (tenant_id, user_id, country, asn)
+INSERT INTO user_network (tenant_id, user_id, country, asn, first_workflow_id)
+SELECT tenant_id, user_id, country, asn, workflow_id
+FROM unnest(
+    %(tenant_ids)s::text[], %(user_ids)s::text[], %(countries)s::text[], %(asns)s::bigint[], %(workflow_ids)s::uuid[]
+) AS seen (tenant_id, user_id, country, asn, workflow_id)
 ORDER BY tenant_id, user_id, country, asn
 ON CONFLICT DO NOTHING;
 

@@ -26,6 +26,11 @@ RETURNING notice_id
 UPDATE device SET signed_in = false, first_of_user = false
 WHERE tenant_id = %(tenant)s AND user_id = %(user)s AND first_workflow_id = %(workflow)s
 
+-- name: forget_network
+-- Nor is the network that it brought one that its user signs in from.
+DELETE FROM user_network
+WHERE tenant_id = %(tenant)s AND user_id = %(user)s AND first_workflow_id = %(workflow)s
+
 -- name: unsubscribe
 -- A user wants no mails about new devices.
 INSERT INTO unsubscribed (tenant_id, user_id) VALUES (%(tenant)s, %(user)s) ON CONFLICT DO NOTHING

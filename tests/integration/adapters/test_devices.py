@@ -288,7 +288,10 @@ def test_a_cookie_counts_more_than_the_country(world: World) -> None:
     given = world.saved(ip=HOME)
     check = world.check(world.report(ip=ABROAD, cookie_id=given.workflow_id))[0]
     assert not check.is_new
-    assert world.rows("SELECT country FROM user_network ORDER BY country") == [("DE",), ("US",)]
+    assert world.rows(
+        "SELECT country, first_workflow_id = %s FROM user_network ORDER BY country",
+        given.workflow_id,
+    ) == [("DE", True), ("US", False)]
 
 
 def test_a_user_of_an_earlier_release_is_at_home_anywhere(world: World) -> None:

@@ -142,6 +142,19 @@ def test_a_stranger_on_the_first_device_is_told_of_too(notices: Notices) -> None
     assert notices.door.rows("SELECT signed_in, first_of_user FROM device") == [(False, False)]
 
 
+def test_a_strangers_network_is_none_of_the_users(notices: Notices) -> None:
+    """One that the user had signed in from before stays."""
+    notices.door.rows(
+        "INSERT INTO user_network (tenant_id, user_id, country, asn, first_workflow_id)"
+        " VALUES ('shop', %s, 'DE', 1, gen_random_uuid()), ('shop', %s, 'US', 2, %s),"
+        " ('shop', 'bob', 'US', 2, %s)",
+        *(ADA, ADA, notices.workflow, notices.workflow),
+    )
+    notices.press(notices.token("disown"))
+    left = notices.door.rows("SELECT user_id, country FROM user_network ORDER BY user_id")
+    assert sorted(left) == [(ADA, "DE"), ("bob", "US")]
+
+
 def test_an_older_device_stays_the_users(notices: Notices) -> None:
     """Only one that this very sign-in brought is forgotten."""
     notices.door.rows("UPDATE device SET first_workflow_id = gen_random_uuid()")
