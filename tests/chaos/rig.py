@@ -32,6 +32,7 @@ POOLS = tuple(load().pools)
 
 _START_SECONDS = 90.0
 _CALM_SECONDS = 120.0
+_TOLD_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +122,12 @@ class Rig:
         self.execute("close_breaker")
         self.execute("ask_no_more")
         self.purge_dead_letters()
+        self.execute("call_receivers")
+        self.wait_until_told()
+
+    def wait_until_told(self) -> None:
+        """Wait until the application has heard all, so that no call of an earlier login is taken for a later one's."""
+        wait_until(lambda: self.execute("untold") == 0, _TOLD_SECONDS, "the application is told")
 
     def _is_complete(self, pool: str) -> bool:
         return self.consumers(pool) == len(self.supervisor.of_pool(pool))

@@ -156,6 +156,7 @@ def _attempt(rig: Rig, control: Control, seconds: float = _END_SECONDS) -> Findi
 
     # Without a fault all is well, and the gateway has its connection to the broker.
     assert rig.cluster.ended(rig.cluster.post(f"before-{uuid4()}")) == ["done"]
+    rig.wait_until_told()
     watch = Watch(rig)
     control.fault(rig, reports[0], post)
     return judge(watch.evidence(reports), seconds)

@@ -51,3 +51,12 @@ WHERE published_at IS NULL AND state IN ('ready', 'retrying')
 -- How many probes have passed through a queue.
 SELECT count(*) FROM step
 WHERE task = 'maintenance.probe' AND queue = %(queue)s AND state = 'done'
+
+-- name: call_receivers
+-- Have the application told now of what it has not answered.
+WITH opened AS (UPDATE webhook_receiver SET closed_until = NULL, failures = 0)
+UPDATE application_event SET due_at = now() WHERE state = 'due' AND attempts > 0
+
+-- name: untold
+-- How much the application is still to hear.
+SELECT count(*) FROM application_event WHERE state = 'due'
