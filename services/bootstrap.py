@@ -114,8 +114,10 @@ def _rescore(app: DoorbellApp) -> int:
 
 def _tell_applications(app: DoorbellApp) -> int:
     def due(connection: Connection[Any]) -> list[Signature]:
-        claimed = PostgresEvents(connection).claim_receivers(TOLD_AT_ONCE)
-        return [telling(app, tenant_id) for tenant_id in claimed]
+        events = PostgresEvents(connection)
+        events.give_up_old()
+        claimed = events.claim_receivers(TOLD_AT_ONCE)
+        return [telling(app, tenant_id, turn) for tenant_id, turn in claimed.items()]
 
     return send_chosen(app, app.ledger, due)
 

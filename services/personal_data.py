@@ -26,7 +26,7 @@ PLACES = (
     Place("application_event", "of_user"),
     Place("folded_notice", "of_workflow"),
     Place("notice_answer", "of_notice"),
-    Place("receipt", "of_workflow"),
+    Place("receipt", "of_notice"),
     Place("notice", "of_workflow"),
     Place("verdict", "of_workflow"),
     Place("login", "of_workflow"),

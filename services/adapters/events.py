@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Literal
 from uuid import UUID
@@ -41,16 +41,24 @@ class PostgresEvents:
     def __init__(self, connection: Connection[Any]) -> None:
         self._connection = connection
 
-    def claim_receivers(self, most: int) -> Sequence[str]:
-        """Take tenants whose applications are to hear something now, so many at a time; nobody else takes them."""
+    def give_up_old(self) -> None:
+        """Give up what was due for as long as it is kept, tried or not."""
+        self._run("give_up_old")
+
+    def claim_receivers(self, most: int) -> Mapping[str, int]:
+        """Take tenants whose applications are to hear something now, so many at a time; each with whose turn it is."""
         rows = self._run("claim_receivers", most=most, busy_seconds=BUSY_SECONDS)
-        return [row["tenant_id"] for row in rows]
+        return {row["tenant_id"]: row["turn"] for row in rows}
 
     def claim_events(
-        self, tenant_id: str, most: int, lease_seconds: float
+        self, tenant_id: str, turn: int, most: int, lease_seconds: float
     ) -> Sequence[ApplicationEvent]:
         rows = self._run(
-            "claim_events", tenant_id=tenant_id, most=most, lease_seconds=lease_seconds
+            "claim_events",
+            tenant_id=tenant_id,
+            turn=turn,
+            most=most,
+            lease_seconds=lease_seconds,
         )
         return [ApplicationEvent(**row) for row in rows]
 
@@ -68,10 +76,11 @@ class PostgresEvents:
         )
         return not any(row["state"] == "given_up" for row in rows)
 
-    def leave_receiver(self, tenant_id: str, *, has_answered: bool | None) -> None:
+    def leave_receiver(self, tenant_id: str, turn: int, *, has_answered: bool | None) -> None:
         self._run(
             "leave_receiver",
             tenant_id=tenant_id,
+            turn=turn,
             has_answered=has_answered,
             longest_pause_seconds=_LONGEST_CLOSED_SECONDS,
         )

@@ -114,7 +114,8 @@ class SmtpMailer:
         message["Auto-Submitted"] = "auto-generated"
         if mail.unsubscribe_url:
             message["List-Unsubscribe"] = f"<{mail.unsubscribe_url}>"
-            message["List-Unsubscribe-Post"] = "List-Unsubscribe=One-Click"
+            if mail.unsubscribe_url.startswith("https://"):  # RFC 8058 wants it
+                message["List-Unsubscribe-Post"] = "List-Unsubscribe=One-Click"
         message.set_content(mail.text)
         message.add_alternative(mail.html, subtype="html")
         message["Content-Language"] = (

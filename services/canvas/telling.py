@@ -6,6 +6,7 @@ from celery import Celery
 from celery.canvas import Signature
 
 
-def telling(app: Celery, tenant_id: str) -> Signature:
-    """Send a tenant's application what is due for it."""
-    return app.signature("notifications.tell_application", args=(tenant_id,))
+def telling(app: Celery, tenant_id: str, turn: int) -> Signature:
+    """Send a tenant's application what is due for it, if it is still this step's turn."""
+    receiver = {"tenant_id": tenant_id, "turn": turn}
+    return app.signature("notifications.tell_application", args=(receiver,))

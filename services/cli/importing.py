@@ -18,6 +18,7 @@ BATCH = 200
 _BATCH_BYTES = 2 * 1024 * 1024
 _ANSWER_SECONDS = 60
 _TRIES = 30
+_PAUSE_SECONDS = 2.0
 _LONGEST_WAIT_SECONDS = 900.0
 _POLL_SECONDS = 0.2
 
@@ -33,12 +34,14 @@ class RefusedLine:
 
 @dataclass(slots=True)
 class Import:
-    """What became of the lines. Those known before were accepted by an earlier import.
+    """What became of the lines. Those accepted were so by an earlier import too, where there was one.
 
-    skipped: logins that failed, and attackers'. line: all before it are answered or refused.
+    known: reported before, with more or less about them. skipped: logins that failed,
+    and attackers'. line: all before it are answered or refused.
     """
 
     accepted: int = 0
+    known: int = 0
     skipped: int = 0
     refused: list[RefusedLine] = field(default_factory=list)
     line: int = 0
@@ -46,6 +49,7 @@ class Import:
     def as_json(self) -> dict[str, Any]:
         return {
             "accepted": self.accepted,
+            "known": self.known,
             "skipped": self.skipped,
             "refused": [asdict(each) for each in self.refused],
         }
@@ -91,19 +95,36 @@ class Importer:
                 yield line
 
     def _report(self, batch: list[Line]) -> None:
-        results = self._post([line.login | {"history": True} for line in batch])
-        accepted = []
-        for line, result in zip(batch, results, strict=True):
-            if result["status"] == 202:
-                accepted.append(result["workflow_id"])
-            else:
-                reason = _reason(result["problem"])
-                self.outcome.refused.append(
-                    RefusedLine(line.number, result.get("event_id"), reason)
-                )
+        accepted: list[str] = []
+        for _ in range(_TRIES):
+            batch = self._try(batch, accepted)
+            if not batch:
+                break
+            time.sleep(_PAUSE_SECONDS)
+        else:
+            raise Unavailable(f"the gateway at {self._url} takes no logins now")
         self.outcome.accepted += len(accepted)
         if accepted:
             self._under_way.append((accepted[-1], len(accepted)))
+
+    def _try(self, batch: list[Line], accepted: list[str]) -> list[Line]:
+        """Report these; returns those of which the gateway says that it cannot take them now."""
+        later = []
+        results = self._post([line.login | {"history": True} for line in batch])
+        for line, result in zip(batch, results, strict=True):
+            if result["status"] == 202:
+                accepted.append(result["workflow_id"])
+            elif result["status"] == 409:
+                self.outcome.known += 1
+            elif result["status"] == 503:
+                later.append(line)
+            else:
+                self._refuse(line, result)
+        return later
+
+    def _refuse(self, line: Line, result: dict[str, Any]) -> None:
+        reason = _reason(result["problem"])
+        self.outcome.refused.append(RefusedLine(line.number, result.get("event_id"), reason))
 
     def _wait_for_room(self, logins: int) -> None:
         """Wait until the last login of each of the earliest batches has ended, which was sent after its others."""
@@ -130,17 +151,23 @@ class Importer:
         raise Refused(f"the gateway answered {answer.status_code}: {_reason(_problem(answer))}")
 
     def _ask(self, method: str, path: str, body: Any = None) -> requests.Response:
-        """An answer that is no 503: those are waited out for a minute or so."""
-        url = self._url + path
+        """An answer that is no 503: those, and a gateway that is away, are waited out for a minute or so."""
+        url, problem = self._url + path, ""
         for _ in range(_TRIES):
+            pause = _PAUSE_SECONDS
             try:
                 answer = self._session.request(method, url, json=body, timeout=_ANSWER_SECONDS)
-            except (requests.ConnectionError, requests.Timeout) as error:
-                raise Unavailable(f"the gateway at {url} does not answer: {error}") from error
-            if answer.status_code != 503:
-                return answer
-            time.sleep(float(answer.headers.get("Retry-After", "2")))
-        raise Unavailable(f"the gateway at {url} takes no logins now: {answer.text[:300]}")
+            except requests.exceptions.InvalidURL as error:
+                raise Refused(f"{url} cannot be called: {error}") from error
+            except requests.RequestException as error:
+                problem = f"does not answer: {error}"
+            else:
+                if answer.status_code != 503:
+                    return answer
+                problem = f"takes no logins now: {answer.text[:300]}"
+                pause = float(answer.headers.get("Retry-After", pause))
+            time.sleep(pause)
+        raise Unavailable(f"the gateway at {url} {problem}")
 
 
 def _batches(lines: Iterator[Line]) -> Iterator[list[Line]]:

@@ -168,8 +168,13 @@ def _csv_login(number: int, row: Mapping[str, str]) -> Line:
 
 
 def _rba_login(number: int, row: Mapping[str, str]) -> Line:
+    success = row.get(_RBA_SUCCESSFUL, "").strip().lower()
+    takeover = row.get(_RBA_TAKEOVER, "").strip().lower()
+    for name, value in ((_RBA_SUCCESSFUL, success), (_RBA_TAKEOVER, takeover)):
+        if value not in _TRUE | _FALSE:
+            return Line(number, problem=f"{name} is {value!r}: it must be true or false")
     # An attacker who got in would teach that he is the user.
-    if row.get(_RBA_SUCCESSFUL) == "False" or row.get(_RBA_TAKEOVER) == "True":
+    if success in _FALSE or (takeover and takeover in _TRUE):
         return Line(number)
     login = {name: row[column] for column, name in _RBA.items()}
     # The data set's times are UTC and do not say so.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated
 
@@ -57,25 +58,30 @@ def import_logins(
     if not gateway or not api_key:
         raise ConfigurationError("say where to: --gateway URL and --key-file FILE")
     importer = importing.Importer(gateway, api_key, ahead)
+    outcome = importer.outcome
     try:
         with _reading(file) as (lines, on_batch):
             found = read_logins(lines, form)
             importer.run((each for each in found if each.number >= from_line), on_batch)
     except (KeyboardInterrupt, DoorbellError):
-        if importer.outcome.line:
-            after = importer.outcome.line + 1
-            typer.echo(f"doorbell: go on with --from-line {after}", err=True)
+        _show(outcome, as_json)
+        if outcome.line:
+            typer.echo(f"doorbell: go on with --from-line {outcome.line + 1}", err=True)
         raise
-    outcome = importer.outcome
+    _show(outcome, as_json)
+    raise typer.Exit(REFUSED if outcome.refused else OK)
+
+
+def _show(outcome: importing.Import, as_json: bool) -> None:
     if as_json:
         print_json(outcome.as_json())
-    else:
-        for each in outcome.refused:
-            typer.echo(f"line {each.line}: {each.reason}", err=True)
-        typer.echo(
-            f"{outcome.accepted} accepted, {outcome.skipped} skipped, {len(outcome.refused)} refused"
-        )
-    raise typer.Exit(REFUSED if outcome.refused else OK)
+        return
+    for each in outcome.refused:
+        typer.echo(f"line {each.line}: {each.reason}", err=True)
+    typer.echo(
+        f"{outcome.accepted} accepted, {outcome.known} known before, {outcome.skipped} skipped,"
+        f" {len(outcome.refused)} refused"
+    )
 
 
 @contextmanager
@@ -85,11 +91,8 @@ def _reading(path: Path) -> Iterator[tuple[Iterator[str], Callable[[int], None]]
     What is not UTF-8 spoils its own line alone: the gateway refuses the stray halves.
     """
     try:
-        file = (
-            sys.stdin
-            if str(path) == "-"
-            else path.open(encoding="utf-8", errors="surrogateescape", newline="")
-        )
+        raw = sys.stdin.buffer if str(path) == "-" else path.open("rb")
+        file = TextIOWrapper(raw, encoding="utf-8", errors="surrogateescape", newline="")
         size = path.stat().st_size if path.is_file() else None
     except OSError as error:
         raise ConfigurationError(f"{path} cannot be read: {error}") from error

@@ -60,7 +60,7 @@ def erase(
     yes: Yes = False,
     as_json: AsJson = False,
 ) -> None:
-    """Have the outlier API forget a user, drop the user's dead letters, delete all rows; then look again.
+    """Drop a user's dead letters, delete all rows, have the outlier API forget the user; then look again.
 
     Safe to interrupt and to repeat: what has begun is finished by the pools.
     Backups have the user until they are too old. It cannot be taken back.
@@ -90,6 +90,8 @@ def erase(
 
 
 def _erase(desk: Desk, tenant: str, user: str, name: str) -> dict[str, Any]:
+    from services.canvas.erasing import erasing, steps_of  # Celery slows other commands down
+
     whose = {"tenant": tenant, "user": user}
     _wait(
         lambda: not _run(desk.connection, "under_way", **whose)[0]["items"],
@@ -99,25 +101,29 @@ def _erase(desk: Desk, tenant: str, user: str, name: str) -> dict[str, Any]:
         ),
     )
     letters = [row["id"] for row in _run(desk.connection, "given_up", **whose)]
+    before = [
+        step for row in _run(desk.connection, "pending", **whose) for step in steps_of(row["id"])
+    ]
+    begun_before = [row["id"] for row in _run(desk.connection, "given_up_steps", ids=before)]
     desk.connection.rollback()
-    if letters:
-        drop_quietly(desk, letters)
-    from services.canvas.erasing import erasing  # Celery would slow every other command down
-
+    if letters or begun_before:
+        drop_quietly(desk, [*letters, *begun_before])
     erasure_id = uuid4()
 
     def begin(connection: psycopg.Connection[Any]) -> list[Any]:
+        for query in ("supersede", "ask_no_more"):
+            _run(connection, query, **whose)
         _run(connection, "ask", id=erasure_id, pseudonym=name, **whose)
         audit.note(connection, "users erase", f"{name} of {tenant}")
         return [erasing(desk.app, erasure_id)]
 
     send_chosen(desk.app, desk.ledger, begin)
     _wait(
-        lambda: _outcome(desk, erasure_id)["erased_at"],
+        lambda: _is_done(desk, erasure_id, steps_of(erasure_id)),
         _DONE_SECONDS,
         Unavailable(
-            "the user is not erased yet, which goes on by itself: see doorbell pool list for the pools"
-            " external_api and maintenance, and repeat this then"
+            "the user is not forgotten yet: it is tried again, see doorbell pool list for the pools maintenance"
+            " and external_api, and repeat this to know"
         ),
     )
     done = _outcome(desk, erasure_id)
@@ -128,6 +134,18 @@ def _erase(desk: Desk, tenant: str, user: str, name: str) -> dict[str, Any]:
         "dead_letters": len(letters),
         "left": personal_data.count(desk.connection, tenant, user),
     }
+
+
+def _is_done(desk: Desk, erasure_id: UUID, steps: tuple[str, ...]) -> bool:
+    desk.connection.rollback()
+    if _outcome(desk, erasure_id)["forgotten_at"]:
+        return True
+    for step in _run(desk.connection, "given_up_steps", ids=list(steps)):
+        raise Refused(
+            f"{step['id']} was given up ({step['reason']}): see doorbell dead show {step['id']},"
+            " and repeat this once that is mended"
+        )
+    return False
 
 
 def _outcome(desk: Desk, erasure_id: UUID) -> dict[str, Any]:

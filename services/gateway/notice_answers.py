@@ -58,11 +58,12 @@ def act_on(
 
     Returns the switches that are to be on for it; None: the link has acted before.
     """
-    if not _run(connection, "answer", notice=link.notice_id, act=link.act):
-        return None
     tenant, user = noticed.tenant_id, noticed.user_id
     if link.act == "unsubscribe":
+        # Again too: somebody may have subscribed the user since.
         _run(connection, "unsubscribe", tenant=tenant, user=user)
+    if not _run(connection, "answer", notice=link.notice_id, act=link.act):
+        return None
     if link.act != "disown":
         return ()
     switches = disowned(stored_policy(noticed.policy), user)

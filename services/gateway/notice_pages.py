@@ -71,7 +71,7 @@ def _follow(
     if link.act == "unsubscribe" and not stored_policy(noticed.policy).may_unsubscribe:
         return 200, tell("unsubscribe.kept", noticed)
     switches = noticed.switches
-    if not noticed.is_answered:
+    if not noticed.is_answered or link.act == "unsubscribe":
         if not is_pressed:
             return 200, ask(link.act, noticed)
         acted = act_on(connection, link, noticed)

@@ -1,4 +1,4 @@
-"""Makes a user forgotten: by the outlier API, then by the database."""
+"""Makes a user forgotten: by the database, then by the outlier API."""
 
 from __future__ import annotations
 
@@ -18,12 +18,16 @@ class Erasures(Protocol):
         """Tenant and user that are to be erased; None: it is done."""
         ...
 
-    def note_forgotten(self, erasure_id: UUID, answer: str) -> None:
-        """The outlier API's answer, for who has asked."""
+    def erase(self, erasure_id: UUID) -> None:
+        """Delete all rows about the user, once.
+
+        Raises:
+            Unavailable: something is still being done for the user.
+        """
         ...
 
-    def erase(self, erasure_id: UUID) -> int:
-        """Delete all rows about the user, once; how many."""
+    def note_forgotten(self, erasure_id: UUID, answer: str) -> None:
+        """The outlier API's answer, for who has asked; with it the erasure is done, and its user's id goes too."""
         ...
 
 
@@ -44,8 +48,21 @@ class Forgets(Protocol):
         ...
 
 
+def erase_user(erasure_id: UUID, begin: BeginErasure) -> Outcome:
+    """Delete all rows about the user in one transaction. Idempotent."""
+    try:
+        with begin() as erasures:
+            erasures.erase(erasure_id)
+    except Unavailable as error:
+        return Failed(error)
+    return _done(erasure_id)
+
+
 def forget_user(erasure_id: UUID, begin: BeginErasure, api: Forgets) -> Outcome:
-    """Have the outlier API forget the user; no transaction is open during the call. Idempotent."""
+    """Have the outlier API forget the user; no transaction is open during the call. Idempotent.
+
+    After the rows are gone: no login of before can be judged, and learned from, any more.
+    """
     with begin() as erasures:
         user = erasures.user_of(erasure_id)
     if user is None:
@@ -54,17 +71,9 @@ def forget_user(erasure_id: UUID, begin: BeginErasure, api: Forgets) -> Outcome:
         logins = api.forget(*user)
     except (Unavailable, Refused) as error:
         return Failed(error)
+    answer = "does not offer it" if logins is None else f"forgot {logins} logins"
     with begin() as erasures:
-        erasures.note_forgotten(
-            erasure_id, "does not offer it" if logins is None else f"forgot {logins} logins"
-        )
-    return _done(erasure_id)
-
-
-def erase_user(erasure_id: UUID, begin: BeginErasure) -> Outcome:
-    """Delete all rows about the user in one transaction. Idempotent."""
-    with begin() as erasures:
-        erasures.erase(erasure_id)
+        erasures.note_forgotten(erasure_id, answer)
     return _done(erasure_id)
 
 

@@ -34,11 +34,11 @@ class EventStore(Protocol):
     """Events inside one PostgreSQL transaction."""
 
     def claim_events(
-        self, tenant_id: str, most: int, lease_seconds: float
+        self, tenant_id: str, turn: int, most: int, lease_seconds: float
     ) -> Sequence[ApplicationEvent]:
         """Take what is due, what was tried least first; nobody else takes it before the lease is over.
 
-        Of a receiver that has not answered the last time it is one.
+        Of a receiver that has not answered the last time it is one; nothing when it is somebody else's turn.
         """
         ...
 
@@ -50,7 +50,7 @@ class EventStore(Protocol):
         """Try it again later, later each time, for three days; false: those are over, and it is given up."""
         ...
 
-    def leave_receiver(self, tenant_id: str, *, has_answered: bool | None) -> None:
+    def leave_receiver(self, tenant_id: str, turn: int, *, has_answered: bool | None) -> None:
         """These calls are over; who has not answered is left alone for a while, longer each time.
 
         has_answered: None when nobody was called.

@@ -78,7 +78,14 @@ def first_notices(contact: Contact, reason: Reason) -> list[NewNotice]:
 
 def tell_folded(tx: Transaction) -> Done:
     """Record one mail for all sign-ins of a user that were put aside, an hour after the first of them."""
-    due = [new_notice(last, "folded", "email") for last in tx.fold(FOLD_SECONDS)]
+    lasts = tx.fold(FOLD_SECONDS)
+    contacts = tx.contacts(lasts)
+    due = [
+        new_notice(last, "folded", "email")
+        for last in lasts
+        # Since then the user may have unsubscribed.
+        if last in contacts and "email" in channels(contacts[last], "new_device")
+    ]
     recorded = tx.record_notices(due)
     return Done(
         {"users": len(due)},

@@ -30,6 +30,7 @@ Told = Literal["sent", "refused", "put_off", "given_up"]
 
 def tell_application(
     tenant_id: str,
+    turn: int,
     begin: BeginEvents,
     webhooks: WebhookSender,
     elapsed: Callable[[], float] = monotonic,
@@ -44,13 +45,15 @@ def tell_application(
     while not _is_silent(counts) and elapsed() - began < ROUND_SECONDS:
         claimed_at = elapsed()
         with begin() as store:
-            events = store.claim_events(tenant_id, AT_ONCE, LEASE_SECONDS)
+            events = store.claim_events(tenant_id, turn, AT_ONCE, LEASE_SECONDS)
         # Held up so long, somebody else may have the lease before the calls are over.
         if not events or elapsed() - claimed_at > LEASE_SECONDS - _LONGEST_CALL_SECONDS:
             break
         counts.update(_tell_all(events, begin, webhooks))
     with begin() as store:
-        store.leave_receiver(tenant_id, has_answered=not _is_silent(counts) if counts else None)
+        store.leave_receiver(
+            tenant_id, turn, has_answered=not _is_silent(counts) if counts else None
+        )
     return Done({"tenant_id": tenant_id, **{str(told): count for told, count in counts.items()}})
 
 

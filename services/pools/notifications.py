@@ -38,9 +38,9 @@ def register(steps: Steps, wiring: Wiring) -> None:
         )
 
     @steps.io("notifications.tell_application")
-    def tell_application(tenant_id: str) -> Outcome:
+    def tell_application(receiver: Wire) -> Outcome:
         """Send an application what it is to hear."""
-        return tell(tenant_id, wiring.events, wiring.webhooks)
+        return tell(receiver["tenant_id"], receiver["turn"], wiring.events, wiring.webhooks)
 
     @steps.batch("notifications.record_receipt")
     def record_receipt(receipts: Sequence[Wire], tx: Transaction) -> Sequence[Outcome]:

@@ -29,8 +29,8 @@ _PREVIOUS = "c711e3364194c795f39488b5f869c5602bcf1167"
 _LOGINS = 400
 _RATE = 10.0
 _END_SECONDS = 150.0
-_DEPLOY_ORDER = (*POOLS, "beat", "gateway")
-"""Consumers before producers, as a deploy does it."""
+_PRODUCERS = ("beat", "gateway")
+_PARTS = (*POOLS, *_PRODUCERS)
 
 
 @pytest.fixture
@@ -71,10 +71,14 @@ def test_a_roll_forward_and_back_under_load(old_rig: Rig, previous: Path, seed: 
         assert migrate(old_rig.database_url), "the version before knows every migration"
         assert not pending(old_rig.database_url)
         run.until_sent(0.25)
-        _roll(run, ROOT, (0.3, 0.45))
+        _roll_consumers(run, ROOT, 0, 0.3)
+        _roll_consumers(run, ROOT, 1, 0.45)
+        _roll_producers(run, ROOT)
         assert _versions(old_rig) == {ROOT}
         run.until_sent(0.6)
-        _roll(run, previous, (0.65, 0.8))
+        _roll_producers(run, previous)
+        _roll_consumers(run, previous, 0, 0.65)
+        _roll_consumers(run, previous, 1, 0.8)
         assert _versions(old_rig) == {previous}
     except BaseException:
         load.abort()
@@ -84,18 +88,24 @@ def test_a_roll_forward_and_back_under_load(old_rig: Rig, previous: Path, seed: 
     assert found.is_well, found.explain()
 
 
-def _roll(run: Run, code: Path, waves: Sequence[float]) -> None:
-    """One process of each pool, and after a while of both versions the others, beat and the gateway."""
+def _roll_consumers(run: Run, code: Path, wave: int, share: float) -> None:
+    """Once so much was sent, one process of each pool: as a deploy does it, before the producers."""
+    run.until_sent(share)
+    _restart(run, code, [run.supervisor.of_pool(pool)[wave] for pool in POOLS])
+
+
+def _roll_producers(run: Run, code: Path) -> None:
+    """On the way back these go first: old consumers know nothing of what a new beat sends."""
+    _restart(run, code, [name for part in _PRODUCERS for name in run.supervisor.of_pool(part)])
+
+
+def _restart(run: Run, code: Path, names: Sequence[str]) -> None:
     supervisor = run.supervisor
-    for wave, share in enumerate(waves):
-        run.until_sent(share)
-        for part in _DEPLOY_ORDER:
-            names = supervisor.of_pool(part)
-            for name in names[wave : wave + 1] if part in POOLS else names if wave else ():
-                supervisor.add(name, replace(supervisor.program(name), code=code))
-                supervisor.stop(name)
-                wait_until(partial(_is_back, run.rig, name), 60, f"{name} does not come back")
-        run.rig.wait_until_up()
+    for name in names:
+        supervisor.add(name, replace(supervisor.program(name), code=code))
+        supervisor.stop(name)
+        wait_until(partial(_is_back, run.rig, name), 60, f"{name} does not come back")
+    run.rig.wait_until_up()
 
 
 def _is_back(rig: Rig, name: str) -> bool:
@@ -104,7 +114,5 @@ def _is_back(rig: Rig, name: str) -> bool:
 
 def _versions(rig: Rig) -> set[Path]:
     """The checkouts from which the running processes of the product were started."""
-    pids = [
-        rig.supervisor.pid(name) for part in _DEPLOY_ORDER for name in rig.supervisor.of_pool(part)
-    ]
+    pids = [rig.supervisor.pid(name) for part in _PARTS for name in rig.supervisor.of_pool(part)]
     return {Path(f"/proc/{pid}/cwd").resolve() for pid in pids if pid is not None}

@@ -16,6 +16,8 @@ CREATE TABLE application_event (
     answer text                        -- the receiver's last one
 );
 CREATE INDEX application_event_due ON application_event (tenant_id, attempts, due_at) WHERE state = 'due';
+CREATE INDEX application_event_kept ON application_event (keep_until) WHERE state = 'due';
+CREATE INDEX application_event_of_none ON application_event (ended_at) WHERE workflow_id IS NULL;
 CREATE INDEX application_event_unsent ON application_event (tenant_id, ended_at) WHERE state <> 'sent';
 CREATE INDEX application_event_of_workflow ON application_event (workflow_id) WHERE workflow_id IS NOT NULL;
 
@@ -24,6 +26,8 @@ CREATE INDEX application_event_of_user ON application_event (tenant_id, user_id)
 CREATE TABLE webhook_receiver (        -- one row a tenant that was to hear of something
     tenant_id text PRIMARY KEY REFERENCES tenant,
     busy_until timestamptz,            -- somebody is calling it, until then at the latest
+    turn integer NOT NULL DEFAULT 1,   -- whose turn it is to call it: a step that comes too late does nothing
+    called_at timestamptz NOT NULL DEFAULT clock_timestamp(),  -- when the last turn began
     failures integer NOT NULL DEFAULT 0,  -- rounds in a row without an answer
     closed_until timestamptz,          -- it is left alone until then
     answered_at timestamptz            -- it did the last time

@@ -8,9 +8,18 @@ JOIN reported_login AS reported USING (workflow_id)
 ORDER BY given.id
 ON CONFLICT DO NOTHING;
 
+-- name: give_up_old
+-- Nobody has taken these for as long as they are kept.
+UPDATE application_event SET
+    state = 'given_up', ended_at = clock_timestamp(), answer = coalesce(answer, 'not taken for as long as it is kept')
+WHERE id IN (
+    SELECT id FROM application_event
+    WHERE state = 'due' AND keep_until < now() AND due_at <= now() LIMIT 1000 FOR NO KEY UPDATE SKIP LOCKED
+);
+
 -- name: claim_receivers
--- Take receivers for which something is due, those that have waited longest first: each is called by one step at a time, and not
--- while it is left alone.
+-- Take receivers for which something is due, those that have waited longest for their turn first: each is called by one step
+-- at a time, and not while it is left alone.
 WITH chosen AS (
     SELECT tenant.id
     FROM tenant
@@ -22,25 +31,27 @@ WITH chosen AS (
             SELECT FROM application_event AS event
             WHERE event.tenant_id = tenant.id AND event.state = 'due' AND event.due_at <= clock_timestamp()
         )
-    ORDER BY receiver.closed_until NULLS FIRST, tenant.id
+    ORDER BY receiver.called_at NULLS FIRST, tenant.id
     LIMIT greatest(0, %(most)s - (SELECT count(*) FROM webhook_receiver WHERE busy_until > clock_timestamp()))
 )
 INSERT INTO webhook_receiver AS receiver (tenant_id, busy_until)
 SELECT id, clock_timestamp() + make_interval(secs => %(busy_seconds)s) FROM chosen ORDER BY id
-ON CONFLICT (tenant_id) DO UPDATE SET busy_until = excluded.busy_until
+ON CONFLICT (tenant_id) DO UPDATE SET
+    busy_until = excluded.busy_until, turn = receiver.turn + 1, called_at = clock_timestamp()
 WHERE coalesce(receiver.busy_until <= clock_timestamp(), true)
-RETURNING tenant_id;
+RETURNING tenant_id, turn;
 
 -- name: claim_events
--- Take what is due for a receiver, what was tried least first; of one that has not answered the last time only one.
+-- Take what is due for a receiver whose turn this is, what was tried least first; of one that has not answered the last time
+-- only one.
 WITH mine AS (
     SELECT event.id
     FROM application_event AS event
     WHERE event.tenant_id = %(tenant_id)s AND event.state = 'due' AND event.due_at <= clock_timestamp()
     ORDER BY event.attempts, event.due_at
     LIMIT (
-        SELECT CASE WHEN coalesce(max(failures), 0) > 0 THEN 1 ELSE %(most)s END
-        FROM webhook_receiver WHERE tenant_id = %(tenant_id)s
+        SELECT CASE WHEN max(failures) > 0 THEN 1 WHEN count(*) > 0 THEN %(most)s ELSE 0 END
+        FROM webhook_receiver WHERE tenant_id = %(tenant_id)s AND turn = %(turn)s
     )
     FOR NO KEY UPDATE SKIP LOCKED
 ),
@@ -84,5 +95,6 @@ UPDATE webhook_receiver SET
     closed_until = CASE
         WHEN NOT %(has_answered)s::boolean
             THEN clock_timestamp() + make_interval(secs => least(2.0 * 2 ^ least(failures, 20), %(longest_pause_seconds)s))
+        WHEN %(has_answered)s::boolean IS NULL THEN closed_until
     END
-WHERE tenant_id = %(tenant_id)s;
+WHERE tenant_id = %(tenant_id)s AND turn = %(turn)s;

@@ -78,7 +78,7 @@ SELECT policy, policy_file, webhook_url IS NOT NULL AS has_webhook FROM tenant W
 UPDATE tenant SET policy = %(policy)s::jsonb, policy_file = %(text)s WHERE id = %(tenant)s
 
 -- name: verdicts_by_policy
--- A tenant's verdicts since a moment, and what its policy wanted done about them.
+-- A tenant's verdicts since a moment, without those on logins of before, and what its policy wanted done about them.
 SELECT
     level, coalesce(dry_run, false) AS dry_run, count(*) AS verdicts, min(score) AS lowest,
     percentile_disc(0.5) WITHIN GROUP (ORDER BY score) AS median, max(score) AS highest,
@@ -87,5 +87,6 @@ SELECT
     count(*) FILTER (WHERE notice_due) AS notices
 FROM verdict
 WHERE tenant_id = %(tenant)s AND stored_at >= %(since)s
+    AND NOT EXISTS (SELECT FROM reported_login AS it WHERE it.workflow_id = verdict.workflow_id AND it.history)
 GROUP BY level, coalesce(dry_run, false)
 ORDER BY array_position('{low,medium,high,unscored}'::text[], level), 2

@@ -6,6 +6,10 @@ SELECT webhook_url AS url, webhook_secret AS secret FROM tenant WHERE id = %(ten
 -- Give a tenant a webhook; what was kept from the one before is tried at once.
 WITH opened AS (
     UPDATE webhook_receiver SET failures = 0, closed_until = NULL WHERE tenant_id = %(tenant)s
+),
+sooner AS (
+    UPDATE application_event SET due_at = now()
+    WHERE tenant_id = %(tenant)s AND state = 'due' AND attempts > 0 AND due_at > now() + interval '30 seconds'
 )
 UPDATE tenant SET webhook_url = %(url)s, webhook_secret = %(secret)s WHERE id = %(tenant)s
 
@@ -62,12 +66,12 @@ sooner AS (
 SELECT count(*) AS again FROM again
 
 -- name: test
--- An event that says nothing.
+-- An event that says nothing; it goes before all others.
 WITH opened AS (
     UPDATE webhook_receiver SET closed_until = NULL WHERE tenant_id = %(tenant)s
 )
-INSERT INTO application_event (id, tenant_id, type, data)
-VALUES (gen_random_uuid(), %(tenant)s, 'webhook.test', '{}')
+INSERT INTO application_event (id, tenant_id, type, data, attempts)
+VALUES (gen_random_uuid(), %(tenant)s, 'webhook.test', '{}', -1)
 RETURNING id
 
 -- name: outcome

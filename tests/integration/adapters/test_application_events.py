@@ -57,15 +57,15 @@ def _set_policy(world: World, *events: str, **more: Any) -> None:
     world.rows("UPDATE tenant SET policy = %s::jsonb", json.dumps(document))
 
 
-def _claim(world: World, most: int = 4) -> list[str]:
+def _claim(world: World, most: int = 4) -> dict[str, int]:
     with world.connect() as connection:
-        return list(PostgresEvents(connection).claim_receivers(most))
+        return dict(PostgresEvents(connection).claim_receivers(most))
 
 
 def _tell(world: World, sender: Any) -> dict[str, Any]:
     """As the step does for each receiver that is taken."""
-    [tenant] = _claim(world)
-    outcome = tell_application(tenant, event_stores(world.connect), sender)
+    [(tenant, turn)] = _claim(world).items()
+    outcome = tell_application(tenant, turn, event_stores(world.connect), sender)
     assert isinstance(outcome, Done)
     return dict(outcome.result)
 
@@ -87,7 +87,7 @@ def test_a_verdict_and_its_switches_are_told(
     for _ in range(2):
         apply(world, make_verdict(login.workflow_id, "high", "deny"))
     assert _tell(world, sender) == {"tenant_id": "shop", "sent": 3}
-    assert _claim(world) == []
+    assert _claim(world) == {}
     bodies = {body["type"] + body.get("switch", ""): body for body in _bodies(receiver)}
     assert set(bodies) == {"login.verdict", "switch.changedlocked", "switch.changedrequire_step_up"}
     verdict = bodies["login.verdict"]
@@ -181,7 +181,7 @@ def test_what_a_receiver_does_not_answer_waits_for_it(world: World, receiver: Ht
         apply(world, make_verdict(world.saved(user_id=f"u{number}").workflow_id))
     dumb = Dumb()
     assert _tell(world, dumb) == {"tenant_id": "shop", "put_off": AT_ONCE}
-    assert _claim(world) == []
+    assert _claim(world) == {}
     pauses = []
     for _ in range(3):
         world.rows("UPDATE webhook_receiver SET closed_until = now()")
@@ -262,9 +262,9 @@ def test_each_receiver_is_called_by_one_step_at_a_time(world: World, receiver: H
         " VALUES (gen_random_uuid(), 'other', 'webhook.test', '{}')"
     )
     assert len(_claim(world, 1)) == 1
-    assert _claim(world, 1) == []
+    assert _claim(world, 1) == {}
     assert len(_claim(world, 2)) == 1
-    assert _claim(world, 2) == []
+    assert _claim(world, 2) == {}
     world.rows("UPDATE webhook_receiver SET busy_until = now()")
     assert sorted(_claim(world, 2)) == ["other", "shop"]
 
@@ -272,15 +272,16 @@ def test_each_receiver_is_called_by_one_step_at_a_time(world: World, receiver: H
 def test_two_steps_for_one_receiver_share_what_is_due(
     world: World, receiver: HttpServer, sender: HttpWebhookSender
 ) -> None:
-    """Also when a message was delayed for so long that another step was begun."""
+    """Also when one message is delivered to two processes."""
     for number in range(2 * AT_ONCE):
         apply(world, make_verdict(world.saved(user_id=f"u{number}").workflow_id))
+    turn = _claim(world)["shop"]
     begun = threading.Barrier(2, timeout=20)
     results: list[Any] = []
 
     def tell() -> None:
         begun.wait()
-        results.append(tell_application("shop", event_stores(world.connect), sender))
+        results.append(tell_application("shop", turn, event_stores(world.connect), sender))
 
     threads = [threading.Thread(target=tell) for _ in range(2)]
     for thread in threads:
@@ -296,12 +297,12 @@ def test_what_was_under_way_when_a_process_died_is_sent_again(
 ) -> None:
     """Under its id, once its lease is over."""
     apply(world, make_verdict(world.saved().workflow_id))
-    [tenant] = _claim(world)
+    [(tenant, turn)] = _claim(world).items()
     with event_stores(world.connect)() as store:
-        [event] = store.claim_events(tenant, AT_ONCE, 30)
-        assert list(store.claim_events(tenant, AT_ONCE, 30)) == []
+        [event] = store.claim_events(tenant, turn, AT_ONCE, 30)
+        assert list(store.claim_events(tenant, turn, AT_ONCE, 30)) == []
     world.rows("UPDATE webhook_receiver SET busy_until = now()")
-    assert _claim(world) == []
+    assert _claim(world) == {}
     _make_due(world)
     assert _tell(world, sender)["sent"] == 1
     assert [UUID(body["id"]) for body in _bodies(receiver)] == [event.id]
@@ -313,11 +314,12 @@ def test_an_attempt_that_is_over_late_takes_nothing_back(
     """Another one has sent it meanwhile."""
     apply(world, make_verdict(world.saved().workflow_id))
     begin = event_stores(world.connect)
+    turn = _claim(world)["shop"]
     with begin() as store:
-        [first] = store.claim_events("shop", 1, 30)
+        [first] = store.claim_events("shop", turn, 1, 30)
     _make_due(world)
     with begin() as store:
-        [second] = store.claim_events("shop", 1, 30)
+        [second] = store.claim_events("shop", turn, 1, 30)
         store.put_off_event(first, "too late")
     [(answer, attempts)] = world.rows("SELECT answer, attempts FROM application_event")
     assert (answer, attempts) == (None, 2)
@@ -339,7 +341,54 @@ def test_a_round_ends_in_time_though_more_is_due(world: World, receiver: HttpSer
             sent.append(delivery)
             return "HTTP 204"
 
-    [tenant] = _claim(world)
-    tell_application(tenant, event_stores(world.connect), Quick(), ticks)
+    [(tenant, turn)] = _claim(world).items()
+    tell_application(tenant, turn, event_stores(world.connect), Quick(), ticks)
     assert len(sent) == AT_ONCE
-    assert _claim(world) == ["shop"]
+    assert list(_claim(world)) == ["shop"]
+
+
+def test_a_step_that_comes_too_late_does_nothing(
+    world: World, receiver: HttpServer, sender: HttpWebhookSender
+) -> None:
+    """It was taken for dead: another one's turn has begun, which it neither shares nor ends."""
+    apply(world, make_verdict(world.saved().workflow_id))
+    late = _claim(world)["shop"]
+    world.rows("UPDATE webhook_receiver SET busy_until = now(), failures = 3")
+    turn = _claim(world)["shop"]
+    outcome = tell_application("shop", late, event_stores(world.connect), sender)
+    assert isinstance(outcome, Done)
+    assert dict(outcome.result) == {"tenant_id": "shop"}
+    assert world.rows("SELECT turn, busy_until > now(), failures FROM webhook_receiver") == [
+        (turn, True, 3)
+    ]
+
+
+def test_receivers_take_turns(world: World, receiver: HttpServer) -> None:
+    """Who was called longest ago comes first, whatever its name."""
+    world.rows(
+        "INSERT INTO tenant (id, name, webhook_url, webhook_secret)"
+        " SELECT name, 'T', 'https://t/', 's' FROM unnest('{a,b}'::text[]) AS name"
+    )
+    world.rows(
+        "INSERT INTO application_event (id, tenant_id, type, data)"
+        " SELECT gen_random_uuid(), id, 'webhook.test', '{}' FROM tenant"
+    )
+    order: list[str] = []
+    for _ in range(6):
+        order += _claim(world, 1)
+        world.rows("UPDATE webhook_receiver SET busy_until = NULL")
+    assert sorted(order[:3]) == ["a", "b", "shop"]
+    assert order[3:] == order[:3]
+
+
+def test_what_nobody_takes_is_given_up_though_it_was_never_tried(
+    world: World, receiver: HttpServer
+) -> None:
+    """After the three days; a receiver that was away for a month does not hear all of it."""
+    apply(world, make_verdict(world.saved().workflow_id))
+    world.rows("UPDATE application_event SET keep_until = now() - interval '1 second'")
+    apply(world, make_verdict(world.saved(user_id="bob").workflow_id))
+    with world.connect() as connection:
+        PostgresEvents(connection).give_up_old()
+    found = world.rows("SELECT user_id, state FROM application_event ORDER BY user_id")
+    assert found == [("ada", "given_up"), ("bob", "due")]

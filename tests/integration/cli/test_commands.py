@@ -155,14 +155,14 @@ def test_a_line_that_no_gateway_takes_stops_no_other(
 
 
 def test_an_import_with_a_wrong_key_is_refused_as_a_whole(
-    door: Door, doorbell: Run, tmp_path: Path
+    door: Door, capfd: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     """The gateway's own words say why."""
     (tmp_path / "key").write_text("wrong")
     (tmp_path / "logins").write_text("{}")
     options = ("--gateway", door.url, "--key-file", tmp_path / "key")
-    code, complaint = doorbell("logins", "import", tmp_path / "logins", *options)
-    assert code == 1
+    assert run(["logins", "import", str(tmp_path / "logins"), *map(str, options)]) == 1
+    complaint = capfd.readouterr().err
     assert "401" in complaint
     assert "no such API key" in complaint
 
