@@ -50,6 +50,7 @@ class PostgresErasures:
         self._run("note_forgotten", id=erasure_id, answer=answer)
 
     def erase(self, erasure_id: UUID) -> None:
+        self._run("one_snapshot")
         rows = self._run("erasure", id=erasure_id)
         if not rows or rows[0]["is_erased"]:
             return

@@ -2,6 +2,10 @@
 -- Whom an erasure that is not done yet is about, and whether the rows are gone.
 SELECT tenant_id, user_id, erased_at IS NOT NULL AS is_erased FROM erasure WHERE id = %(id)s AND user_id IS NOT NULL
 
+-- name: one_snapshot
+-- All that follows sees the rows of one moment: a login that is accepted meanwhile is left whole.
+SET TRANSACTION ISOLATION LEVEL REPEATABLE READ
+
 -- name: lock_user
 -- Nobody adds devices to the user until the transaction ends, as with `lock_users`.
 SELECT pg_advisory_xact_lock(hashtextextended(concat_ws(E'\x1f', 'device', %(tenant)s::text, %(user)s::text), 0))
