@@ -14,8 +14,8 @@ it.notice_id IN (
 )
 
 -- name: rows
--- A user's rows of one table.
-SELECT to_jsonb(it) AS row FROM {table} AS it WHERE {condition}
+-- A user's rows of one table, in an order that holds from one export to the next.
+SELECT to_jsonb(it) AS row FROM {table} AS it WHERE {condition} ORDER BY to_jsonb(it)
 
 -- name: count
 -- How many rows of one table are a user's.

@@ -12,6 +12,8 @@ from urllib.parse import quote
 
 import pytest
 from selenium import webdriver
+from selenium.webdriver.support.expected_conditions import text_to_be_present_in_element
+from selenium.webdriver.support.wait import WebDriverWait
 
 from tests.e2e.application import Application
 from tests.e2e.test_smoke import FIREFOX, new_user
@@ -110,7 +112,8 @@ def test_the_links_of_a_mail_lead_to_a_page_that_asks(
         assert browser.save_screenshot(str(pictures / f"notice-{width}.png"))
     assert not application.is_locked(user)
     browser.find_element("tag name", "button").click()
-    assert "gesperrt" in browser.find_element("tag name", "h1").text
+    # The driver says that it has clicked before the answer is there.
+    WebDriverWait(browser, 30).until(text_to_be_present_in_element(("tag name", "h1"), "gesperrt"))
     assert application.is_locked(user)
 
 

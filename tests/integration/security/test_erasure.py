@@ -141,9 +141,9 @@ def test_an_erased_user_is_nowhere_and_others_are_untouched(
         "INSERT INTO erasure (id, tenant_id, user_id, pseudonym) VALUES (gen_random_uuid(), 'shop', %s, '')",
         USER,
     )
+    wait_until(lambda: _dead_letters(cluster) == 2, 30, "both users' dead letters")
     others = operate("users", "export", "shop", OTHER)[1]["rows"]
     values = {row for row in _learned(scores, "value_count") if row[1] == OTHER}
-    wait_until(lambda: _dead_letters(cluster) == 2, 30, "both users' dead letters")
 
     code, outcome = operate("users", "erase", "shop", USER, "--yes", "--json")
     assert code == 0
