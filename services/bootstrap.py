@@ -81,16 +81,19 @@ def make_wiring(app: DoorbellApp, settings: Settings, topology: Topology) -> Wir
         raise ConfigurationError("\n".join(f"{name} is not set" for name in missing))
     reconciler = Reconciler(app, app.ledger, delivered_deadlines(topology))
     connect = open_pool(settings.database_url, "doorbell-handlers").connection
+    networks = AddressData(settings.network_databases)
     return Wiring(
         begin=transactions(connect),
         events=event_stores(connect),
         erasures=erasures(connect),
-        networks=AddressData(settings.network_databases),
+        networks=networks,
         mailer=SmtpMailer(
             MailServer.from_url(settings.smtp_url or ""), settings.mail_from, SystemClock()
         ),
         webhooks=HttpWebhookSender(settings.allowed_private_hosts, SystemClock()),
-        outlier_api=HttpOutlierApi(settings.outlier_api_url or "", settings.outlier_api_key),
+        outlier_api=HttpOutlierApi(
+            settings.outlier_api_url or "", networks, settings.outlier_api_key
+        ),
         breaker=PostgresBreaker(connect, "outlier_api"),
         relay=lambda: _relay(app.ledger),
         reconcile=lambda: _reconcile(reconciler),

@@ -18,6 +18,9 @@ from deploy.grafana.panels import (
 
 _NOT_ACCEPTED = 'outcome=~"shed|unavailable|error"'
 _OURS_TO_ANSWER = 'outcome=~"accepted|repeated|shed|unavailable|error"'
+_FRESH = rate('doorbell_outlier_answers_total{outcome!="repeated"}', window="1h")
+_NEW_VALUES = rate("doorbell_outlier_unseen_total", "level", "1h")
+_UNSEEN = f"{_NEW_VALUES} / on () group_left () ({_FRESH} > 0)"
 _DELIVERED = 'task="notifications.deliver_notice"'
 
 
@@ -115,6 +118,21 @@ def _verdicts() -> list[Panel]:
             "What it answers; `repeated` was answered from storage.",
             {"{{outcome}}": rate("doorbell_outlier_answers_total", "outcome")},
             PER_SECOND,
+        ),
+        lines(
+            "Drift of scores",
+            "The hour's scores beside the week's: they part when logins or the model have changed.",
+            {
+                f"{name}, {window}": quantile(share, "doorbell_outlier_score", window=window)
+                for name, share in (("median", 0.5), ("p95", 0.95))
+                for window in ("1h", "7d")
+            },
+        ),
+        lines(
+            "New to the outlier API",
+            "The share of the hour's logins with a value that none of the tenant's users had shown before.",
+            {"{{level}}": _UNSEEN},
+            SHARE,
         ),
     ]
 

@@ -106,17 +106,17 @@ def lines(
     return panel
 
 
-def rate(metric: str, by: str = "") -> str:
+def rate(metric: str, by: str = "", window: str = "$__rate_interval") -> str:
     """The sum of a counter's rate, of each value of the labels in `by`; the window follows the time that is shown."""
     grouping = f" by ({by})" if by else ""
-    return f"sum{grouping} (rate({metric}[$__rate_interval]))"
+    return f"sum{grouping} (rate({metric}[{window}]))"
 
 
-def quantile(share: float, histogram: str, by: str = "") -> str:
+def quantile(share: float, histogram: str, by: str = "", window: str = "$__rate_interval") -> str:
     """A quantile over all processes; histogram: its name with labels, without `_bucket`."""
     name, brace, labels = histogram.partition("{")
     grouping = f"le, {by}" if by else "le"
-    inner = rate(f"{name}_bucket{brace}{labels}", grouping)
+    inner = rate(f"{name}_bucket{brace}{labels}", grouping, window)
     return f"histogram_quantile({share}, {inner})"
 
 

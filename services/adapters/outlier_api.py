@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import socket
 from collections.abc import Mapping
 from functools import lru_cache
@@ -16,12 +17,14 @@ from ua_parser import parse
 from services.adapters.http_client import TRY_AGAIN, Answer, HttpClient
 from services.domain.errors import ConfigurationError, Refused, Unavailable
 from services.domain.model import Verdict
-from services.handlers.ports import SavedLogin
+from services.domain.network import Network
+from services.handlers.ports import Networks, SavedLogin
 from services.observability.redaction import redact
 
 OVERALL_SECONDS = 8.0
 """A little above connecting (2 s) and the longest silence (5 s): a drip of bytes ends here."""
 
+_COUNTRY = re.compile("[A-Z]{2}")
 _LONGEST_ANSWER = 16 * 1024
 _LONGEST_USER_AGENT = 512
 
@@ -50,8 +53,10 @@ class _Forgotten(BaseModel):
 class HttpOutlierApi:
     """Implements `services.handlers.ports.OutlierApi` over `POST /v1/score` and `POST /v1/users:forget`."""
 
-    def __init__(self, base_url: str, api_key: str | None = None) -> None:
+    def __init__(self, base_url: str, networks: Networks, api_key: str | None = None) -> None:
         """Connect to nothing yet.
+
+        networks: says of which country and provider a login's address is.
 
         Raises:
             ConfigurationError: `base_url` is not one.
@@ -60,12 +65,17 @@ class HttpOutlierApi:
             raise ConfigurationError("OUTLIER_API_URL must start with http:// or https://")
         self._base_url = base_url.rstrip("/")
         self._authorization = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+        self._networks = networks
         self._client = HttpClient(OVERALL_SECONDS, _resolve)
 
     def score(self, login: SavedLogin) -> Verdict:
-        headers = {"Idempotency-Key": str(login.workflow_id), **self._authorization}
-        body = json.dumps(request_body(login)).encode()
-        answer = self._post("/v1/score", body, headers)
+        body = json.dumps(request_body(login, self._networks.of(login.ip))).encode()
+        key = str(login.workflow_id)
+        answer = self._post("/v1/score", body, {"Idempotency-Key": key, **self._authorization})
+        if answer.status == 409:
+            # It was asked before an update changed what is known of addresses or said of user agents.
+            key += "-" + hashlib.sha256(body).hexdigest()[:16]
+            answer = self._post("/v1/score", body, {"Idempotency-Key": key, **self._authorization})
         if answer.status == 200:
             return _verdict(login, answer)
         raise _no_answer(answer)
@@ -90,7 +100,7 @@ class HttpOutlierApi:
         self._client.close()
 
 
-def request_body(login: SavedLogin) -> dict[str, Any]:
+def request_body(login: SavedLogin, where: Network) -> dict[str, Any]:
     """What the API is told: facts and ids, no address, no whole user agent."""
     body: dict[str, Any] = {
         "request_id": str(login.workflow_id),
@@ -101,6 +111,10 @@ def request_body(login: SavedLogin) -> dict[str, Any]:
         "user_agent": user_agent_facts(login.user_agent),
         "device_known": login.is_device_known,
     }
+    if _COUNTRY.fullmatch(where.country):
+        body["country"] = where.country
+    if where.asn:
+        body["asn"] = where.asn
     if login.auth_method:
         body["auth_method"] = login.auth_method
     return body

@@ -11,10 +11,12 @@ import uvicorn
 from prometheus_client import start_http_server
 
 from services.observability import logs
-from services.outlier.app import create_app
+from services.outlier.app import KEEP_MONTHS, create_app
 from services.outlier.metrics import Metrics
 from services.outlier.model import Thresholds
 from services.outlier.store import Store
+
+_MOST_MONTHS = 120
 
 
 def main() -> None:
@@ -30,7 +32,16 @@ def main() -> None:
     usual = Thresholds()
     parser.add_argument("--medium", type=float, default=usual.medium, metavar="SCORE")
     parser.add_argument("--high", type=float, default=usual.high, metavar="SCORE")
+    parser.add_argument(
+        "--keep-months",
+        type=int,
+        default=KEEP_MONTHS,
+        metavar="MONTHS",
+        help="forget logins of before so many whole months (%(default)s); 0: never",
+    )
     options = parser.parse_args()
+    if not 0 <= options.keep_months <= _MOST_MONTHS:
+        parser.error(f"--keep-months must be from 0 to {_MOST_MONTHS}")
     try:
         thresholds = Thresholds(options.medium, options.high)
         api_key = options.api_key_file and _key(options.api_key_file)
@@ -42,7 +53,7 @@ def main() -> None:
         parser.error(f"cannot use {options.database} as database: {error}")
     logs.configure("INFO", process="outlier", host=socket.gethostname())
     metrics = Metrics()
-    app = create_app(options.database, thresholds, api_key, metrics)
+    app = create_app(options.database, thresholds, api_key, metrics, options.keep_months)
     if options.metrics_port:
         start_http_server(options.metrics_port, options.metrics_host, metrics.registry)
     uvicorn.run(app, host=options.host, port=options.port, access_log=False, log_config=None)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import hmac
+import logging
+import sqlite3
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -26,7 +30,9 @@ from services.outlier.contract import (
 from services.outlier.judge import Judge
 from services.outlier.metrics import Metrics
 from services.outlier.model import VERSION, Thresholds
-from services.outlier.store import Store
+from services.outlier.store import Store, months_before
+
+_LOG = logging.getLogger(__name__)
 
 _PROBLEM_CONTENT = {"application/problem+json": {"schema": Problem.model_json_schema()}}
 _PROBLEMS: dict[int | str, dict[str, Any]] = {
@@ -37,6 +43,11 @@ _PROBLEMS: dict[int | str, dict[str, Any]] = {
     422: {"description": "A field is wrong", "content": _PROBLEM_CONTENT},
     503: {"description": "The storage does not answer", "content": _PROBLEM_CONTENT},
 }
+
+KEEP_MONTHS = 6
+_FORGET_EVERY_SECONDS = 10.0
+_FORGOTTEN_AT_ONCE = 20
+"""Users, who cost about a millisecond each, in which no login is answered."""
 
 IdempotencyKey = Annotated[
     str | None,
@@ -53,11 +64,13 @@ def create_app(
     thresholds: Thresholds | None = None,
     api_key: str | None = None,
     metrics: Metrics | None = None,
+    keep_months: int = KEEP_MONTHS,
 ) -> FastAPI:
     """The application; its storage is opened when it starts and closed when it stops.
 
     api_key: when given, requests must carry `Authorization: Bearer <api_key>`.
     metrics: given by who also serves them elsewhere.
+    keep_months: how many whole months of logins the history keeps beside the one that runs; 0: all.
     """
     metrics = metrics or Metrics()
 
@@ -65,8 +78,12 @@ def create_app(
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         store = Store(database)
         app.state.store = store
-        app.state.judge = Judge(store, thresholds, metrics.count)
+        app.state.judge = Judge(store, thresholds, metrics)
+        forgetting = asyncio.create_task(_forget_old(store, metrics, keep_months))
         yield
+        forgetting.cancel()
+        with suppress(asyncio.CancelledError):
+            await forgetting
         store.close()
 
     app = FastAPI(
@@ -80,6 +97,20 @@ def create_app(
     _add_scoring(app, metrics, _require(api_key))
     _add_operation(app, metrics)
     return app
+
+
+async def _forget_old(store: Store, metrics: Metrics, keep_months: int) -> None:
+    """A little at a time, on the loop's thread as all that uses the storage."""
+    while True:
+        try:
+            if keep_months:
+                before = months_before(datetime.now(UTC), keep_months)
+                with store.transaction():
+                    store.forget_old(before, _FORGOTTEN_AT_ONCE)
+            metrics.measure(*store.size())
+        except sqlite3.Error as error:
+            _LOG.warning("what is old was not forgotten, and will be tried again: %s", error)
+        await asyncio.sleep(_FORGET_EVERY_SECONDS)
 
 
 def _add_scoring(app: FastAPI, metrics: Metrics, authorized: Any) -> None:

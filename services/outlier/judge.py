@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Collection, Sequence
+from typing import Protocol
 
 from services.outlier.contract import ScoreAnswer, ScoreRequest
 from services.outlier.model import (
@@ -21,6 +22,18 @@ class KeyReused(Exception):
     """An idempotency key came back with another request."""
 
 
+class Watcher(Protocol):
+    """Is told of each answer."""
+
+    def count(self, outcome: str) -> None:
+        """outcome: its level, or `repeated` for a stored one."""
+        ...
+
+    def note(self, score: float | None, unseen: Collection[str]) -> None:
+        """Of each new one. unseen: the levels whose value nobody had shown before."""
+        ...
+
+
 class Judge:
     """Answers each request once: the same key and request get the stored answer again.
 
@@ -32,12 +45,11 @@ class Judge:
         self,
         store: Store,
         thresholds: Thresholds | None = None,
-        on_answer: Callable[[str], object] = str,
+        watcher: Watcher | None = None,
     ) -> None:
-        """`on_answer` is told of each answer: its level, or `repeated` for a stored one."""
         self._store = store
         self._thresholds = thresholds or Thresholds()
-        self._on_answer = on_answer
+        self._watcher = watcher
 
     def answer(self, request: ScoreRequest, key: str | None = None) -> ScoreAnswer:
         """Answer one request under `key`, by default its request_id.
@@ -66,12 +78,16 @@ class Judge:
                     f"the idempotency key {key!r} was used for another request: "
                     "send the same body again, or a new key"
                 )
-            self._on_answer("repeated")
+            self._count("repeated")
             return ScoreAnswer.model_validate_json(stored[1])
         answer = self._judge(request)
         self._store.keep_answer(request.tenant_id, key, digest, answer.model_dump_json())
-        self._on_answer(answer.level)
+        self._count(answer.level)
         return answer
+
+    def _count(self, outcome: str) -> None:
+        if self._watcher is not None:
+            self._watcher.count(outcome)
 
     def _judge(self, request: ScoreRequest) -> ScoreAnswer:
         facts = facts_of(request)
@@ -79,8 +95,16 @@ class Judge:
         seen = self._store.seen(request.tenant_id, request.user_id, facts)
         score = risk_score(seen, totals)
         level = level_of(score, self._thresholds, device_known=request.device_known)
+        if self._watcher is not None:
+            self._watcher.note(score, [name for name, value in seen.items() if value.by_all == 0])
         if ACTIONS[level] != "deny":
-            self._store.learn(request.tenant_id, request.request_id, request.user_id, facts)
+            self._store.learn(
+                request.tenant_id,
+                request.request_id,
+                request.user_id,
+                facts,
+                request.occurred_at,
+            )
         return ScoreAnswer(
             request_id=request.request_id,
             score=score,

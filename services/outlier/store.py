@@ -5,12 +5,14 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from importlib import resources
 from pathlib import Path
 
 from services.outlier.model import Seen, Totals
 
 _ALL_USERS = ""
+_FOR_EVER = "9999-99"
 _LOCK_WAIT_SECONDS = 2.0
 _CHECKPOINT_PAGES = 8000
 """32 MB between checkpoints: each one syncs the disk while a request waits, and SQLite's
@@ -31,8 +33,22 @@ class Store:
         self._connection.execute("PRAGMA journal_mode = WAL")
         self._connection.execute("PRAGMA synchronous = NORMAL")
         self._connection.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
-        self._connection.executescript(_sql("schema.sql"))
+        with self.transaction():
+            self._prepare()
         self._queries = _named(_sql("queries.sql"))
+
+    def _prepare(self) -> None:
+        months = _named(_sql("months.sql"))
+        columns = self._connection.execute("PRAGMA table_info(value_count)").fetchall()
+        is_old = columns and "month" not in {column[1] for column in columns}
+        steps = [sql for name, sql in months.items() if name.startswith("set_aside")]
+        for statement in steps if is_old else []:
+            self._connection.execute(statement)
+        for statement in _sql("schema.sql").split("\n\n"):
+            self._connection.execute(statement)
+        for name, statement in months.items() if is_old else []:
+            if not name.startswith("set_aside"):
+                self._connection.execute(statement, {"month": month_of(datetime.now(UTC))})
 
     def close(self) -> None:
         self._connection.close()
@@ -58,7 +74,10 @@ class Store:
         return None if row is None else (row[0], row[1])
 
     def keep_answer(self, tenant_id: str, key: str, digest: str, body: str) -> None:
-        self._run("keep_answer", tenant_id=tenant_id, key=key, digest=digest, body=body)
+        month = month_of(datetime.now(UTC))
+        self._run(
+            "keep_answer", tenant_id=tenant_id, key=key, digest=digest, body=body, month=month
+        )
 
     def totals(self, tenant_id: str, user_id: str) -> Totals:
         return Totals(*self._run("totals", tenant_id=tenant_id, user_id=user_id).fetchone())
@@ -75,13 +94,22 @@ class Store:
         }
 
     def learn(
-        self, tenant_id: str, request_id: str, user_id: str, facts: Mapping[str, str]
+        self,
+        tenant_id: str,
+        request_id: str,
+        user_id: str,
+        facts: Mapping[str, str],
+        occurred_at: datetime,
     ) -> None:
         """Add a login to the history; a `request_id` that is there already changes nothing."""
-        if not self._run("mark_learned", tenant_id=tenant_id, request_id=request_id).rowcount:
+        now = datetime.now(UTC)
+        asked, month = month_of(now), month_of(min(occurred_at, now))
+        if not self._run(
+            "mark_learned", tenant_id=tenant_id, request_id=request_id, month=asked
+        ).rowcount:
             return
         is_new_user = self.totals(tenant_id, user_id).user_logins == 0
-        self._run("count_user", tenant_id=tenant_id, user_id=user_id)
+        self._run("count_user", tenant_id=tenant_id, user_id=user_id, month=month)
         self._run("count_tenant", tenant_id=tenant_id, new_users=int(is_new_user))
         for level, seen in self.seen(tenant_id, user_id, facts).items():
             if seen.by_all == 0:
@@ -93,24 +121,54 @@ class Store:
                     user_id=owner,
                     level=level,
                     value=facts[level],
+                    month=month,
                 )
 
-    def forget(self, tenant_id: str, user_id: str) -> int:
+    def forget(self, tenant_id: str, user_id: str, before: str = _FOR_EVER) -> int:
         """Take a user's logins out of the history, in the caller's transaction; how many they were.
 
         Answers that were given, and which logins were learned, stay: they name no user.
+
+        before: only logins of months before this one.
         """
-        logins = self.totals(tenant_id, user_id).user_logins
+        whose = {"tenant_id": tenant_id, "user_id": user_id, "before": before}
+        logins = int(self._run("count_forgotten", **whose).fetchone()[0])
         if logins:
             for name in (
-                *("take_values", "drop_values", "count_levels_again", "take_tenant"),
+                *("take_values", "drop_values", "take_levels", "take_tenant"),
                 *("drop_user_values", "drop_user"),
             ):
-                self._run(name, tenant_id=tenant_id, user_id=user_id)
+                self._run(name, **whose)
         return logins
+
+    def forget_old(self, before: str, at_most: int) -> int:
+        """Forget some of what is of months before this one, in the caller's transaction; of how many users."""
+        users = self._run("old_users", before=before, at_most=at_most).fetchall()
+        for tenant_id, user_id in users:
+            self.forget(tenant_id, user_id, before)
+        for name in ("drop_answers", "drop_learned"):
+            self._run(name, before=before, at_most=at_most)
+        return len(users)
+
+    def size(self) -> tuple[int, int]:
+        """How many logins the history has, and of how many users."""
+        logins, users = self._run("size").fetchone()
+        return logins, users
 
     def _run(self, name: str, **values: str | int) -> sqlite3.Cursor:
         return self._connection.execute(self._queries[name], values)
+
+
+def month_of(moment: datetime) -> str:
+    """Such as 2026-03, in UTC: as text, months are in order."""
+    return moment.astimezone(UTC).strftime("%Y-%m")
+
+
+def months_before(moment: datetime, months: int) -> str:
+    """The month so many before a moment's."""
+    utc = moment.astimezone(UTC)
+    year, month = divmod(utc.year * 12 + utc.month - 1 - months, 12)
+    return f"{year:04}-{month + 1:02}"
 
 
 def _sql(name: str) -> str:

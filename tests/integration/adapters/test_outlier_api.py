@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 from uuid import uuid4
 
@@ -13,6 +14,7 @@ import pytest
 
 from services.adapters import outlier_api
 from services.adapters.breaker import PostgresBreaker
+from services.adapters.networks import AddressData
 from services.adapters.outlier_api import HttpOutlierApi
 from services.domain.errors import Refused, Unavailable
 from services.domain.outcome import Done, Failed, Wire
@@ -65,7 +67,7 @@ def api_server() -> Iterator[HttpServer]:
 
 @contextmanager
 def _api(url: str) -> Iterator[HttpOutlierApi]:
-    api = HttpOutlierApi(url, "key")
+    api = HttpOutlierApi(url, AddressData(), "key")
     try:
         yield api
     finally:
@@ -86,6 +88,31 @@ def test_a_verdict_comes_back(api_server: HttpServer, login: SavedLogin) -> None
     assert asked.ip_network == "203.0.113.0/24"
     assert asked.user_agent.browser == "Firefox 143"
     assert asked.device_known is False
+
+
+def test_the_country_is_told_where_it_is_known(api_server: HttpServer, login: SavedLogin) -> None:
+    """Of the registry's data; a network of documentation is of none."""
+    with _api(api_server.url) as api:
+        api.score(login)
+        api.score(replace(login, ip="84.56.1.2"))
+    unknown, known = (ScoreRequest.model_validate_json(it.body) for it in api_server.received)
+    assert (unknown.country, known.country, known.ip_network) == (None, "DE", "84.56.1.0/24")
+
+
+def test_asked_again_with_other_facts_there_is_an_answer(
+    api_server: HttpServer, login: SavedLogin
+) -> None:
+    """The API knows the key from a request before an update: it is asked under another, always the same."""
+    api_server.reply = lambda request: (
+        (409, {}, b"{}")
+        if request.headers["idempotency-key"] == str(login.workflow_id)
+        else _good(request)
+    )
+    with _api(api_server.url) as api:
+        assert [api.score(login).level for _ in range(2)] == ["high", "high"]
+    keys = [it.headers["idempotency-key"] for it in api_server.received]
+    assert keys == [str(login.workflow_id), keys[1]] * 2
+    assert keys[1].startswith(f"{login.workflow_id}-")
 
 
 @pytest.mark.parametrize("status", [408, 425, 429, 500, 502, 503, 302])

@@ -158,12 +158,12 @@ def test_an_erased_user_is_nowhere_and_others_are_untouched(
     assert {row for row in _learned(scores, "value_count") if row[1] == OTHER} == values
     # What all have of each value is what those who are left have.
     everyone, left = Counter[tuple[str, str]](), Counter[tuple[str, str]]()
-    for _, user, level, value, logins in _learned(scores, "value_count"):
+    for _, user, level, value, _, logins in _learned(scores, "value_count"):
         (left if user else everyone)[level, value] += logins
     assert everyone == left
     sizes = _learned(scores, "user_total")
     assert _learned(scores, "tenant_total") == {
-        ("shop", sum(logins for *_, logins in sizes), len(sizes))
+        ("shop", sum(logins for *_, logins in sizes), len({user for _, user, *_ in sizes}))
     }
     assert cluster.rows("SELECT count(*) FROM erasure WHERE user_id IS NOT NULL") == [(0,)]
     [(pseudonym,)] = cluster.rows("SELECT pseudonym FROM erasure WHERE id = %s", outcome["erasure"])

@@ -12,6 +12,7 @@ import pytest
 
 from services.outlier.contract import ScoreRequest, UserAgent
 from services.outlier.judge import Judge, KeyReused
+from services.outlier.metrics import Metrics
 from services.outlier.model import Thresholds, Totals
 from services.outlier.store import Store
 
@@ -146,9 +147,21 @@ def test_an_answer_costs_little(store: Store) -> None:
 
 
 def test_each_answer_is_counted_by_outcome(store: Store) -> None:
-    """The metric tells fresh answers by level from repeated ones."""
-    outcomes: list[str] = []
-    judge = Judge(store, on_answer=outcomes.append)
+    """The metrics tell fresh answers by level from repeated ones, how high scores are, and what is new to the model."""
+    metrics = Metrics()
+    judge = Judge(store, watcher=metrics)
     judge.answer(login("r-1"))
     judge.answer(login("r-1"))
-    assert outcomes == ["low", "repeated"]
+    judge.answer(login("r-2"))
+    judge.answer(login("r-3", country="FR"))
+
+    def value(name: str, **labels: str) -> float | None:
+        return metrics.registry.get_sample_value(f"doorbell_outlier_{name}", labels)
+
+    assert value("answers_total", outcome="repeated") == 1
+    assert value("answers_total", outcome="low") == 2
+    assert value("answers_total", outcome="medium") == 1
+    assert value("unseen_total", level="country") == 2
+    assert value("unseen_total", level="os") == 0
+    assert value("score_count") == 2
+    assert value("score_bucket", le="1.0") == 1
