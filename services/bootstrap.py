@@ -19,7 +19,8 @@ from services.adapters.networks import AddressData
 from services.adapters.outlier_api import HttpOutlierApi
 from services.adapters.postgres import PostgresTransaction, open_pool, transactions
 from services.adapters.retention import forget_old
-from services.adapters.smtp import MailServer, SmtpMailer
+from services.adapters.smtp import SmtpMailer
+from services.adapters.smtp_sessions import MailServer
 from services.adapters.webhook import HttpWebhookSender
 from services.canvas.canary import canary
 from services.canvas.rescoring import rescoring

@@ -13,8 +13,8 @@ import pytest
 
 from services.adapters.clock import SystemClock
 from services.adapters.postgres import PostgresTransaction
-from services.adapters.smtp import MailServer as Target
 from services.adapters.smtp import SmtpMailer
+from services.adapters.smtp_sessions import MailServer as Target
 from services.adapters.webhook import HttpWebhookSender
 from services.domain.errors import Refused, Unavailable
 from services.domain.model import DeviceCheck, Verdict
@@ -61,6 +61,7 @@ def post(world: World, mails: MailServer) -> Iterator[Post]:
     made = Post(world, mails)
     yield made
     made.webhooks.close()
+    made.mailer.close()
 
 
 def _notify(world: World, *checks: DeviceCheck) -> list[Done]:

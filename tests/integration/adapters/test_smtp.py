@@ -6,14 +6,15 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 
 import pytest
 
 from services.adapters import smtp
 from services.adapters.clock import SystemClock
-from services.adapters.smtp import MailServer as Target
 from services.adapters.smtp import SmtpMailer
+from services.adapters.smtp_sessions import MailServer as Target
 from services.domain.errors import ConfigurationError, Refused, Unavailable
 from services.handlers.ports import Mail
 from tests.integration.adapters.mail_server import MailServer, mail_server
@@ -33,7 +34,9 @@ def _mail(recipient: str = "ada@example.org", subject: str = "New sign-in to Caf
 
 
 def _send(url: str, mail: Mail) -> str:
-    return SmtpMailer(Target.from_url(url), "doorbell@example.org", SystemClock()).send(mail)
+    mailer = SmtpMailer(Target.from_url(url), "doorbell@example.org", SystemClock())
+    with closing(mailer):
+        return mailer.send(mail)
 
 
 def test_a_mail_arrives_as_written(receiver: MailServer) -> None:

@@ -17,8 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.adapters.clock import SystemClock
-from services.adapters.smtp import MailServer as Target
 from services.adapters.smtp import SmtpMailer
+from services.adapters.smtp_sessions import MailServer as Target
 from services.adapters.webhook import HttpWebhookSender
 from services.domain.errors import Refused
 from services.domain.network import Network
@@ -157,6 +157,13 @@ def mails() -> Iterator[MailServer]:
 
 
 @pytest.fixture(scope="module")
+def mailer(mails: MailServer) -> Iterator[SmtpMailer]:
+    made = SmtpMailer(Target.from_url(mails.url), "doorbell@example.org", SystemClock())
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
 def webhook() -> Iterator[HttpServer]:
     with http_server(lambda _: (204, {}, b"")) as running:
         yield running
@@ -235,11 +242,12 @@ _HEADERS = {
 
 @settings(max_examples=60)
 @given(notices())
-def test_no_text_becomes_a_header_a_mail_or_markup(mails: MailServer, notice: Notice) -> None:
+def test_no_text_becomes_a_header_a_mail_or_markup(
+    mails: MailServer, mailer: SmtpMailer, notice: Notice
+) -> None:
     """One mail to one address with the usual headers arrives; its HTML is the usual table."""
     mails.mails.clear()
     mails.recipients.clear()
-    mailer = SmtpMailer(Target.from_url(mails.url), "doorbell@example.org", SystemClock())
     mailer.send(compose_mail(notice, NOWHERE))
     [mail] = mails.mails
     assert mails.recipients == ["ada@example.org"]
@@ -287,10 +295,11 @@ HOSTILE_RECIPIENTS = [
 
 
 @pytest.mark.parametrize("recipient", HOSTILE_RECIPIENTS)
-def test_an_encoded_word_is_no_recipient(mails: MailServer, recipient: str) -> None:
+def test_an_encoded_word_is_no_recipient(
+    mails: MailServer, mailer: SmtpMailer, recipient: str
+) -> None:
     """The mailer refuses by itself what would be decoded into a header, wherever it came from."""
     mails.mails.clear()
-    mailer = SmtpMailer(Target.from_url(mails.url), "doorbell@example.org", SystemClock())
     with pytest.raises(Refused, match="not an address"):
         mailer.send(compose_mail(_notice_to(recipient), NOWHERE))
     assert mails.mails == []
@@ -308,7 +317,7 @@ def _report(email: str) -> tuple[LoginReport | None, set[str]]:
     | st.builds("{}@{}.org".format, storable_texts(), storable_texts())
 )
 def test_an_address_that_is_let_in_is_one_that_a_mail_reaches(
-    mails: MailServer, address: str
+    mails: MailServer, mailer: SmtpMailer, address: str
 ) -> None:
     """The gateway refuses by name what the mail server's client cannot send to, and nothing later does."""
     report, refused = _report(address)
@@ -317,7 +326,7 @@ def test_an_address_that_is_let_in_is_one_that_a_mail_reaches(
         return
     mails.recipients.clear()
     mail = compose_mail(_notice_to(report.email), NOWHERE)
-    SmtpMailer(Target.from_url(mails.url), "doorbell@example.org", SystemClock()).send(mail)
+    mailer.send(mail)
     assert mails.recipients == [address]
     assert sorted(mails.mails[-1].keys()) == sorted(_HEADERS)
 
