@@ -151,7 +151,7 @@ class Importer:
         raise Refused(f"the gateway answered {answer.status_code}: {_reason(_problem(answer))}")
 
     def _ask(self, method: str, path: str, body: Any = None) -> requests.Response:
-        """An answer that is no 503: those, and a gateway that is away, are waited out for a minute or so."""
+        """An answer that is no 429 or 503: those, and a gateway that is away, are waited out for a minute or so."""
         url, problem = self._url + path, ""
         for _ in range(_TRIES):
             pause = _PAUSE_SECONDS
@@ -162,7 +162,7 @@ class Importer:
             except requests.RequestException as error:
                 problem = f"does not answer: {error}"
             else:
-                if answer.status_code != 503:
+                if answer.status_code not in (429, 503):
                     return answer
                 problem = f"takes no logins now: {answer.text[:300]}"
                 pause = float(answer.headers.get("Retry-After", pause))

@@ -27,6 +27,7 @@ from services.cli import (
     policies,
     pools,
     tasks,
+    tenant_commands,
     tenants,
     topology,
     trace,
@@ -64,9 +65,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 topology_app = typer.Typer(help="The shape of the system.", no_args_is_help=True)
-tenant_app = typer.Typer(help="The applications that report logins.", no_args_is_help=True)
 app.add_typer(topology_app, name="topology")
-app.add_typer(tenant_app, name="tenant")
+app.add_typer(tenant_commands.app, name="tenant")
 app.add_typer(keys.app, name="key")
 app.add_typer(policies.app, name="policy")
 app.add_typer(logins.app, name="logins")
@@ -205,21 +205,6 @@ def migrate(
         print_json({"applied": list(applied)})
     else:
         typer.echo(f"applied {', '.join(applied)}" if applied else "the schema is up to date")
-
-
-@tenant_app.command("create")
-def create_tenant(
-    tenant: Annotated[str, typer.Argument(help="A short id: a-z, 0-9, - and _.")],
-    name: Annotated[str, typer.Argument(help="The name that users read in their mails.")],
-    as_json: AsJson = False,
-) -> None:
-    """Add a tenant: one application that reports logins."""
-    with connected(find().database_url) as connection:
-        tenants.create_tenant(connection, tenant, name)
-    if as_json:
-        print_json({"tenant": tenant, "name": name})
-    else:
-        typer.echo(f"created {tenant}; give it a key: doorbell key create {tenant}")
 
 
 def run(arguments: Sequence[str] | None = None) -> int:

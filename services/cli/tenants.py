@@ -48,6 +48,24 @@ def create_tenant(connection: Connection, tenant: str, name: str) -> None:
     audit.note(connection, "tenant create", tenant)
 
 
+def all_tenants(connection: Connection) -> list[dict[str, Any]]:
+    """`tenant`, `name` and `requests_per_second` of each, the last None where there is no limit."""
+    return fetch(connection, "tenants")
+
+
+def limit(connection: Connection, tenant: str, per_second: float | None) -> None:
+    """Set how many requests a second a tenant may make; None: as many as it likes. Idempotent.
+
+    Raises:
+        UnknownTenant: there is no such tenant.
+    """
+    if not fetch(connection, "find_tenant", tenant=tenant):
+        raise UnknownTenant(f"there is no tenant {tenant}: doorbell tenant list names them")
+    if fetch(connection, "limit_tenant", tenant=tenant, per_second=per_second):
+        limited = "none" if per_second is None else f"{per_second:g}"
+        audit.note(connection, "tenant limit", f"{tenant} to {limited}")
+
+
 def create_key(connection: Connection, tenant: str, key: str | None = None) -> str:
     """Give a tenant a key, a fresh random one unless given, and return it. Only its digest is kept.
 

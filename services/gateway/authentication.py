@@ -12,6 +12,7 @@ import psycopg
 from fastapi import Request
 
 from services.gateway.problems import Problem
+from services.gateway.rates import Caller, Shares
 from services.queries import load_queries
 
 CACHE_SECONDS = 10.0
@@ -31,24 +32,26 @@ class KeyRing:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._known: dict[bytes, tuple[str, float]] = {}
+        self._shares = Shares()
+        self._known: dict[bytes, tuple[Caller, float]] = {}
 
-    def cached(self, digest: bytes) -> str | None:
-        """The tenant, if the key was looked up a moment ago."""
-        tenant, expires_at = self._known.get(digest, (None, 0.0))
-        return tenant if self._clock() < expires_at else None
+    def cached(self, digest: bytes) -> Caller | None:
+        """Who calls, if the key was looked up a moment ago."""
+        caller, expires_at = self._known.get(digest, (None, 0.0))
+        return caller if self._clock() < expires_at else None
 
-    def look_up(self, connection: psycopg.Connection[Any], digest: bytes) -> str | None:
-        """The tenant by the database; None: there is no such key."""
+    def look_up(self, connection: psycopg.Connection[Any], digest: bytes) -> Caller | None:
+        """Who calls by the database; None: there is no such key."""
         row = connection.execute(_SQL["tenant_of_key"], {"digest": digest}).fetchone()
         if row is None:
             self._known.pop(digest, None)
             return None
-        tenant = str(row[0])
+        tenant, per_second = row
+        caller = Caller(tenant, self._shares.of(connection, tenant, per_second))
         if len(self._known) >= _CACHE_SIZE:
             self._known.clear()
-        self._known[digest] = (tenant, self._clock() + CACHE_SECONDS)
-        return tenant
+        self._known[digest] = (caller, self._clock() + CACHE_SECONDS)
+        return caller
 
 
 def digest_of_key(request: Request) -> bytes:

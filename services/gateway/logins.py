@@ -30,7 +30,7 @@ from services.gateway.problems import (
 from services.gateway.reports import MAX_BATCH, FieldError, as_login, body_sha256, read_report
 from services.gateway.specification import body_of, header, problem_responses
 from services.gateway.strict_json import render
-from services.gateway.tenants import Tenant
+from services.gateway.tenants import FromCaller, Tenant
 
 COOKIE_HEADER = "Doorbell-Device-Cookie"
 _COOKIE = {
@@ -64,7 +64,7 @@ router = APIRouter(prefix="/v1", tags=["logins"], route_class=_Counted)
     status_code=202,
     response_model=Accepted,
     summary="Report a login",
-    responses=problem_responses(400, 401, 408, 409, 410, 413, 415, 422, 503)
+    responses=problem_responses(400, 401, 408, 409, 410, 413, 415, 422, 429, 503)
     | {202: {"headers": {COOKIE_HEADER: _COOKIE}}},
     openapi_extra={
         **body_of("Login"),
@@ -110,11 +110,11 @@ async def report_login(request: Request, tenant: Tenant) -> Response:
     "/logins:batch",
     response_model=BatchAnswer,
     summary="Report up to 1,000 logins",
-    responses=problem_responses(400, 401, 408, 413, 415, 422, 503)
+    responses=problem_responses(400, 401, 408, 413, 415, 422, 429, 503)
     | {207: {"model": BatchAnswer, "description": "Not all were accepted."}},
     openapi_extra=body_of("LoginBatch"),
 )
-async def report_batch(request: Request, tenant: Tenant) -> Response:
+async def report_batch(request: Request, caller: FromCaller) -> Response:
     """Each login is answered by itself, in order: a bad one does not stop the others.
 
     200 when all were accepted, else 207. Each login needs its event_id. When
@@ -126,8 +126,9 @@ async def report_batch(request: Request, tenant: Tenant) -> Response:
         raise Problem(400, message, [FieldError("Idempotency-Key", "is not for batches")])
     logins = _read_batch(await read_json(request, BATCH_BYTES))
     _refuse_when_full(parts)
+    parts.rates.charge(caller, len(logins) - 1)
     now = parts.clock.now()
-    prepared = [_prepare(login, tenant, None, now) for login in logins]
+    prepared = [_prepare(login, caller.tenant, None, now) for login in logins]
     submissions = [item for item in prepared if isinstance(item, Submission)]
     answers = iter(await parts.intake.submit(submissions) if submissions else [])
     results = [
@@ -203,7 +204,7 @@ def _result(parts: Parts, login: Any, answer: Problem | Answer | BaseException) 
 
 
 def _outcome(error: Exception) -> Outcome:
-    named: dict[int, Outcome] = {409: "conflict", 410: "conflict", 500: "error"}
+    named: dict[int, Outcome] = {409: "conflict", 410: "conflict", 429: "limited", 500: "error"}
     if isinstance(error, Overloaded):
         return "shed"
     if isinstance(error, (Unavailable, *DATABASE_ERRORS)):

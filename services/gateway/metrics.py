@@ -9,12 +9,15 @@ from prometheus_client.gc_collector import GCCollector
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
-Outcome = Literal["accepted", "repeated", "conflict", "invalid", "shed", "unavailable", "error"]
+Outcome = Literal[
+    "accepted", "repeated", "conflict", "invalid", "limited", "shed", "unavailable", "error"
+]
 OUTCOMES: tuple[Outcome, ...] = (
     "accepted",
     "repeated",
     "conflict",
     "invalid",
+    "limited",
     "shed",
     "unavailable",
     "error",

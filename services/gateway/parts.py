@@ -20,6 +20,7 @@ from services.gateway.intake import Intake
 from services.gateway.metrics import Metrics
 from services.gateway.outbox import Backlog, Outbox, PublishesMessages
 from services.gateway.problems import unavailable
+from services.gateway.rates import Rates
 from services.gateway.tenant_keys import KeyChain
 from services.ledger.planning import Plan
 from services.ledger.store import mark_published
@@ -72,6 +73,7 @@ class Parts:
         )
         self.clock = DatabaseClock()
         self.keys = KeyRing()
+        self.rates = Rates()
         self.key_chain = KeyChain()
         self.outbox = Outbox(new_publisher, self._mark_published, self.metrics)
         self.backlog = Backlog(self._measure_outbox, self.metrics)

@@ -15,8 +15,8 @@ from services.gateway.reports import MAX_BATCH, LoginReport
 DESCRIPTION = """\
 An application reports each successful sign-in here, and reads what became of it.
 
-Every error is a problem document (RFC 9457) that names the field in `errors`. After a 503 or a
-lost answer, send the same request again: the key under which a login counts once is its
+Every error is a problem document (RFC 9457) that names the field in `errors`. After a 429, a 503 or
+a lost answer, send the same request again: the key under which a login counts once is its
 `event_id`, or the header `Idempotency-Key` when that is sent.
 """
 _WHEN = {
@@ -30,6 +30,7 @@ _WHEN = {
     413: "The body is too large: above 64 KiB for a login, 4 MiB for a batch.",
     415: "The content type is not application/json.",
     422: "Fields are missing, unknown or not valid.",
+    429: "The tenant has used up its requests for the moment; Retry-After says when it has some again.",
     503: "Not at the moment; the same request can succeed a little later.",
 }
 _EXAMPLE_ERRORS = [{"field": "ip", "message": "is not an IPv4 or IPv6 address"}]

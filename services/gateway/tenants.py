@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated
 
 from fastapi import Depends, Request, Security
@@ -9,6 +10,8 @@ from fastapi.security import HTTPBearer
 
 from services.gateway.authentication import digest_of_key, unauthorized
 from services.gateway.parts import parts_of
+from services.gateway.problems import Problem
+from services.gateway.rates import Caller
 
 _documented = HTTPBearer(
     auto_error=False,
@@ -17,16 +20,27 @@ _documented = HTTPBearer(
 )
 
 
-async def tenant_of(request: Request, _: Annotated[object, Security(_documented)]) -> str:
-    """The tenant whose key the request carries; 401 otherwise."""
+async def caller_of(request: Request, _: Annotated[object, Security(_documented)]) -> Caller:
+    """Whose key the request carries; 401 without one, 429 when its tenant asks for too much."""
     parts = parts_of(request)
     digest = digest_of_key(request)
-    tenant = parts.keys.cached(digest)
-    if tenant is None:
-        tenant = await parts.read(lambda connection: parts.keys.look_up(connection, digest))
-    if tenant is None:
+    caller = parts.keys.cached(digest)
+    if caller is None:
+        caller = await parts.read(lambda connection: parts.keys.look_up(connection, digest))
+    if caller is None:
         raise unauthorized("there is no such API key, or it was revoked")
-    return tenant
+    if wait := parts.rates.take(caller):
+        detail = (
+            "your tenant has used up its requests for the moment (each login of a batch is one)"
+        )
+        raise Problem(429, detail, headers={"Retry-After": str(math.ceil(wait))})
+    return caller
 
 
+async def tenant_of(caller: Annotated[Caller, Depends(caller_of)]) -> str:
+    """The caller's tenant."""
+    return caller.tenant
+
+
+FromCaller = Annotated[Caller, Depends(caller_of)]
 Tenant = Annotated[str, Depends(tenant_of)]

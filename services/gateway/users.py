@@ -17,7 +17,7 @@ router = APIRouter(prefix="/v1/users", tags=["users"])
 @router.get(
     "/{user_id:path}/devices",
     summary="The devices a user signed in from",
-    responses=problem_responses(401, 422, 503),
+    responses=problem_responses(401, 422, 429, 503),
 )
 async def list_devices(request: Request, tenant: Tenant, user_id: UserInPath) -> DeviceList:
     """The last seen first."""
@@ -28,7 +28,7 @@ async def list_devices(request: Request, tenant: Tenant, user_id: UserInPath) ->
 @router.get(
     "/{user_id:path}/switches",
     summary="The switches that the application obeys",
-    responses=problem_responses(401, 422, 503),
+    responses=problem_responses(401, 422, 429, 503),
 )
 async def list_switches(request: Request, tenant: Tenant, user_id: UserInPath) -> SwitchList:
     """Whether to ask for a second factor, and whether to let the user in at all."""

@@ -21,7 +21,7 @@ router = APIRouter(prefix="/v1/workflows", tags=["workflows"])
 @router.get(
     "/{workflow_id}",
     summary="How far a workflow is",
-    responses=problem_responses(401, 404, 422, 503),
+    responses=problem_responses(401, 404, 422, 429, 503),
 )
 async def read_workflow(request: Request, tenant: Tenant, workflow_id: UUID) -> Workflow:
     """Its state, its planned and actual steps, and the verdict once there is one."""
@@ -33,7 +33,7 @@ async def read_workflow(request: Request, tenant: Tenant, workflow_id: UUID) -> 
     return found
 
 
-@router.get("", summary="A user's workflows", responses=problem_responses(401, 422, 503))
+@router.get("", summary="A user's workflows", responses=problem_responses(401, 422, 429, 503))
 async def list_workflows(
     request: Request,
     tenant: Tenant,

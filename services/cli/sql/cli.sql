@@ -24,6 +24,15 @@ INSERT INTO tenant (id, name) VALUES (%(tenant)s, %(name)s) ON CONFLICT DO NOTHI
 -- Whether a tenant exists.
 SELECT id, name FROM tenant WHERE id = %(tenant)s
 
+-- name: tenants
+-- All tenants.
+SELECT id AS tenant, name, requests_per_second FROM tenant ORDER BY id
+
+-- name: limit_tenant
+-- How many requests a second a tenant may make; no row when that is so already.
+UPDATE tenant SET requests_per_second = %(per_second)s
+WHERE id = %(tenant)s AND requests_per_second IS DISTINCT FROM %(per_second)s RETURNING id
+
 -- name: create_key
 -- A new key of a tenant; no row when this very key exists already.
 INSERT INTO api_key (key_sha256, tenant_id) VALUES (%(digest)s, %(tenant)s)

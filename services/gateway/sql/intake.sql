@@ -36,8 +36,26 @@ SELECT * FROM unnest(%(workflows)s::uuid[], %(tenants)s::text[], %(events)s::tex
     %(histories)s::boolean[])
 
 -- name: tenant_of_key
--- The tenant that an API key belongs to.
-SELECT tenant_id FROM api_key WHERE key_sha256 = %(digest)s AND revoked_at IS NULL
+-- The tenant that an API key belongs to, and how many requests a second it may make.
+SELECT tenant_id, requests_per_second FROM api_key JOIN tenant ON tenant.id = tenant_id
+WHERE key_sha256 = %(digest)s AND revoked_at IS NULL
+
+-- name: note_gateway
+-- A limited tenant's requests come to this gateway; of those that are long gone nothing is kept.
+WITH gone AS (
+    DELETE FROM tenant_gateway WHERE tenant_id = %(tenant)s AND gateway IN (
+        SELECT gateway FROM tenant_gateway
+        WHERE tenant_id = %(tenant)s AND gateway <> %(gateway)s AND seen_at < now() - interval '1 hour'
+        FOR UPDATE SKIP LOCKED
+    )
+)
+INSERT INTO tenant_gateway (tenant_id, gateway, seen_at) VALUES (%(tenant)s, %(gateway)s, now())
+ON CONFLICT (tenant_id, gateway) DO UPDATE SET seen_at = excluded.seen_at
+
+-- name: gateways_of_tenant
+-- How many gateways share a tenant's limit.
+SELECT count(*) FROM tenant_gateway
+WHERE tenant_id = %(tenant)s AND seen_at > now() - %(seconds)s * interval '1 second'
 
 -- name: tenant_keys
 -- By which tenants' users are named for monitors, and their devices' cookies are signed.

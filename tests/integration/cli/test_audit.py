@@ -23,6 +23,7 @@ CHANGING_NOTHING = {
         "policy show",
         "pool list",
         "task list",
+        "tenant list",
         "topology show",
         "topology verify",
         "trace",
@@ -82,6 +83,9 @@ DONE: list[tuple[tuple[str, ...], tuple[str, str] | None]] = [
     (("ledger", "republish", "--dry-run"), None),
     (("tenant", "create", "bank", "The Bank"), ("tenant create", "bank")),
     (("tenant", "create", "bank", "The Bank"), None),
+    (("tenant", "limit", "bank", "50"), ("tenant limit", "bank to 50")),
+    (("tenant", "limit", "bank", "50"), None),
+    (("tenant", "limit", "bank", "none"), ("tenant limit", "bank to none")),
     (("policy", "set", "bank", "deploy/policies/cautious.yml"), ("policy set", "bank")),
     (("policy", "unset", "bank"), ("policy unset", "bank")),
     (

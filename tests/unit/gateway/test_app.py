@@ -16,6 +16,7 @@ from psycopg_pool import PoolTimeout
 from services.domain.errors import Unavailable
 from services.gateway.app import make_app
 from services.gateway.outbox import PublishesMessages
+from services.gateway.rates import Caller
 from services.gateway.reports import read_report
 from services.ledger.planning import Plan
 
@@ -32,7 +33,7 @@ def no_publisher() -> PublishesMessages:
 def app() -> FastAPI:
     app = make_app("postgresql://127.0.0.1:1/none", no_plan, no_publisher)
     # As if the key `k` had just been looked up.
-    app.state.parts.keys.cached = lambda _: "acme"
+    app.state.parts.keys.cached = lambda _: Caller("acme")
     return app
 
 

@@ -10,18 +10,19 @@ from starlette.requests import Request
 
 from services.gateway.authentication import CACHE_SECONDS, KeyRing, digest_of_key
 from services.gateway.problems import Problem
+from services.gateway.rates import Caller
 
 
 class Rows:
     """Answers every query with one row, or none."""
 
-    def __init__(self, row: tuple[str] | None) -> None:
+    def __init__(self, row: tuple[str, None] | None) -> None:
         self.row = row
 
     def execute(self, _: bytes, __: dict[str, Any]) -> Rows:
         return self
 
-    def fetchone(self) -> tuple[str] | None:
+    def fetchone(self) -> tuple[str, None] | None:
         return self.row
 
 
@@ -61,11 +62,11 @@ def test_a_found_key_is_believed_for_a_moment_only() -> None:
     """A revoked key stops working within ten seconds."""
     now = 100.0
     ring = KeyRing(lambda: now)
-    rows: Any = Rows(("acme",))
+    rows: Any = Rows(("acme", None))
     assert ring.cached(b"d") is None
-    assert ring.look_up(rows, b"d") == "acme"
+    assert ring.look_up(rows, b"d") == Caller("acme")
     now += CACHE_SECONDS - 0.1
-    assert ring.cached(b"d") == "acme"
+    assert ring.cached(b"d") == Caller("acme")
     now += 0.1
     assert ring.cached(b"d") is None
 
@@ -75,5 +76,5 @@ def test_a_wrong_key_is_not_remembered() -> None:
     ring = KeyRing(lambda: 0.0)
     rows: Any = Rows(None)
     assert ring.look_up(rows, b"d") is None
-    rows.row = ("acme",)
-    assert ring.look_up(rows, b"d") == "acme"
+    rows.row = ("acme", None)
+    assert ring.look_up(rows, b"d") == Caller("acme")
