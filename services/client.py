@@ -54,7 +54,7 @@ class Doorbell:
         """Report a login that has succeeded just now; returns the cookie for its device to keep, if there is one.
 
         event_id: the application's own, by which the same login counts once.
-        facts: `device_cookie`, `auth_method`, `email`, `locale`, `time_zone`, `kind`, `occurred_at`, as
+        facts: `device_cookie`, `auth_method`, `email`, `other_email`, `locale`, `time_zone`, `kind`, `occurred_at`, as
         the API's documentation has them; None is left out.
 
         At most once an event_id. A login that could not be reported is lost to Doorbell unless

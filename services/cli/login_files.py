@@ -18,7 +18,7 @@ LOGIN_BYTES = 64 * 1024
 
 COLUMNS = (
     *("user_id", "occurred_at", "ip", "user_agent", "event_id", "successful"),
-    *("device_cookie", "auth_method", "email", "locale", "time_zone", "kind"),
+    *("device_cookie", "auth_method", "email", "other_email", "locale", "time_zone", "kind"),
 )
 """Of a CSV file, in any order; the first four are needed. Its first line names them."""
 

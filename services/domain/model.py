@@ -8,7 +8,9 @@ from datetime import datetime
 from typing import Any, Literal, Self
 from uuid import UUID
 
-Channel = Literal["email", "webhook"]
+Channel = Literal["email", "other_email", "webhook"]
+MAILS: tuple[Channel, ...] = ("email", "other_email")
+"""The channels of the user's own, the one to try first in front."""
 Level = Literal["low", "medium", "high", "unscored"]
 Action = Literal["allow", "challenge", "deny"]
 SwitchName = Literal["require_step_up", "locked"]
@@ -38,6 +40,7 @@ class Login:
     cookie_id: UUID | None = None
     auth_method: str | None = None
     email: str | None = None
+    other_email: str | None = None
     locale: str | None = None
     time_zone: str | None = None
     kind: LoginKind = "sign_in"

@@ -177,6 +177,7 @@ def _insert(
         "cookies": [keys[it.login.tenant_id].cookie_id(it.device_cookie) for it in submissions],
         "methods": [login.auth_method for login in logins],
         "emails": [login.email for login in logins],
+        "other_emails": [login.other_email for login in logins],
         "locales": [login.locale for login in logins],
         "zones": [login.time_zone for login in logins],
         "kinds": [login.kind for login in logins],

@@ -189,6 +189,12 @@ class LoginReport(BaseModel):
         description="Where the user is told of a new device: a plain address, not a quoted name.",
         json_schema_extra={"format": "email"},
     )
+    other_email: _Email | None = Field(
+        None,
+        description="Another address of the user's, such as the one for recovery: told when `email` is not reached,"
+        " and of a login that does not look like the user also beside it.",
+        json_schema_extra={"format": "email"},
+    )
     locale: _Locale | None = Field(
         None, description="The language to write in, such as de or en-GB."
     )

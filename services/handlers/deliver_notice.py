@@ -8,6 +8,7 @@ from time import monotonic
 from uuid import UUID
 
 from services.domain.errors import Refused, Unavailable
+from services.domain.model import MAILS
 from services.domain.outcome import Done, Failed, NoticeEnded, Outcome
 from services.handlers.message import compose_delivery, compose_mail
 from services.handlers.ports import Begin, Mailer, Networks, Notice, WebhookSender
@@ -75,7 +76,7 @@ def _send(
     networks: Networks,
     public_url: str | None,
 ) -> str:
-    if notice.channel == "email":
+    if notice.channel in MAILS:
         return mailer.send(compose_mail(notice, networks.of(notice.ip), public_url))
     return webhooks.send(compose_delivery(notice))
 

@@ -7,7 +7,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from uuid import UUID, uuid5
 
-from services.domain.model import Channel, DeviceCheck
+from services.domain.model import MAILS, Channel, DeviceCheck
 from services.domain.outcome import Done, Outcome
 from services.domain.policy import EventName, Reason, Told
 from services.handlers.check_device import missing_login
@@ -17,8 +17,8 @@ FOLD_SECONDS = 3600.0
 """So long after the first sign-in that was put aside its user hears of it, and of all others since."""
 
 _CHANNELS: Mapping[Told, tuple[Channel, ...]] = {
-    "user": ("email", "webhook"),
-    "both": ("email", "webhook"),
+    "user": (*MAILS, "webhook"),
+    "both": (*MAILS, "webhook"),
     "application": ("webhook",),
     "nobody": (),
 }
@@ -45,12 +45,16 @@ def notify_plainly(workflow_ids: Sequence[UUID], tx: Transaction) -> Sequence[Ou
 
 def channels(contact: Contact, reason: Reason) -> tuple[Channel, ...]:
     """The channels on which this is told, the one to try first in front."""
-    there: dict[Channel, bool] = {"email": contact.has_email, "webhook": contact.has_webhook}
+    there: dict[Channel, bool] = {
+        "email": contact.has_email,
+        "other_email": contact.has_other_email,
+        "webhook": contact.has_webhook,
+    }
     told = contact.policy.tell[reason]
     wanted = _CHANNELS[told]
     if reason == "new_device" and contact.has_unsubscribed and contact.policy.may_unsubscribe:
         # What stands in for a mail is not wanted either; what the application hears anyway is not the user's.
-        wanted = () if told == "user" else tuple(it for it in wanted if it != "email")
+        wanted = () if told == "user" else tuple(it for it in wanted if it not in MAILS)
     return tuple(channel for channel in wanted if there[channel])
 
 
@@ -60,19 +64,23 @@ def is_told(contact: Contact, event: EventName) -> bool:
 
 
 def first_notices(contact: Contact, reason: Reason) -> list[NewNotice]:
-    """The notices to start with: one, on the first channel; or one on each, when both are to hear of it."""
+    """The notices to start with: one on the first channel, and one to the application when both are to hear of it.
+
+    What does not look like the user goes to both addresses: whoever signed in may read the first one's mails too.
+    """
     reached = channels(contact, reason)
-    if contact.policy.tell[reason] != "both":
-        reached = reached[:1]
+    mails = [it for it in reached if it in MAILS][: None if reason == "verdict" else 1]
+    calls = [it for it in reached if it not in MAILS]
+    chosen = [*mails, *calls] if contact.policy.tell[reason] == "both" else mails or calls
     return [
         replace(
             new_notice(contact.workflow_id, reason, channel),
             # What does not look like the user is told whatever else there was.
             most_per_hour=contact.policy.mails_per_hour
-            if (reason, channel) == ("new_device", "email")
+            if reason == "new_device" and channel in MAILS
             else None,
         )
-        for channel in reached
+        for channel in chosen
     ]
 
 
@@ -81,15 +89,21 @@ def tell_folded(tx: Transaction) -> Done:
     lasts = tx.fold(FOLD_SECONDS)
     contacts = tx.contacts(lasts)
     due = [
-        new_notice(last, "folded", "email")
+        new_notice(last, "folded", mail)
         for last in lasts
         # Since then the user may have unsubscribed.
-        if last in contacts and "email" in channels(contacts[last], "new_device")
+        for mail in _first_mail(contacts.get(last))
     ]
     recorded = tx.record_notices(due)
     return Done(
         {"users": len(due)},
         notices=tuple(str(notice.id) for notice in due if notice.id in recorded),
+    )
+
+
+def _first_mail(contact: Contact | None) -> list[Channel]:
+    return (
+        [] if contact is None else [it for it in channels(contact, "new_device") if it in MAILS][:1]
     )
 
 

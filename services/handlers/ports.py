@@ -89,6 +89,7 @@ class Contact:
     tenant_id: str
     user_id: str
     has_email: bool
+    has_other_email: bool
     has_webhook: bool
     kind: LoginKind
     age_seconds: float

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from typing import Literal
 from uuid import UUID, uuid5
 
 from services.domain.errors import Refused
+from services.domain.model import Channel
 from services.domain.outcome import Done, Failed, NoticeEnded, Outcome
 from services.handlers.notify_user import channels, is_told, new_notice
 from services.handlers.ports import Contact, NewEvent, NewNotice, Notice, Transaction
@@ -31,8 +33,9 @@ def record_receipts(receipts: Sequence[tuple[UUID, str]], tx: Transaction) -> Se
 def try_next_channels(notice_ids: Sequence[UUID], tx: Transaction) -> Sequence[Outcome]:
     """Give these notices up, and record each on the next channel that was not tried yet.
 
-    A notice with a next channel becomes `superseded`, one without `failed`. One
-    that was sent, or given up before, stays as it is.
+    A notice with a next channel becomes `superseded`, one without `failed`. One to
+    the second address that stands beside one to the first has no next channel and
+    is `superseded`. One that was sent, or given up before, stays as it is.
     """
     return [_try_next_channel(notice_id, tx) for notice_id in notice_ids]
 
@@ -42,21 +45,22 @@ def _try_next_channel(notice_id: UUID, tx: Transaction) -> Outcome:
     if notice is None:
         return Failed(Refused(f"notice {notice_id} is no longer there"))
     contact = tx.contacts([notice.workflow_id])[notice.workflow_id]
-    following = _next(notice, contact, tx)
-    state: Literal["superseded", "failed"] = "superseded" if following else "failed"
+    tried = tx.siblings(notice.id)
+    is_beside = (notice.reason, notice.channel) == ("verdict", "other_email") and "email" in tried
+    following = None if is_beside else _next(notice, contact, tried)
+    state: Literal["superseded", "failed"] = "superseded" if following or is_beside else "failed"
     if not tx.give_up_notice(notice_id, state):
         return _done(notice_id, None, ())
     given_up = NoticeEnded(notice.channel, state)
     if following is None:
-        if is_told(contact, "notice.failed"):
+        if state == "failed" and is_told(contact, "notice.failed"):
             tx.record_events([_event(notice)])
         return _done(notice_id, None, (), given_up)
     recorded = tx.record_notices([following])
     return _done(notice_id, following.id, tuple(str(i) for i in recorded), given_up)
 
 
-def _next(notice: Notice, contact: Contact, tx: Transaction) -> NewNotice | None:
-    tried = tx.siblings(notice.id)
+def _next(notice: Notice, contact: Contact, tried: AbstractSet[Channel]) -> NewNotice | None:
     told_as = "new_device" if notice.reason == "folded" else notice.reason
     for channel in channels(contact, told_as):
         if channel not in tried:

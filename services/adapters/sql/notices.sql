@@ -2,7 +2,8 @@
 -- Whose logins these are, and how the users can be told.
 SELECT
     reported.workflow_id, reported.tenant_id, reported.user_id,
-    reported.email IS NOT NULL AS has_email, tenant.webhook_url IS NOT NULL AS has_webhook,
+    reported.email IS NOT NULL AS has_email,
+    reported.other_email IS NOT NULL AND reported.other_email IS DISTINCT FROM reported.email AS has_other_email, tenant.webhook_url IS NOT NULL AS has_webhook,
     reported.kind, reported.history AS is_history, extract(epoch FROM clock_timestamp() - reported.received_at)::float8 AS age_seconds,
     login.workflow_id IS NOT NULL AND NOT login.new_device AS is_device_known, EXISTS (
         SELECT FROM unsubscribed WHERE unsubscribed.tenant_id = reported.tenant_id AND unsubscribed.user_id = reported.user_id
@@ -85,7 +86,8 @@ RETURNING told.last_id;
 -- verdict is final, so every attempt says the same.
 SELECT
     notice.id, notice.workflow_id, notice.tenant_id, tenant.name AS tenant_name, notice.user_id,
-    notice.reason, notice.channel, notice.state, notice.receipt, reported.email,
+    notice.reason, notice.channel, notice.state, notice.receipt,
+    CASE notice.channel WHEN 'other_email' THEN reported.other_email ELSE reported.email END AS email,
     tenant.webhook_url, tenant.webhook_secret, reported.occurred_at, host(reported.ip) AS ip,
     reported.user_agent, reported.auth_method, reported.locale, reported.time_zone, verdict.level,
     ARRAY(

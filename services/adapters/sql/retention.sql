@@ -10,7 +10,8 @@ WITH old AS (
 ),
 reported AS (
     UPDATE reported_login AS it SET
-        email = NULL, ip = host(network(set_masklen(it.ip, CASE family(it.ip) WHEN 4 THEN 24 ELSE 48 END)))::inet
+        email = NULL, other_email = NULL,
+        ip = host(network(set_masklen(it.ip, CASE family(it.ip) WHEN 4 THEN 24 ELSE 48 END)))::inet
     FROM old WHERE it.workflow_id = old.id
 ),
 stored AS (

@@ -29,10 +29,11 @@ FROM unnest(%(workflows)s::uuid[], %(tenants)s::text[], %(users)s::text[], %(eve
 -- name: insert_reported_logins
 -- The logins as reported; the steps read them by the workflow's id.
 INSERT INTO reported_login (workflow_id, tenant_id, event_id, user_id, occurred_at, ip, user_agent,
-    cookie_id, auth_method, email, locale, time_zone, kind, history)
+    cookie_id, auth_method, email, other_email, locale, time_zone, kind, history)
 SELECT * FROM unnest(%(workflows)s::uuid[], %(tenants)s::text[], %(events)s::text[],
     %(users)s::text[], %(times)s::timestamptz[], %(addresses)s::inet[], %(agents)s::text[],
-    %(cookies)s::uuid[], %(methods)s::text[], %(emails)s::text[], %(locales)s::text[], %(zones)s::text[], %(kinds)s::text[],
+    %(cookies)s::uuid[], %(methods)s::text[], %(emails)s::text[], %(other_emails)s::text[],
+    %(locales)s::text[], %(zones)s::text[], %(kinds)s::text[],
     %(histories)s::boolean[])
 
 -- name: tenant_of_key

@@ -41,13 +41,13 @@ def _addresses(world: World, table: str) -> set[str]:
 )
 def test_old_addresses_lose_their_last_part(world: World, address: str, left: str) -> None:
     """And mail addresses go; of younger logins both stay."""
-    _old(world, ADDRESSES + 1, ip=address)
-    _old(world, ADDRESSES - 1, user_id="bob", ip="198.51.100.9")
+    _old(world, ADDRESSES + 1, ip=address, other_email="ada@example.net")
+    _old(world, ADDRESSES - 1, user_id="bob", ip="198.51.100.9", other_email="bob@example.net")
     assert _forget(world)["truncate_addresses"] == 1
     for table in ("reported_login", "login"):
         assert _addresses(world, table) == {left, "198.51.100.9"}
-    mails = "SELECT email FROM reported_login ORDER BY email NULLS FIRST"
-    assert world.rows(mails) == [(None,), ("bob@example.org",)]
+    mails = "SELECT email, other_email FROM reported_login ORDER BY email NULLS FIRST"
+    assert world.rows(mails) == [(None, None), ("bob@example.org", "bob@example.net")]
     assert _forget(world)["truncate_addresses"] == 0
 
 

@@ -34,6 +34,7 @@ OUTLIER_KEY = "zebra-key-of-the-outlier-api"
 PERSON = {
     "user_id": "zebra-user",
     "email": "zebra.person@example.org",
+    "other_email": "zebra.person@recovery.example.net",
     "ip": "203.0.113.77",
     "user_agent": "ZebraPhone 7 of somebody",
     "device_cookie": "zebra-device-cookie",

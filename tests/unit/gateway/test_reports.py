@@ -98,6 +98,7 @@ def test_a_valid_login_is_read(changes: dict[str, Any]) -> None:
         ("email", "a@example.org, b@example.org", "not a mail address"),
         ("email", "Ada <ada@example.org>", "not a mail address"),
         ("email", "x" * 250 + "@e.org", "at most 254"),
+        ("other_email", "Ada <ada@example.org>", "not a mail address"),
         ("locale", "../../etc", "pattern"),
         ("locale", "en\n", "pattern"),
         ("auth_method", "x" * 51, "at most 50"),
@@ -194,7 +195,13 @@ def test_equal_logins_have_equal_digests_however_they_are_written() -> None:
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("user_id", "u-2"), ("ip", "192.0.2.2"), ("user_agent", ""), ("email", "a@example.org")],
+    [
+        ("user_id", "u-2"),
+        ("ip", "192.0.2.2"),
+        ("user_agent", ""),
+        ("email", "a@example.org"),
+        ("other_email", "a@example.org"),
+    ],
 )
 def test_a_different_login_has_another_digest(field: str, value: str) -> None:
     """Any change of content is another body."""
