@@ -21,68 +21,30 @@ from services.ledger.figures import Figures, measure
 from services.observability import logs
 from services.observability.leading import BrokerCertificate, LedgerFigures
 
-RELAY_EVERY_SECONDS = 2.0
-RECONCILE_EVERY_SECONDS = 15.0
-CANARY_EVERY_SECONDS = 15.0
-EXPIRE_SWITCHES_EVERY_SECONDS = 30.0
-FORGET_OLD_EVERY_SECONDS = 60.0
-RESCORE_EVERY_SECONDS = 10.0
-TELL_APPLICATIONS_EVERY_SECONDS = 2.0
-TELL_FOLDED_EVERY_SECONDS = 60.0
+EVERY_SECONDS = {
+    "relay": 2.0,
+    "reconcile": 15.0,
+    "rescore": 10.0,
+    "tell_applications": 2.0,
+    "tell_folded": 60.0,
+    "answer_bounces": 10.0,
+    "expire_switches": 30.0,
+    "forget_old": 60.0,
+    "canary": 15.0,
+}
+"""How often each of maintenance's steps is begun."""
 
 
 def schedule() -> dict[str, dict[str, Any]]:
     """Beat's entries: task, interval in seconds, arguments."""
     return {
-        "relay": {
-            "task": "maintenance.relay",
-            "schedule": RELAY_EVERY_SECONDS,
-            "args": ["beat"],
-            # A relay that waited while the broker was away need not run for each tick missed.
-            "options": {"ignore_result": True},
-        },
-        "reconcile": {
-            "task": "maintenance.reconcile",
-            "schedule": RECONCILE_EVERY_SECONDS,
+        name: {
+            "task": f"maintenance.{name}",
+            "schedule": seconds,
             "args": ["beat"],
             "options": {"ignore_result": True},
-        },
-        "rescore": {
-            "task": "maintenance.rescore",
-            "schedule": RESCORE_EVERY_SECONDS,
-            "args": ["beat"],
-            "options": {"ignore_result": True},
-        },
-        "tell_applications": {
-            "task": "maintenance.tell_applications",
-            "schedule": TELL_APPLICATIONS_EVERY_SECONDS,
-            "args": ["beat"],
-            "options": {"ignore_result": True},
-        },
-        "forget_old": {
-            "task": "maintenance.forget_old",
-            "schedule": FORGET_OLD_EVERY_SECONDS,
-            "args": ["beat"],
-            "options": {"ignore_result": True},
-        },
-        "tell_folded": {
-            "task": "maintenance.tell_folded",
-            "schedule": TELL_FOLDED_EVERY_SECONDS,
-            "args": ["beat"],
-            "options": {"ignore_result": True},
-        },
-        "expire_switches": {
-            "task": "maintenance.expire_switches",
-            "schedule": EXPIRE_SWITCHES_EVERY_SECONDS,
-            "args": ["beat"],
-            "options": {"ignore_result": True},
-        },
-        "canary": {
-            "task": "maintenance.canary",
-            "schedule": CANARY_EVERY_SECONDS,
-            "args": ["beat"],
-            "options": {"ignore_result": True},
-        },
+        }
+        for name, seconds in EVERY_SECONDS.items()
     }
 
 

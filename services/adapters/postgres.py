@@ -230,6 +230,9 @@ class PostgresTransaction:
     def siblings(self, notice_id: UUID) -> AbstractSet[Channel]:
         return {row["channel"] for row in self._run("siblings", notice_id=notice_id)}
 
+    def take_bounced(self) -> Sequence[UUID]:
+        return [row["id"] for row in self._run("take_bounced")]
+
     def claim_notice(self, notice_id: UUID, lease_seconds: float) -> bool:
         return bool(self._run("claim_notice", notice_id=notice_id, lease_seconds=lease_seconds))
 

@@ -17,6 +17,7 @@ from routing.load import load as load_topology
 from routing.management import TlsFiles
 from services.cli import (
     audit,
+    bounces,
     breakers,
     dead,
     keys,
@@ -78,6 +79,7 @@ app.add_typer(tasks.app, name="task")
 app.add_typer(breakers.app, name="breaker")
 app.add_typer(users.app, name="users")
 app.add_typer(webhooks.app, name="webhook")
+app.add_typer(bounces.app, name="mail")
 app.command("audit")(audit.show)
 users.app.command("export")(personal.export)
 users.app.command("erase")(personal.erase)

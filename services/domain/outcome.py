@@ -22,10 +22,10 @@ class VerdictStored:
 
 @dataclass(frozen=True, slots=True)
 class NoticeEnded:
-    """A notice has left over its channel, or was given up."""
+    """A notice has left over its channel, was given up, or came back after it had left."""
 
     channel: Channel
-    outcome: Literal["sent", "failed", "superseded"]
+    outcome: Literal["sent", "failed", "superseded", "bounced"]
 
 
 Effect = VerdictStored | NoticeEnded

@@ -323,6 +323,10 @@ class Transaction(Protocol):
         """Try it no more; false if it is sent, or given up already. Locks the notice."""
         ...
 
+    def take_bounced(self) -> Sequence[UUID]:
+        """Up to a hundred sent notices that came back and were not taken yet."""
+        ...
+
     def settle_sent(self, receipts: Mapping[UUID, str]) -> None:
         """Mark notices as sent that their receivers took; superseded ones stay what they are."""
         ...

@@ -1,4 +1,4 @@
-"""What follows a delivery: the receipt is recorded, or the next channel is tried."""
+"""What follows a delivery: the receipt is recorded, or the next channel is tried, also when the mail came back."""
 
 from __future__ import annotations
 
@@ -40,24 +40,52 @@ def try_next_channels(notice_ids: Sequence[UUID], tx: Transaction) -> Sequence[O
     return [_try_next_channel(notice_id, tx) for notice_id in notice_ids]
 
 
+def answer_bounces(tx: Transaction) -> Done:
+    """Record notices whose mails came back on the next channel that was not tried yet, up to a hundred.
+
+    Where there is none, the application hears of it.
+    """
+    effects, recorded = [], set[UUID]()
+    for notice_id in tx.take_bounced():
+        notice = tx.notice(notice_id)
+        if notice is None:
+            continue
+        following, is_lost, contact = _look_on(notice, tx)
+        effects.append(NoticeEnded(notice.channel, "bounced"))
+        if following is not None:
+            recorded |= tx.record_notices([following])
+        elif is_lost:
+            _tell(notice, contact, tx)
+    return Done(
+        {"bounces": len(effects)}, notices=tuple(map(str, recorded)), effects=tuple(effects)
+    )
+
+
 def _try_next_channel(notice_id: UUID, tx: Transaction) -> Outcome:
     notice = tx.notice(notice_id)
     if notice is None:
         return Failed(Refused(f"notice {notice_id} is no longer there"))
-    contact = tx.contacts([notice.workflow_id])[notice.workflow_id]
-    tried = tx.siblings(notice.id)
-    is_beside = (notice.reason, notice.channel) == ("verdict", "other_email") and "email" in tried
-    following = None if is_beside else _next(notice, contact, tried)
-    state: Literal["superseded", "failed"] = "superseded" if following or is_beside else "failed"
+    following, is_lost, contact = _look_on(notice, tx)
+    state: Literal["superseded", "failed"] = "failed" if is_lost else "superseded"
     if not tx.give_up_notice(notice_id, state):
         return _done(notice_id, None, ())
     given_up = NoticeEnded(notice.channel, state)
     if following is None:
-        if state == "failed" and is_told(contact, "notice.failed"):
-            tx.record_events([_event(notice)])
+        if is_lost:
+            _tell(notice, contact, tx)
         return _done(notice_id, None, (), given_up)
     recorded = tx.record_notices([following])
     return _done(notice_id, following.id, tuple(str(i) for i in recorded), given_up)
+
+
+def _look_on(notice: Notice, tx: Transaction) -> tuple[NewNotice | None, bool, Contact]:
+    """What follows a notice that did not reach anybody, and whether nothing does though it should."""
+    contact = tx.contacts([notice.workflow_id])[notice.workflow_id]
+    tried = tx.siblings(notice.id)
+    if (notice.reason, notice.channel) == ("verdict", "other_email") and "email" in tried:
+        return None, False, contact
+    following = _next(notice, contact, tried)
+    return following, following is None, contact
 
 
 def _next(notice: Notice, contact: Contact, tried: AbstractSet[Channel]) -> NewNotice | None:
@@ -68,13 +96,12 @@ def _next(notice: Notice, contact: Contact, tried: AbstractSet[Channel]) -> NewN
     return None
 
 
-def _event(notice: Notice) -> NewEvent:
-    return NewEvent(
-        uuid5(notice.id, "event:notice.failed"),
-        notice.workflow_id,
-        "notice.failed",
-        {"notice_id": str(notice.id), "notice": notice.reason, "channel": notice.channel},
-    )
+def _tell(notice: Notice, contact: Contact, tx: Transaction) -> None:
+    """Have the application hear that a notice reached nobody."""
+    if is_told(contact, "notice.failed"):
+        data = {"notice_id": str(notice.id), "notice": notice.reason, "channel": notice.channel}
+        event_id = uuid5(notice.id, "event:notice.failed")
+        tx.record_events([NewEvent(event_id, notice.workflow_id, "notice.failed", data)])
 
 
 def _done(

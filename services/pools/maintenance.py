@@ -10,6 +10,7 @@ from services.handlers.erase_user import erase_user as erase
 from services.handlers.note_failed import note_failed
 from services.handlers.notify_user import tell_folded as tell_folded_logins
 from services.handlers.ports import FailedStep, Transaction
+from services.handlers.settle_notice import answer_bounces as answer_bounced_notices
 from services.pools.wiring import Wiring
 from services.runner.task import Steps
 
@@ -58,6 +59,12 @@ def _register_jobs(steps: Steps, wiring: Wiring) -> None:
         """Tell users of sign-ins that were put aside."""
         done = tell_folded_logins(tx)
         return [done, *(Done({"users": 0}) for _ in ticks[1:])]
+
+    @steps.batch("maintenance.answer_bounces")
+    def answer_bounces(ticks: Sequence[object], tx: Transaction) -> Sequence[Outcome]:
+        """Look for the next channel of notices whose mails came back."""
+        done = answer_bounced_notices(tx)
+        return [done, *(Done({"bounces": 0}) for _ in ticks[1:])]
 
     @steps.io("maintenance.rescore")
     def rescore(_: object) -> Outcome:

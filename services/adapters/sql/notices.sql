@@ -2,8 +2,9 @@
 -- Whose logins these are, and how the users can be told.
 SELECT
     reported.workflow_id, reported.tenant_id, reported.user_id,
-    reported.email IS NOT NULL AS has_email,
-    reported.other_email IS NOT NULL AND reported.other_email IS DISTINCT FROM reported.email AS has_other_email, tenant.webhook_url IS NOT NULL AS has_webhook,
+    reported.email IS NOT NULL AND reported.email <> ALL (bounced.addresses) AS has_email,
+    reported.other_email IS NOT NULL AND reported.other_email IS DISTINCT FROM reported.email
+    AND reported.other_email <> ALL (bounced.addresses) AS has_other_email, tenant.webhook_url IS NOT NULL AS has_webhook,
     reported.kind, reported.history AS is_history, extract(epoch FROM clock_timestamp() - reported.received_at)::float8 AS age_seconds,
     login.workflow_id IS NOT NULL AND NOT login.new_device AS is_device_known, EXISTS (
         SELECT FROM unsubscribed WHERE unsubscribed.tenant_id = reported.tenant_id AND unsubscribed.user_id = reported.user_id
@@ -11,6 +12,15 @@ SELECT
 FROM reported_login AS reported
 JOIN tenant ON tenant.id = reported.tenant_id
 LEFT JOIN login ON login.workflow_id = reported.workflow_id
+-- From which mails came back for good, within a month.
+CROSS JOIN LATERAL (
+    SELECT array_remove(ARRAY(
+        SELECT CASE notice.channel WHEN 'other_email' THEN told.other_email ELSE told.email END
+        FROM notice JOIN reported_login AS told ON told.workflow_id = notice.workflow_id
+        WHERE notice.tenant_id = reported.tenant_id AND notice.user_id = reported.user_id
+            AND notice.bounced_at > now() - interval '30 days' AND notice.bounce LIKE '5.%%'
+    ), NULL) AS addresses
+) AS bounced
 WHERE reported.workflow_id = ANY (%(workflow_ids)s);
 
 -- name: record_notices
@@ -110,6 +120,15 @@ SELECT other.channel
 FROM notice
 JOIN notice AS other USING (workflow_id, reason)
 WHERE notice.id = %(notice_id)s;
+
+-- name: take_bounced
+-- Take notices that came back, those first that did so first.
+UPDATE notice SET bounce_answered_at = now()
+WHERE id IN (
+    SELECT id FROM notice WHERE bounced_at IS NOT NULL AND bounce_answered_at IS NULL
+    ORDER BY bounced_at LIMIT 100 FOR NO KEY UPDATE SKIP LOCKED
+)
+RETURNING id;
 
 -- name: claim_notice
 -- State the intent to send, unless it is sent, superseded, or under another sender's lease.

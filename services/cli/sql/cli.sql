@@ -33,6 +33,12 @@ SELECT id AS tenant, name, requests_per_second FROM tenant ORDER BY id
 UPDATE tenant SET requests_per_second = %(per_second)s
 WHERE id = %(tenant)s AND requests_per_second IS DISTINCT FROM %(per_second)s RETURNING id
 
+-- name: note_bounce
+-- A mail came back; no row when no such mail had left, or it had come back before.
+UPDATE notice SET bounced_at = now(), bounce = %(status)s
+WHERE id = %(notice)s AND channel <> 'webhook' AND state IN ('sent', 'sending') AND bounced_at IS NULL
+RETURNING tenant_id
+
 -- name: create_key
 -- A new key of a tenant; no row when this very key exists already.
 INSERT INTO api_key (key_sha256, tenant_id) VALUES (%(digest)s, %(tenant)s)

@@ -32,8 +32,8 @@ CHANGING_NOTHING = {
     ),
 }
 """They look; an import reports logins, as an application does."""
-NOTED_ELSEWHERE = {"migrate"}
-"""yoyo keeps who applied which migration, and when."""
+NOTED_ELSEWHERE = {"migrate", "mail bounced"}
+"""yoyo keeps who applied which migration, and when; a bounce is what a mail server says, and stands with its notice."""
 WITH_A_BROKER = {
     *("dead replay", "dead drop", "workflow resume", "pool drain", "pool resume"),
     *("users erase", "users export", "webhook test"),
