@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 
 import pytest
 
 from tests.chaos.load import Load, Mixture, Report, make_reports
 from tests.e2e.logins import Logins
+from tests.e2e.reads import Reads
 from tests.e2e.waiting import wait_until
 from tests.gamedays.grounds import Grounds
 from tests.gamedays.inbox import Inbox
@@ -22,6 +24,13 @@ _BUSY_SECONDS = 300.0
 _BURST_LOGINS = 3000
 _SHARE_OF_PEAK = 0.8
 _END_SECONDS = 300.0
+_NOTICES = """
+SELECT extract(epoch FROM sent_at - accepted_at)::float8 AS seconds
+FROM notice JOIN workflow ON workflow.id = notice.workflow_id
+WHERE notice.channel = 'email' AND notice.reason = 'new_device' AND sent_at IS NOT NULL
+    AND accepted_at BETWEEN to_timestamp(%s) AND to_timestamp(%s)
+ORDER BY seconds
+"""
 _WELL = Mixture(marked=0.0)
 """Nobody whom the outlier API refuses: a dead letter is told of on any day."""
 
@@ -83,8 +92,19 @@ def test_a_busy_day(ground: Grounds, box: Inbox) -> None:
     rate = _SHARE_OF_PEAK * peak
     print(f"peak {peak:.0f} logins a second; now {rate:.0f} for {_BUSY_SECONDS:.0f} s")
     began = time.time()
-    report(ground, int(rate * _BUSY_SECONDS), rate)
+    with Reads(ground.endpoints) as reads:
+        report(ground, int(rate * _BUSY_SECONDS), rate)
     seconds = time.time() - began
     print(f"reported in {seconds:.0f} s")
+    print(f"switches were read in {_shares(sorted(reads.seconds))}")
     watch(box, began, _AFTERMATH_SECONDS)
     wait_for_the_end(ground)
+    notices = [row[0] for row in ground.rows(_NOTICES, began, began + seconds)]
+    assert notices, "nobody was told of anything"
+    print(f"from the POST's acceptance to the mail server's: {_shares(notices)}")
+
+
+def _shares(rising: Sequence[float]) -> str:
+    half, most = (1000 * rising[int(len(rising) * share)] for share in (0.5, 0.99))
+    longest = 1000 * rising[-1]
+    return f"{half:.0f} ms (half), {most:.0f} ms (99 of 100), {longest:.0f} ms (all {len(rising)})"
