@@ -24,10 +24,11 @@ class Handler(BaseHTTPRequestHandler):
 ThreadingHTTPServer(("0.0.0.0", 8010), Handler).serve_forever()
 """
 _SLOWING = f"""
+pid=$(systemctl show --property=MainPID --value doorbell-worker@{_POOL})
 while :; do
-    systemctl kill --signal=STOP doorbell-worker@{_POOL}
+    kill -STOP "$pid"
     sleep 6.4
-    systemctl kill --signal=CONT doorbell-worker@{_POOL}
+    kill -CONT "$pid"
     sleep 0.05
 done
 """
@@ -91,7 +92,7 @@ def no_mail(grounds: Grounds) -> Iterator[None]:
 
 @contextmanager
 def slowed(grounds: Grounds) -> Iterator[None]:
-    """A pool's processes run less than a hundredth of the time, and more comes in than usual.
+    """A pool's processes of this moment run less than a hundredth of the time, and more comes in than usual.
 
     Not so long at once that the broker takes them for dead, after two heartbeats: a queue without consumers is
     another page, beside which nobody is told of this one, nor that it is over.
