@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
@@ -14,9 +13,9 @@ import amqp
 import psycopg
 
 from routing.load import load
-from services.domain.policy import DEFAULT, EVENTS
 from services.queries import load_queries
 from services.runner.failpoints import POINTS
+from tests.chaos.hearing import ALL_EVENTS
 from tests.chaos.mail_front import MailFront
 from tests.chaos.receivers import Receiver, outlier_api, webhook_receiver
 from tests.chaos.supervisor import Disturbance, End, Program, Supervisor
@@ -255,8 +254,7 @@ class Rig:
     def _write_tenant(self) -> None:
         self.execute("insert_tenant", url=f"{self.webhooks.url}/doorbell")
         if self.is_told_of_all:
-            policy = replace(DEFAULT, events=frozenset(EVENTS)).to_document()
-            self.execute("set_policy", policy=json.dumps(policy))
+            self.execute("set_policy", policy=ALL_EVENTS)
         self.execute("insert_key", digest=sha256(KEY.encode()).digest())
 
 

@@ -15,6 +15,7 @@ from services.queries import load_queries
 from tests.chaos.broker_state import Broker
 from tests.chaos.evidence import Evidence, Places, wait_until_ended
 from tests.chaos.findings import Findings
+from tests.chaos.hearing import ALL_EVENTS
 from tests.chaos.load import Load, make_reports
 from tests.chaos.oracle import judge
 from tests.chaos.receivers import Receiver, outlier_api, webhook_receiver
@@ -119,9 +120,9 @@ def surroundings(stack: Stack, api_key: str, broker: str = "rabbitmq") -> Iterat
         )
         _recreate_callers(led.stack)
         webhook = f"http://{host}:{webhooks.port}/doorbell"
-        led.execute("set_webhook", url=webhook, secret="a secret of the test")
+        led.execute("set_webhook", url=webhook, secret="a secret of the test", policy=ALL_EVENTS)
         yield led
-        led.execute("set_webhook", url=None, secret=None)
+        led.execute("set_webhook", url=None, secret=None, policy=None)
     _recreate_callers(stack)
 
 

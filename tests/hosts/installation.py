@@ -14,6 +14,7 @@ import requests
 from services.queries import load_queries
 from tests.chaos.evidence import Evidence, Ledger, Places
 from tests.chaos.findings import Findings
+from tests.chaos.hearing import ALL_EVENTS
 from tests.chaos.load import Load, Report, make_reports
 from tests.chaos.oracle import judge
 from tests.e2e.waiting import wait_until
@@ -106,6 +107,7 @@ class Installation:
                 connection.execute(_SQL["insert_tenant"].encode(), {"url": WEBHOOK_URL})
             except psycopg.errors.UniqueViolation:
                 return
+            connection.execute(_SQL["set_policy"].encode(), {"policy": ALL_EVENTS})
             digest = sha256(KEY.encode()).digest()
             connection.execute(_SQL["insert_key"].encode(), {"digest": digest})
 
