@@ -78,7 +78,7 @@ class Doorbell:
                 if answer.status_code == 202:
                     return answer.headers.get(_COOKIE_HEADER) or facts.get("device_cookie")
                 why = _problem(answer)
-                if answer.status_code != 503:
+                if answer.status_code not in (429, 503):
                     logger.error("login %s was refused: %s", event_id, why)
                     return None
             level = logging.WARNING if attempt < _TRIES else logging.ERROR

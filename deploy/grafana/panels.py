@@ -107,7 +107,7 @@ def lines(
 
 
 def rate(metric: str, by: str = "", window: str = "$__rate_interval") -> str:
-    """The sum of a counter's rate, of each value of the labels in `by`; the window follows the time that is shown."""
+    """The sum of a counter's rate, of each value of the labels in `by`; the usual window follows the time shown."""
     grouping = f" by ({by})" if by else ""
     return f"sum{grouping} (rate({metric}[{window}]))"
 

@@ -21,6 +21,7 @@ from services.handlers.ports import (
     Begin,
     Contact,
     FailedStep,
+    Fate,
     Flip,
     Judgement,
     Look,
@@ -227,8 +228,8 @@ class PostgresTransaction:
         rows = self._run("notice", notice_id=notice_id)
         return Notice(**rows[0]) if rows else None
 
-    def siblings(self, notice_id: UUID) -> AbstractSet[Channel]:
-        return {row["channel"] for row in self._run("siblings", notice_id=notice_id)}
+    def siblings(self, notice_id: UUID) -> Mapping[Channel, Fate]:
+        return {row["channel"]: _fate(row) for row in self._run("siblings", notice_id=notice_id)}
 
     def take_bounced(self) -> Sequence[UUID]:
         return [row["id"] for row in self._run("take_bounced")]
@@ -348,3 +349,9 @@ class PostgresTransaction:
         with self._connection.cursor(row_factory=dict_row) as cursor:
             cursor.execute(_SQL[name], values)
             return cursor.fetchall() if cursor.description else []
+
+
+def _fate(row: Mapping[str, Any]) -> Fate:
+    if row["is_bounced"] or row["state"] in ("failed", "superseded"):
+        return "lost"
+    return "reached" if row["state"] == "sent" else "under_way"

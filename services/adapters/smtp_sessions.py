@@ -20,11 +20,16 @@ TIMEOUT_SECONDS = 10.0
 """For each answer of the server."""
 
 MOST_KEPT = 8
-MOST_MAILS = 100
-IDLE_SECONDS = 10.0
-"""Below the time after which mail servers end a silent connection (RFC 5321, 4.5.3.2.7: not before five minutes)."""
+"""Connections that a process keeps."""
 
-_CLOSING = 421
+MOST_MAILS = 100
+"""Over one connection; servers have limits of their own."""
+
+IDLE_SECONDS = 10.0
+"""One that was idle for longer is not used again. Servers end them after five minutes (RFC 5321, 4.5.3.2.7)."""
+
+_RESUMED_SECONDS = 2.0
+"""For the first answer on a kept connection: there must be time for a new one behind it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,15 +126,17 @@ class Sessions:
     def _resume(
         self, session: smtplib.SMTP, sender: str, is_utf8: bool
     ) -> tuple[int, bytes] | None:
-        """The answer to the sender; None: the server has ended this connection, or does so now."""
+        """The answer to the sender; None: this connection is of no use any more, which says nothing of the mail."""
         if session.sock is None or (is_utf8 and not session.has_extn("smtputf8")):
             return None
         watch(session.sock)
         try:
+            session.sock.settimeout(_RESUMED_SECONDS)
             answer = _mail(session, sender, is_utf8)
-        except (smtplib.SMTPException, OSError):
-            return None
-        return None if answer[0] == _CLOSING else answer
+            session.sock.settimeout(TIMEOUT_SECONDS)
+        except (smtplib.SMTPException, OSError, AttributeError):
+            return None  # smtplib drops the socket of one that was ended
+        return answer if 200 <= answer[0] < 300 else None
 
     def _take(self) -> _Kept | None:
         with self._lock:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from email import message_from_bytes, message_from_string
-from email.message import EmailMessage, Message
-from email.policy import default
+from email.message import Message
 from pathlib import Path
 from typing import Annotated, Any
 from uuid import UUID
@@ -39,8 +39,8 @@ def read_bounce(data: bytes) -> Bounce | None:
 
     None: it is none, it says that a mail is late or was delivered, or its mail is not of ours.
     """
-    mail = message_from_bytes(data, policy=default)
-    assert isinstance(mail, EmailMessage)
+    # The parser's older policy takes any header as text; the newer one breaks on some.
+    mail = message_from_bytes(data)
     if mail.get_content_type() != "multipart/report":
         return None
     parts = [part for part in mail.walk() if part is not mail]
@@ -51,30 +51,33 @@ def read_bounce(data: bytes) -> Bounce | None:
 
 @app.command("bounced")
 def note_bounced(
-    files: Annotated[
+    places: Annotated[
         list[Path] | None,
-        typer.Argument(help="Mails, each a file; without any, one is read from standard input."),
+        typer.Argument(
+            metavar="[MAILDIR|FILE]...",
+            help="Maildirs, whose new mails are moved to `cur`; or mails, each a file; none: one from standard input.",
+        ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Take mails that came back to DOORBELL_MAIL_FROM: their users are told over the next channel.
 
-    An address whose mails are refused for good (5.x.x) gets no more for a month. What is no such mail is left
-    alone, for all sorts of mail come to that address. The same one again changes nothing.
+    An address that does not exist (5.1.x) is avoided for a month, where there is another channel. What is no such
+    mail is left alone, for all sorts of mail come to that address. The same one again changes nothing.
     """
-    mails = [(str(path), _read(path)) for path in files or ()] or [
-        ("-", sys.stdin.buffer.read(_LONGEST))
-    ]
     noted = []
     with connected(find().database_url) as connection:
-        for name, data in mails:
+        for name, data in _mails(places or []):
             bounce = read_bounce(data)
-            rows: list[dict[str, Any]] = []
+            is_noted = False
             if bounce is not None:
-                rows = fetch(
-                    connection, "note_bounce", notice=bounce.notice_id, status=bounce.status
-                )
-            noted.append({"file": name, "is_noted": bool(rows)} | _shown(bounce))
+                with connection.transaction():
+                    is_noted = bool(
+                        fetch(
+                            connection, "note_bounce", notice=bounce.notice_id, status=bounce.status
+                        )
+                    )
+            noted.append({"file": name, "is_noted": is_noted} | _shown(bounce))
     if as_json:
         print_json(noted)
         return
@@ -87,16 +90,39 @@ def note_bounced(
         typer.echo(f"{row['file']}: {what}{'' if row['is_noted'] else ': nothing is changed'}")
 
 
+def _mails(places: Sequence[Path]) -> Iterator[tuple[str, bytes]]:
+    """Each mail with its name; one of a Maildir is moved when the next one is asked for."""
+    if not places:
+        yield "-", sys.stdin.buffer.read(_LONGEST)
+    for place in places:
+        if not place.is_dir():
+            try:
+                data = _read(place)
+            except OSError as error:
+                raise ConfigurationError(f"{place} cannot be read: {error.strerror}") from error
+            yield str(place), data
+            continue
+        if not (place / "new").is_dir():
+            raise ConfigurationError(f"{place} is no Maildir: it has no directory `new`")
+        for path in sorted((place / "new").iterdir()):
+            try:
+                data = _read(path)
+            except FileNotFoundError:
+                continue  # a mail program has moved it
+            yield str(path), data
+            (place / "cur").mkdir(exist_ok=True)
+            path.rename(place / "cur" / f"{path.name}:2,S")
+
+
 def _shown(bounce: Bounce | None) -> dict[str, Any]:
-    return {} if bounce is None else {"notice_id": str(bounce.notice_id), "status": bounce.status}
+    if bounce is None:
+        return {}
+    return {"notice_id": str(bounce.notice_id), "status": bounce.status}
 
 
 def _read(path: Path) -> bytes:
-    try:
-        with path.open("rb") as file:
-            return file.read(_LONGEST)
-    except OSError as error:
-        raise ConfigurationError(f"{path} cannot be read: {error.strerror}") from error
+    with path.open("rb") as file:
+        return file.read(_LONGEST)
 
 
 def _failure(part: Message) -> str | None:
@@ -118,6 +144,6 @@ def _notice(part: Message) -> UUID | None:
     if part.get_content_type() == "message/rfc822" and isinstance(payload, list) and payload:
         returned = payload[0]
     elif part.get_content_type() == "text/rfc822-headers":
-        returned = message_from_string(str(payload), policy=default)
+        returned = message_from_string(str(payload))
     found = _OURS.search(str(returned["Message-ID"])) if returned is not None else None
     return UUID(found[1]) if found else None

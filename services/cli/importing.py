@@ -151,7 +151,7 @@ class Importer:
         raise Refused(f"the gateway answered {answer.status_code}: {_reason(_problem(answer))}")
 
     def _ask(self, method: str, path: str, body: Any = None) -> requests.Response:
-        """An answer that is no 429 or 503: those, and a gateway that is away, are waited out for a minute or so."""
+        """An answer that is no 429 or 503: those are waited out as they say, and so is a gateway that is away."""
         url, problem = self._url + path, ""
         for _ in range(_TRIES):
             pause = _PAUSE_SECONDS

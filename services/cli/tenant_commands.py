@@ -57,8 +57,8 @@ def limit_tenant(
 ) -> None:
     """Let a tenant make so many requests a second at all gateways together; what is more is answered 429.
 
-    Each login of a batch is one, and so is each read. A tenant that was quiet may send five seconds' worth at once; a
-    batch is taken whole, and what follows waits.
+    Each login of a batch is one, and so is each read but those of switches. A tenant that was quiet may send five
+    seconds' worth at once; a batch is taken whole, and what follows waits.
     """
     per_second = _read(requests)
     with connected(find().database_url) as connection:

@@ -44,6 +44,8 @@ class Shares:
         values = {"tenant": tenant, "gateway": self._gateway, "seconds": SEEN_SECONDS}
         try:
             with connection.transaction():
+                # A key is looked up before each read: none is to wait for a standby because of this.
+                connection.execute(b"SET LOCAL synchronous_commit = off")
                 connection.execute(_SQL["note_gateway"], values)
                 row = connection.execute(_SQL["gateways_of_tenant"], values).fetchone()
         except psycopg.errors.ReadOnlySqlTransaction:
@@ -59,14 +61,15 @@ class Rates:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._paid_until: dict[str, float] = {}
+        self._accounts: dict[str, tuple[float, float]] = {}
+        """Until when a tenant's requests are paid for, and at which rate."""
 
     def take(self, caller: Caller) -> float:
         """Count one request; in how many seconds to come again if it is too much, and is not counted. 0: it is not."""
         if caller.per_second is None:
+            self._accounts.pop(caller.tenant, None)
             return 0.0
-        now = self._clock()
-        wait = self._paid_until.get(caller.tenant, now) - now - BURST_SECONDS
+        wait = self._debt(caller.tenant, caller.per_second) - BURST_SECONDS
         if wait > 0:
             return wait
         self.charge(caller, 1)
@@ -74,7 +77,12 @@ class Rates:
 
     def charge(self, caller: Caller, requests: int) -> None:
         """Count requests that are let through."""
-        if caller.per_second is not None:
-            now = self._clock()
-            paid = max(now, self._paid_until.get(caller.tenant, now))
-            self._paid_until[caller.tenant] = paid + requests / caller.per_second
+        if (rate := caller.per_second) is not None:
+            debt = self._debt(caller.tenant, rate) + requests / rate
+            self._accounts[caller.tenant] = (self._clock() + debt, rate)
+
+    def _debt(self, tenant: str, rate: float) -> float:
+        """What a tenant owes, in seconds at this rate: what was owed at another is owed in requests."""
+        now = self._clock()
+        paid_until, before = self._accounts.get(tenant, (now, rate))
+        return max(0.0, paid_until - now) * before / rate

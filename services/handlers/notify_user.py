@@ -55,7 +55,9 @@ def channels(contact: Contact, reason: Reason) -> tuple[Channel, ...]:
     if reason == "new_device" and contact.has_unsubscribed and contact.policy.may_unsubscribe:
         # What stands in for a mail is not wanted either; what the application hears anyway is not the user's.
         wanted = () if told == "user" else tuple(it for it in wanted if it not in MAILS)
-    return tuple(channel for channel in wanted if there[channel])
+    reached = tuple(channel for channel in wanted if there[channel])
+    # Where there is nothing else, an address that seemed not to exist is tried again.
+    return tuple(channel for channel in reached if channel not in contact.bounced) or reached
 
 
 def is_told(contact: Contact, event: EventName) -> bool:

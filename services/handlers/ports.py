@@ -27,6 +27,8 @@ from services.handlers.erase_user import Forgets
 NoticeReason = Reason | Literal["folded"]
 """folded: several sign-ins on new devices, told of together."""
 NoticeState = Literal["recorded", "sending", "sent", "failed", "superseded"]
+Fate = Literal["reached", "under_way", "lost"]
+"""reached: its receiver took it, and it did not come back. lost: it was given up, or came back."""
 FailureLevel = Literal["task", "member", "group", "chain"]
 
 
@@ -81,6 +83,7 @@ class Contact:
     age_seconds: since the login was accepted.
     is_device_known: the login is stored, and the user had been seen on its device before.
     is_history: it is learned from; nobody is told, and nothing is done.
+    bounced: on which of the user's channels mails came back a while ago because there is no such address.
     has_unsubscribed: the user wants no mails about new devices.
     policy: the tenant's.
     """
@@ -90,6 +93,7 @@ class Contact:
     user_id: str
     has_email: bool
     has_other_email: bool
+    bounced: Sequence[Channel]
     has_webhook: bool
     kind: LoginKind
     age_seconds: float
@@ -303,8 +307,11 @@ class Transaction(Protocol):
 
     def notice(self, notice_id: UUID) -> Notice | None: ...
 
-    def siblings(self, notice_id: UUID) -> AbstractSet[Channel]:
-        """The channels on which the same thing was to be told, the notice's own included."""
+    def siblings(self, notice_id: UUID) -> Mapping[Channel, Fate]:
+        """What became of the same thing on each channel on which it was to be told, the notice's own included.
+
+        They stay locked until the transaction ends.
+        """
         ...
 
     def claim_notice(self, notice_id: UUID, lease_seconds: float) -> bool:

@@ -8,7 +8,7 @@ from typing import Literal
 from uuid import UUID, uuid5
 
 from services.domain.errors import Refused
-from services.domain.model import Channel
+from services.domain.model import MAILS, Channel
 from services.domain.outcome import Done, Failed, NoticeEnded, Outcome
 from services.handlers.notify_user import channels, is_told, new_notice
 from services.handlers.ports import Contact, NewEvent, NewNotice, Notice, Transaction
@@ -33,11 +33,17 @@ def record_receipts(receipts: Sequence[tuple[UUID, str]], tx: Transaction) -> Se
 def try_next_channels(notice_ids: Sequence[UUID], tx: Transaction) -> Sequence[Outcome]:
     """Give these notices up, and record each on the next channel that was not tried yet.
 
-    A notice with a next channel becomes `superseded`, one without `failed`. One to
-    the second address that stands beside one to the first has no next channel and
-    is `superseded`. One that was sent, or given up before, stays as it is.
+    A notice with a next channel becomes `superseded`, one without `failed`. So does
+    one beside which another address is reached, or may still be: `superseded`. One
+    that was sent, or given up before, stays as it is.
     """
-    return [_try_next_channel(notice_id, tx) for notice_id in notice_ids]
+    # In one order everywhere, for each locks what tells the same.
+    notices = {notice_id: tx.notice(notice_id) for notice_id in notice_ids}
+    ordered = sorted(notices, key=lambda it: found.workflow_id if (found := notices[it]) else it)
+    outcomes = {
+        notice_id: _try_next_channel(notice_id, notices[notice_id], tx) for notice_id in ordered
+    }
+    return [outcomes[notice_id] for notice_id in notice_ids]
 
 
 def answer_bounces(tx: Transaction) -> Done:
@@ -61,8 +67,7 @@ def answer_bounces(tx: Transaction) -> Done:
     )
 
 
-def _try_next_channel(notice_id: UUID, tx: Transaction) -> Outcome:
-    notice = tx.notice(notice_id)
+def _try_next_channel(notice_id: UUID, notice: Notice | None, tx: Transaction) -> Outcome:
     if notice is None:
         return Failed(Refused(f"notice {notice_id} is no longer there"))
     following, is_lost, contact = _look_on(notice, tx)
@@ -81,10 +86,11 @@ def _try_next_channel(notice_id: UUID, tx: Transaction) -> Outcome:
 def _look_on(notice: Notice, tx: Transaction) -> tuple[NewNotice | None, bool, Contact]:
     """What follows a notice that did not reach anybody, and whether nothing does though it should."""
     contact = tx.contacts([notice.workflow_id])[notice.workflow_id]
-    tried = tx.siblings(notice.id)
-    if (notice.reason, notice.channel) == ("verdict", "other_email") and "email" in tried:
+    fates = tx.siblings(notice.id)
+    if any(fates.get(it, "lost") != "lost" for it in MAILS if it != notice.channel):
+        # Of two addresses one is enough; the one that is still under way looks on itself if it fails.
         return None, False, contact
-    following = _next(notice, contact, tried)
+    following = _next(notice, contact, fates.keys())
     return following, following is None, contact
 
 

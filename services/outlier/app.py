@@ -47,7 +47,7 @@ _PROBLEMS: dict[int | str, dict[str, Any]] = {
 KEEP_MONTHS = 6
 _FORGET_EVERY_SECONDS = 10.0
 _FORGOTTEN_AT_ONCE = 20
-"""Users, who cost about a millisecond each, in which no login is answered."""
+"""Users, during whose forgetting no login is answered: milliseconds."""
 
 IdempotencyKey = Annotated[
     str | None,

@@ -11,7 +11,7 @@ Joergensen, S. Thunem, L. Lo Iacono, "Pump Up Password Security!", ACM TOPS 2022
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -55,11 +55,13 @@ class Seen:
 
     by_user, by_all: logins that showed this value.
     distinct: different values of this level among all logins.
+    known_of_user: logins of the user that showed any value of the level; None: all of them.
     """
 
     by_user: int
     by_all: int
     distinct: int
+    known_of_user: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,17 +87,29 @@ def risk_score(seen: Mapping[str, Seen], totals: Totals) -> float | None:
     """The score of a login whose facts were seen as `seen` says; None for a user's first login.
 
     A level that is absent from `seen` is left out and the weights of the rest of its
-    feature are scaled up; a feature without levels has no say.
+    feature are scaled up; a feature without levels has no say. Left out is also a coarser level
+    that most of the user's logins say nothing of: that it was not known then makes no value unusual.
     """
     if totals.user_logins == 0:
         return None
     attack = 1 / totals.users
     score = attack / (totals.user_logins / totals.logins)
     for weights in FEATURES.values():
-        levels = [(weight, seen[level]) for level, weight in weights.items() if level in seen]
+        levels = [(weights[level], seen[level]) for level in _counted(weights, seen, totals)]
         if levels:
             score *= _factor(levels, totals)
     return score
+
+
+def _counted(levels: Iterable[str], seen: Mapping[str, Seen], totals: Totals) -> Iterator[str]:
+    """The finest of a feature's levels that is there, and those that most of the user's logins have."""
+    is_finest = True
+    for level in levels:
+        if level in seen:
+            known = seen[level].known_of_user
+            if is_finest or known is None or 2 * known >= totals.user_logins:
+                yield level
+            is_finest = False
 
 
 def _factor(levels: Sequence[tuple[float, Seen]], totals: Totals) -> float:
@@ -136,7 +150,7 @@ def reasons_of(seen: Mapping[str, Seen], totals: Totals, *, device_known: bool) 
     new = [
         f"new_{level}"
         for weights in FEATURES.values()
-        for level in weights
-        if level in seen and seen[level].by_user == 0
+        for level in _counted(weights, seen, totals)
+        if seen[level].by_user == 0
     ]
     return tuple(new if device_known else ["unknown_device", *new])

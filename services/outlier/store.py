@@ -141,13 +141,16 @@ class Store:
                 self._run(name, **whose)
         return logins
 
-    def forget_old(self, before: str, at_most: int) -> int:
-        """Forget some of what is of months before this one, in the caller's transaction; of how many users."""
-        users = self._run("old_users", before=before, at_most=at_most).fetchall()
+    def forget_old(self, before: str, users_at_most: int, answers_at_most: int = 2000) -> int:
+        """Forget some of what is of months before this one, in the caller's transaction; of how many users.
+
+        answers_at_most: so many answers, and so many ids of learned logins.
+        """
+        users = self._run("old_users", before=before, at_most=users_at_most).fetchall()
         for tenant_id, user_id in users:
             self.forget(tenant_id, user_id, before)
         for name in ("drop_answers", "drop_learned"):
-            self._run(name, before=before, at_most=at_most)
+            self._run(name, before=before, at_most=answers_at_most)
         return len(users)
 
     def size(self) -> tuple[int, int]:

@@ -47,7 +47,7 @@ _TOLD: Mapping[str, Callable[[Network], Network]] = {
 
 _HEADS = (
     *("the API is told", "attack logins", "attacks", "AUC", "users asked", "attacks asked"),
-    *("users denied", "attacks denied", "asked, when 1% of users are"),
+    *("users denied", "attacks denied", "asked, when 1% of users' logins are"),
 )
 _TEXT = """# The reference model's ranking, measured
 
@@ -62,7 +62,7 @@ each sort on every user with at least {old} logins. **The attacks are synthesize
 | in the country | the victim's country; a user agent of anybody's |
 | to the life | the victim's country, and a user agent of the victim's browser and system, of any version |
 
-![Users who are asked again against attacks that are](ranking.png)
+![The share of attack logins that are asked again, against that of users' logins](ranking.png)
 
 AUC is the probability that an attack has a higher score than a user's login. "Asked" have a score of
 {medium:g} and more (`medium`), "denied" of {high:g} and more (`high`). The last column's threshold is another: the

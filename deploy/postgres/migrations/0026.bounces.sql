@@ -8,3 +8,6 @@ ALTER TABLE notice
 
 DROP INDEX CONCURRENTLY IF EXISTS notice_bounced;
 CREATE INDEX CONCURRENTLY notice_bounced ON notice (tenant_id, user_id) WHERE bounced_at IS NOT NULL;
+DROP INDEX CONCURRENTLY IF EXISTS notice_bounce_due;
+CREATE INDEX CONCURRENTLY notice_bounce_due ON notice (bounced_at)
+    WHERE bounced_at IS NOT NULL AND bounce_answered_at IS NULL;

@@ -2,9 +2,12 @@
 -- Whose logins these are, and how the users can be told.
 SELECT
     reported.workflow_id, reported.tenant_id, reported.user_id,
-    reported.email IS NOT NULL AND reported.email <> ALL (bounced.addresses) AS has_email,
-    reported.other_email IS NOT NULL AND reported.other_email IS DISTINCT FROM reported.email
-    AND reported.other_email <> ALL (bounced.addresses) AS has_other_email, tenant.webhook_url IS NOT NULL AS has_webhook,
+    reported.email IS NOT NULL AS has_email,
+    reported.other_email IS NOT NULL AND reported.other_email IS DISTINCT FROM reported.email AS has_other_email,
+    array_remove(ARRAY[
+        CASE WHEN reported.email = ANY (bounced.addresses) THEN 'email' END,
+        CASE WHEN reported.other_email = ANY (bounced.addresses) THEN 'other_email' END
+    ], NULL) AS bounced, tenant.webhook_url IS NOT NULL AS has_webhook,
     reported.kind, reported.history AS is_history, extract(epoch FROM clock_timestamp() - reported.received_at)::float8 AS age_seconds,
     login.workflow_id IS NOT NULL AND NOT login.new_device AS is_device_known, EXISTS (
         SELECT FROM unsubscribed WHERE unsubscribed.tenant_id = reported.tenant_id AND unsubscribed.user_id = reported.user_id
@@ -12,13 +15,13 @@ SELECT
 FROM reported_login AS reported
 JOIN tenant ON tenant.id = reported.tenant_id
 LEFT JOIN login ON login.workflow_id = reported.workflow_id
--- From which mails came back for good, within a month.
+-- That do not exist, as mails that came back within a month say (RFC 3463: X.1.X is about the address).
 CROSS JOIN LATERAL (
     SELECT array_remove(ARRAY(
         SELECT CASE notice.channel WHEN 'other_email' THEN told.other_email ELSE told.email END
         FROM notice JOIN reported_login AS told ON told.workflow_id = notice.workflow_id
         WHERE notice.tenant_id = reported.tenant_id AND notice.user_id = reported.user_id
-            AND notice.bounced_at > now() - interval '30 days' AND notice.bounce LIKE '5.%%'
+            AND notice.bounced_at > now() - interval '30 days' AND notice.bounce LIKE '5.1.%%'
     ), NULL) AS addresses
 ) AS bounced
 WHERE reported.workflow_id = ANY (%(workflow_ids)s);
@@ -115,11 +118,12 @@ LEFT JOIN verdict ON verdict.workflow_id = notice.workflow_id AND notice.reason 
 WHERE notice.id = %(notice_id)s;
 
 -- name: siblings
--- The channels on which a notice's workflow was to tell the same thing.
-SELECT other.channel
-FROM notice
-JOIN notice AS other USING (workflow_id, reason)
-WHERE notice.id = %(notice_id)s;
+-- The notices by which a notice's workflow was to tell the same thing, locked: of two that fail at once, the second sees the first.
+SELECT other.id, other.channel, other.state, other.bounced_at IS NOT NULL AS is_bounced
+FROM notice AS other
+WHERE (other.workflow_id, other.reason) = (SELECT workflow_id, reason FROM notice WHERE id = %(notice_id)s)
+ORDER BY other.id
+FOR NO KEY UPDATE;
 
 -- name: take_bounced
 -- Take notices that came back, those first that did so first.

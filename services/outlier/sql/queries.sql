@@ -15,13 +15,15 @@ SELECT coalesce((SELECT logins FROM tenant_total WHERE tenant_id = :tenant_id), 
                  WHERE tenant_id = :tenant_id AND user_id = :user_id), 0);
 
 -- name: seen
--- How often one value was seen with the user and with all, and how many values its level has.
+-- How often one value was seen with the user and with all, how many values its level has, and how many logins of the user's have any.
 SELECT coalesce((SELECT sum(logins) FROM value_count WHERE tenant_id = :tenant_id
                  AND user_id = :user_id AND level = :level AND value = :value), 0),
        coalesce((SELECT sum(logins) FROM value_count WHERE tenant_id = :tenant_id
                  AND user_id = '' AND level = :level AND value = :value), 0),
        coalesce((SELECT distinct_values FROM level_total
-                 WHERE tenant_id = :tenant_id AND level = :level), 0);
+                 WHERE tenant_id = :tenant_id AND level = :level), 0),
+       coalesce((SELECT sum(logins) FROM value_count
+                 WHERE tenant_id = :tenant_id AND user_id = :user_id AND level = :level), 0);
 
 -- name: mark_learned
 -- Claim a login for learning; changes no row when it was learned before.
@@ -100,7 +102,8 @@ DELETE FROM user_total WHERE tenant_id = :tenant_id AND user_id = :user_id AND m
 
 -- name: old_users
 -- Users with logins of before a month.
-SELECT DISTINCT tenant_id, user_id FROM user_total WHERE month < :before LIMIT :at_most;
+SELECT DISTINCT tenant_id, user_id FROM user_total INDEXED BY user_total_month
+WHERE month < :before LIMIT :at_most;
 
 -- name: drop_answers
 -- Answers that nobody asks for again.

@@ -17,14 +17,15 @@ from aiosmtpd.smtp import SMTP, AuthResult
 
 @dataclass
 class MailServer:
-    """`answers` maps MAIL (once), RCPT or DATA to what is said instead of 250."""
+    """`answers` maps MAIL, RCPT or DATA to what is said instead of 250; `first_answers` to MAIL, once."""
 
     answers: dict[str, str] = field(default_factory=dict)
     mails: list[EmailMessage] = field(default_factory=list)
     recipients: list[str] = field(default_factory=list)
     url: str = ""
     connections: int = 0
-    transports: list[asyncio.Transport] = field(default_factory=list)
+    first_answers: list[str] = field(default_factory=list)
+    transports: list[Any] = field(default_factory=list)
     loop: asyncio.AbstractEventLoop | None = None
 
     def hang_up(self) -> None:
@@ -37,6 +38,16 @@ class MailServer:
         assert self.loop is not None
         asyncio.run_coroutine_threadsafe(end(), self.loop).result(10)
 
+    def fall_silent(self) -> None:
+        """Read no more from the connections that there are, and leave them open."""
+
+        async def pause() -> None:
+            for transport in self.transports:
+                transport.pause_reading()
+
+        assert self.loop is not None
+        asyncio.run_coroutine_threadsafe(pause(), self.loop).result(10)
+
     async def handle_EHLO(  # noqa: N802 - aiosmtpd finds it by this name
         self, server: Any, session: Any, _e: Any, hostname: str, responses: list[str]
     ) -> list[str]:
@@ -48,8 +59,10 @@ class MailServer:
     async def handle_MAIL(  # noqa: N802 - aiosmtpd finds it by this name
         self, _s: Any, _ss: Any, envelope: Any, address: str, options: list[str]
     ) -> str:
+        if self.first_answers:
+            return self.first_answers.pop()
         if "MAIL" in self.answers:
-            return self.answers.pop("MAIL")
+            return self.answers["MAIL"]
         envelope.mail_from = address
         envelope.mail_options.extend(options)
         return "250 OK"

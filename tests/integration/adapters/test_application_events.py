@@ -159,13 +159,17 @@ def test_a_notice_that_reached_nobody_is_told(world: World, receiver: HttpServer
     """Once, after the last channel."""
     workflow_id = world.on_second_device().workflow_id
     mail, hook = uuid4(), uuid4()
-    for notice_id, channel in ((mail, "email"), (hook, "webhook")):
+    for notice_id, channel, state in (
+        (mail, "email", "superseded"),
+        (hook, "webhook", "recorded"),
+    ):
         world.rows(
-            "INSERT INTO notice (id, workflow_id, tenant_id, user_id, reason, channel)"
-            " VALUES (%s, %s, 'shop', 'ada', 'new_device', %s)",
+            "INSERT INTO notice (id, workflow_id, tenant_id, user_id, reason, channel, state)"
+            " VALUES (%s, %s, 'shop', 'ada', 'new_device', %s, %s)",
             notice_id,
             workflow_id,
             channel,
+            state,
         )
     for _ in range(2):
         with world.begin() as tx:

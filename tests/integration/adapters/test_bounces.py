@@ -73,11 +73,21 @@ def test_without_a_next_one_the_application_hears(world: World) -> None:
     assert (data["notice_id"], data["channel"]) == (notice, "email")
 
 
-@pytest.mark.parametrize(("status", "is_avoided"), [("5.1.1", True), ("4.4.7", False)])
-def test_an_address_that_is_refused_for_good_is_avoided(
+@pytest.mark.parametrize(
+    ("status", "is_avoided"),
+    [
+        ("5.1.1", True),
+        ("5.1.10", True),
+        ("5.2.2", False),
+        ("5.7.1", False),
+        ("5.0.0", False),
+        ("4.4.7", False),
+    ],
+)
+def test_an_address_that_does_not_exist_is_avoided(
     world: World, status: str, is_avoided: bool
 ) -> None:
-    """For a month, and as long as it is the same one; not where the mail was only late."""
+    """For a month, and as long as it is the same one; not where the mail was late, or not wanted."""
     _told(world, other_email=OTHER)
     _bounce(world, status)
     _told(world, user_agent="Another/1.0", other_email=OTHER)
@@ -91,12 +101,20 @@ def test_an_address_that_is_refused_for_good_is_avoided(
     assert _channels_of(world, "Fourth/1.0") == ["email"]
 
 
-def test_addresses_that_are_gone_avoid_nothing(world: World) -> None:
-    """Retention has taken those of old logins away."""
+def test_where_there_is_nothing_else_it_is_tried_again(world: World) -> None:
+    """Nobody is left untold because of what one mail server said once."""
     _told(world)
     _bounce(world)
-    world.rows("UPDATE reported_login SET email = NULL, other_email = NULL")
     _told(world, user_agent="Another/1.0")
+    assert _channels_of(world, "Another/1.0") == ["email"]
+
+
+def test_addresses_that_are_gone_avoid_nothing(world: World) -> None:
+    """Retention has taken those of old logins away."""
+    _told(world, other_email=OTHER)
+    _bounce(world)
+    world.rows("UPDATE reported_login SET email = NULL, other_email = NULL")
+    _told(world, user_agent="Another/1.0", other_email=OTHER)
     assert _channels_of(world, "Another/1.0") == ["email"]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
 from typing import Any
@@ -54,6 +55,12 @@ def _give_up(world: World, notice_id: str) -> Done:
     return outcome
 
 
+def _failures(world: World) -> int:
+    """How often the application hears that a notice reached nobody."""
+    statement = "SELECT count(*) FROM application_event WHERE type = 'notice.failed'"
+    return int(world.rows(statement)[0][0])
+
+
 def _judge(world: World) -> dict[str, str]:
     """A verdict that the user is told of; the notices' ids by channel."""
     apply(world, make_verdict(world.saved(other_email=OTHER).workflow_id, "high", "challenge"))
@@ -72,18 +79,42 @@ def test_a_new_device_is_told_to_the_first_address(world: World) -> None:
     assert _give_up(world, third).effects == (NoticeEnded("webhook", "failed"),)
 
 
-def test_what_does_not_look_like_the_user_goes_to_both(world: World) -> None:
-    """If the second one is not reached, the first one stands; if the first is not, the application hears."""
+@pytest.mark.parametrize(("first", "second"), [("email", "other_email"), ("other_email", "email")])
+@pytest.mark.parametrize("told", ["user", "both"])
+def test_what_does_not_look_like_the_user_goes_to_both(
+    world: World, first: str, second: str, told: Any
+) -> None:
+    """One of them is enough; only when both have failed the application hears, by the webhook or of the failure."""
+    world.give_webhook("https://example.org/")
+    policy = replace(DEFAULT, tell={"new_device": "user", "verdict": told})
+    world.rows("UPDATE tenant SET policy = %s", Jsonb(policy.to_document()))
+    ids = _judge(world)
+    assert set(ids) == {"email", "other_email", *(["webhook"] if told == "both" else [])}
+    one = _give_up(world, ids[first])
+    assert (one.notices, one.effects) == ((), (NoticeEnded(first, "superseded"),))  # type: ignore[arg-type]
+    assert _failures(world) == 0
+    other = _give_up(world, ids[second])
+    assert len(other.notices) == (told == "user")
+    assert _failures(world) == (told == "both")
+    assert ("webhook", "recorded") in _notices(world)
+
+
+def test_an_address_that_was_reached_is_enough(world: World) -> None:
+    """Whatever becomes of the other one."""
     world.give_webhook("https://example.org/")
     ids = _judge(world)
-    assert set(ids) == {"email", "other_email"}
-    beside = _give_up(world, ids["other_email"])
-    assert (beside.notices, beside.effects) == ((), (NoticeEnded("other_email", "superseded"),))
-    assert len(_give_up(world, ids["email"]).notices) == 1
-    assert _notices(world)[-1] == ("webhook", "recorded")
-    assert world.rows("SELECT count(*) FROM application_event WHERE type = 'notice.failed'") == [
-        (0,)
-    ]
+    world.rows("UPDATE notice SET state = 'sent', sent_at = now() WHERE channel = 'other_email'")
+    assert _give_up(world, ids["email"]).notices == ()
+    assert (_failures(world), len(_notices(world))) == (0, 2)
+
+
+def test_of_two_that_fail_at_once_one_looks_on(world: World) -> None:
+    """The second one waits for the first, and sees that it was given up."""
+    world.give_webhook("https://example.org/")
+    ids = _judge(world)
+    with ThreadPoolExecutor(2) as threads:
+        done = list(threads.map(lambda it: _give_up(world, it), ids.values()))
+    assert sorted(len(it.notices) for it in done) == [0, 1]
 
 
 def test_the_mail_goes_to_the_address_of_its_notice(world: World, mails: MailServer) -> None:

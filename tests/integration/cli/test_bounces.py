@@ -71,3 +71,29 @@ def test_a_file_that_is_not_there_is_named(
     code, error = doorbell("mail", "bounced", tmp_path / "absent")
     assert code == 2
     assert f"{tmp_path / 'absent'} cannot be read: No such file" in error
+
+
+def test_a_maildir_is_gone_through(
+    notice: None, database_url: str, doorbell: Run, tmp_path: Path
+) -> None:
+    """Each mail is looked at once, also one that is none; an empty one is no mistake."""
+    (tmp_path / "new").mkdir()
+    assert doorbell("mail", "bounced", tmp_path) == (0, [])
+    for name, text in (("1.bounce", POSTFIX), ("2.other", "Subject: hello\n\nhello")):
+        (tmp_path / "new" / name).write_text(text)
+    code, rows = doorbell("mail", "bounced", tmp_path)
+    assert (code, [row["is_noted"] for row in rows]) == (0, [True, False])
+    assert _bounced(database_url) == ("5.1.1",)
+    assert {path.name for path in (tmp_path / "cur").iterdir()} == {"1.bounce:2,S", "2.other:2,S"}
+    assert doorbell("mail", "bounced", tmp_path) == (0, [])
+    code, error = doorbell("mail", "bounced", tmp_path / "cur")
+    assert (code, "is no Maildir: it has no directory `new`" in error) == (2, True)
+
+
+def test_a_file_that_is_not_there_takes_nothing_from_those_before(
+    notice: None, database_url: str, doorbell: Run, tmp_path: Path
+) -> None:
+    """Each mail is noted by itself."""
+    (tmp_path / "bounce").write_text(POSTFIX)
+    assert doorbell("mail", "bounced", tmp_path / "bounce", tmp_path / "absent")[0] == 2
+    assert _bounced(database_url) == ("5.1.1",)

@@ -93,6 +93,8 @@ def test_a_mail_that_came_back_is_known(mail: str, bounce: Bounce) -> None:
         POSTFIX.replace("multipart/report", "multipart/mixed"),
         POSTFIX.replace("Content-Type: message/delivery-status", "Content-Type: text/plain"),
         POSTFIX[:700],
+        # The newer policy of Python's parser breaks on this one.
+        POSTFIX.replace(f"<{NOTICE}@doorbell>", "<"),
     ],
 )
 def test_what_is_none_is_left_alone(mail: str) -> None:

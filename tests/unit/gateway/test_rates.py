@@ -53,6 +53,18 @@ def test_a_batch_is_let_through_whole_and_paid_for_afterwards() -> None:
     assert rates.take(caller) == pytest.approx(100 - BURST_SECONDS)
 
 
+@pytest.mark.parametrize("raised", [1000.0, None])
+def test_a_debt_is_paid_at_the_rate_of_now(raised: float | None) -> None:
+    """A limit that is raised after a large batch helps at once; one that was away for a while begins anew."""
+    clock = Clock()
+    rates = Rates(clock)
+    assert rates.take(Caller("shop", 1.0)) == 0
+    rates.charge(Caller("shop", 1.0), 999)
+    assert rates.take(Caller("shop", raised)) == 0
+    after = rates.take(Caller("shop", 1.0))
+    assert after == 0 if raised is None else after > 900
+
+
 def test_tenants_do_not_pay_for_each_other() -> None:
     """And those without a limit not at all."""
     clock = Clock()

@@ -158,3 +158,19 @@ def test_every_score_is_a_positive_number(
     assert score is not None
     assert score > 0
     assert math.isfinite(score)
+
+
+@pytest.mark.parametrize(("known", "is_counted"), [(0, False), (4, False), (5, True), (10, True)])
+def test_a_level_that_was_not_known_before_makes_nothing_unusual(
+    known: int, is_counted: bool
+) -> None:
+    """A coarser one counts once half of the user's logins have it; the finest counts always."""
+    totals = Totals(logins=100, users=10, user_logins=10)
+    network = Seen(by_user=0, by_all=2, distinct=30, known_of_user=10)
+    country = Seen(by_user=known, by_all=90, distinct=1, known_of_user=known)
+    both = risk_score({"ip_network": network, "country": country}, totals)
+    alone = risk_score({"ip_network": network}, totals)
+    assert (both != alone) == is_counted
+    unusual = Seen(by_user=0, by_all=90, distinct=1, known_of_user=known)
+    reasons = reasons_of({"ip_network": network, "country": unusual}, totals, device_known=True)
+    assert ("new_country" in reasons) == is_counted
