@@ -95,6 +95,11 @@ def _backend(database_url: str) -> Any:
         raise ConfigurationError(f"{scheme}:// is not an address of PostgreSQL")
     # yoyo knows one host and one port; what stands behind the question mark it hands on as it is.
     parameters = {"connect_timeout": SESSION["connect_timeout"], **conninfo_to_dict(database_url)}
+    if "," in str(parameters.get("host", "")):
+        # It connects several times for each migration: a host that is silent is to be waited for once.
+        with psycopg.connect(**parameters) as found:
+            parameters |= {"host": found.info.host, "port": str(found.info.port)}
+        parameters.pop("hostaddr", None)
     limit = f"-c lock_timeout={int(1000 * LOCK_SECONDS)}"
     parameters["options"] = f"{parameters.get('options') or ''} {limit}".strip()
     return get_backend(f"postgresql+psycopg:///?{urlencode(parameters, quote_via=quote)}")
