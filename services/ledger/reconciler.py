@@ -105,6 +105,8 @@ class Reconciler:
         self, connection: Connection[Any], rows: Sequence[Row]
     ) -> tuple[int, list[Message]]:
         """Fail lost steps; returns how many, and what is to be sent because of it."""
+        if not rows:
+            return 0, []
         for row in rows:
             logger.error("given up: %s", Lost(), extra=_about(row))
         try:

@@ -11,6 +11,7 @@ from uuid import UUID, uuid4
 
 import pytest
 from kombu import Connection
+from psycopg import OperationalError
 
 from services.celery_app import DoorbellApp
 from services.ledger import reconciler as module
@@ -458,3 +459,19 @@ def test_a_probe_whose_row_is_gone_proves_nothing(
 
     assert sweep(reconciler).republished == 0
     assert state_of(database, behind.step_id) == ("ready", None)
+
+
+def test_a_database_that_goes_away_meanwhile_is_met_again(
+    database: Database, app: DoorbellApp, queue: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With nothing to give up, too: the sweep fails as one that is tried again."""
+    take_lost = module.repair.take_lost
+
+    def taken(connection: Any, *arguments: Any) -> Any:
+        rows = take_lost(connection, *arguments)
+        database.rows("SELECT pg_terminate_backend(%s)", connection.info.backend_pid)
+        return rows
+
+    monkeypatch.setattr(module.repair, "take_lost", taken)
+    with pytest.raises(OperationalError):
+        reconciler_of(app, queue).sweep()
