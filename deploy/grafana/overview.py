@@ -119,6 +119,13 @@ def _verdicts() -> list[Panel]:
             {"{{outcome}}": rate("doorbell_outlier_answers_total", "outcome")},
             PER_SECOND,
         ),
+        *_model(),
+    ]
+
+
+def _model() -> list[Panel]:
+    """Of the reference outlier API."""
+    return [
         lines(
             "Drift of scores",
             "The hour's scores beside the week's: they part when logins or the model have changed.",
