@@ -50,8 +50,8 @@ def settle(
     settled = Settled()
     outgoing: list[tuple[Message, str | None, UUID | None]] = []
     _declare_joins(connection, units)
+    _resolve_joins(connection, app, units, settled)
     for unit in units:
-        _resolve_joins(connection, app, unit, settled)
         sender, workflow = _sender(unit, ran)
         outgoing += [(message, sender, workflow) for message in unit.messages]
     _write_groups(connection, units)
@@ -140,33 +140,44 @@ def _declare_joins(connection: Connection[Any], units: Sequence[Unit]) -> None:
         )
 
 
-def _resolve_joins(connection: Connection[Any], app: Celery, unit: Unit, settled: Settled) -> None:
-    """Count the unit's leaves and fire the joins that are complete; firing may end outer leaves."""
-    pending, unit.parts = unit.parts, []
-    unit.is_waiting = bool(pending)
-    while pending:
-        joins = sorted({part.join_id for part in pending})
-        bodies = {part.join_id: part.body for part in pending}
-        counted = store.count_parts(connection, pending, joins)
-        for join_id, (join, parts) in counted.items():
-            if join["size"] is None or len(parts) < join["size"] or join["state"] == "fired":
+def _resolve_joins(
+    connection: Connection[Any], app: Celery, units: Sequence[Unit], settled: Settled
+) -> None:
+    """Count all leaves of the list and fire the joins that are complete; firing may end outer leaves."""
+    for unit in units:
+        unit.is_waiting = bool(unit.parts)
+    while pending := _taken_parts(units):
+        # The last unit with a leaf of a join is the one that completes it.
+        completing = {part.join_id: (unit, part.body) for unit, part in pending}
+        parts = [part for _, part in pending]
+        closed: dict[str, str] = {}
+        for join_id, (join, leaves) in store.count_parts(connection, parts).items():
+            if join["size"] is None or len(leaves) < join["size"] or join["state"] == "fired":
                 continue
-            _fire(connection, app, unit, join, parts, bodies[join_id])
+            unit, body = completing[join_id]
+            if state := _fire(app, unit, join, leaves, body):
+                closed[join_id] = state
             unit.is_waiting = False
             settled.fired += 1
-        pending, unit.parts = unit.parts, []
-        if unit.join_sizes or unit.join_headers:
-            store.declare_joins(connection, unit.join_sizes, unit.join_headers, {}, ())
+        store.close_joins(connection, closed)
+        sizes: dict[str, int] = {}
+        headers: dict[str, str] = {}
+        for unit, _ in completing.values():
+            sizes |= unit.join_sizes
+            headers |= unit.join_headers
+        if sizes or headers:  # a body that is a chord itself
+            store.declare_joins(connection, sizes, headers, {}, ())
 
 
-def _fire(  # the join, its leaves and where to write
-    connection: Connection[Any],
-    app: Celery,
-    unit: Unit,
-    join: Row,
-    parts: list[Row],
-    body: Any,
-) -> None:
+def _taken_parts(units: Sequence[Unit]) -> list[tuple[Unit, JoinPart]]:
+    taken = [(unit, part) for unit in units for part in unit.parts]
+    for unit in units:
+        unit.parts = []
+    return taken
+
+
+def _fire(app: Celery, unit: Unit, join: Row, parts: list[Row], body: Any) -> str | None:
+    """Send a complete join's body, or block it; returns the join's new state, None if it has that already."""
     callback: Any = maybe_signature(body, app=app)
     failed = next((part for part in parts if part["status"] != states.SUCCESS), None)
     unit.is_settling = True
@@ -174,13 +185,12 @@ def _fire(  # the join, its leaves and where to write
         with unit.active():
             if failed is None:
                 _send_body(app, unit, callback, _results(app, join, parts))
-                store.close_join(connection, join["id"], "fired")
-            elif join["state"] != "blocked":
-                error = app.backend.exception_to_python(app.backend.decode(failed["result"]))
-                _block(
-                    app, unit, callback, f"Dependency {failed['step_id']} raised {error!r}", error
-                )
-                store.close_join(connection, join["id"], "blocked")
+                return "fired"
+            if join["state"] == "blocked":
+                return None
+            error = app.backend.exception_to_python(app.backend.decode(failed["result"]))
+            _block(app, unit, callback, f"Dependency {failed['step_id']} raised {error!r}", error)
+            return "blocked"
     finally:
         unit.is_settling = False
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -284,10 +284,11 @@ def declare_joins(
 
 
 def count_parts(
-    connection: Connection[Any], parts: Sequence[JoinPart], joins: Sequence[str]
+    connection: Connection[Any], parts: Sequence[JoinPart]
 ) -> dict[str, tuple[Row, list[Row]]]:
     """Add finished leaves under the joins' locks; returns each join with all its parts."""
-    locked = {row["id"]: row for row in _run(connection, "lock_joins", ids=list(joins))}
+    joins = sorted({part.join_id for part in parts})
+    locked = {row["id"]: row for row in _run(connection, "lock_joins", ids=joins)}
     unique = {(part.join_id, part.step_id): part for part in parts}
     _run(
         connection,
@@ -299,14 +300,15 @@ def count_parts(
         results=[part.result for part in unique.values()],
     )
     counted: dict[str, tuple[Row, list[Row]]] = {key: (row, []) for key, row in locked.items()}
-    for row in _run(connection, "parts", ids=list(joins)):
+    for row in _run(connection, "parts", ids=joins):
         counted[row["join_id"]][1].append(row)
     return counted
 
 
-def close_join(connection: Connection[Any], join_id: str, state: str) -> None:
-    """Note that a join has fired or blocked its body."""
-    _run(connection, "close_join", id=join_id, state=state)
+def close_joins(connection: Connection[Any], closed: Mapping[str, str]) -> None:
+    """Note which joins have fired or blocked their bodies: states by join."""
+    if closed:
+        _run(connection, "close_joins", ids=list(closed), states=list(closed.values()))
 
 
 def delete_unplanned(connection: Connection[Any], older_than_seconds: float) -> None:

@@ -100,7 +100,7 @@ RETURNING id, first_of_user;
 
 -- name: see_devices
 -- Note when known devices were seen last and whether somebody signed in, and what they are where that was not known; in one
--- order everywhere.
+-- order everywhere. Not FOR UPDATE: every login that is stored meanwhile names a device, and would wait for it.
 UPDATE device
 SET
     last_seen_at = greatest(device.last_seen_at, seen.at),
@@ -118,7 +118,7 @@ FROM (
     ) AS given (id, at, workflow_id, browser, products, system, model)
     JOIN device AS known USING (id)
     ORDER BY known.tenant_id, known.user_id, known.fingerprint
-    FOR UPDATE OF known
+    FOR NO KEY UPDATE OF known
 ) AS seen
 WHERE device.id = seen.id;
 

@@ -30,9 +30,10 @@ WHERE p.status <> 'SUCCESS'
 SELECT join_id, step_id, position, status, result FROM join_part
 WHERE join_id = ANY(%(ids)s) ORDER BY join_id, position NULLS LAST, step_id
 
--- name: close_join
--- The join fired its body, or blocked it.
-UPDATE join_point SET state = %(state)s, fired_at = now() WHERE id = %(id)s
+-- name: close_joins
+-- These joins fired their bodies, or blocked them.
+UPDATE join_point SET state = u.state, fired_at = now()
+FROM unnest(%(ids)s::text[], %(states)s::text[]) AS u(id, state) WHERE join_point.id = u.id
 
 -- name: save_group
 -- GroupResult.save

@@ -103,6 +103,19 @@ def test_lists_in_opposite_order_do_not_deadlock(world: World) -> None:
     assert world.rows("SELECT count(*) FROM device WHERE first_of_user") == [(30,)]
 
 
+def test_seeing_a_device_holds_up_no_login_that_names_it(world: World) -> None:
+    """A login is stored although another transaction has seen its device and goes on for long."""
+    check = world.check(world.report())[0]
+    again = world.report()
+    with world.connect() as seeing:
+        tx = PostgresTransaction(seeing)
+        check_reported([again.workflow_id], tx, world.networks)
+        with world.connect() as saving:
+            saving.execute("SET lock_timeout = '200ms'")
+            save_events([check], PostgresTransaction(saving))
+    assert world.rows("SELECT device_id FROM login") == [(check.device_id,)]
+
+
 def test_a_login_that_was_erased_is_refused_alone(world: World) -> None:
     """A workflow without its login fails by itself, and names itself."""
     login, gone = world.report(), uuid4()
