@@ -44,13 +44,13 @@ class PostgresBreaker:
         self._connect = connect
         self._values = {"name": name, "threshold": threshold, "open_seconds": open_seconds}
 
-    def check(self) -> None:
+    def check(self) -> bool:
         with self._connect() as connection:
             found = self._run(connection, "look")
             if not found or found[0]["is_closed"]:
-                return
+                return False
             if found[0]["is_probe_due"] and self._run(connection, "take_probe"):
-                return
+                return True
         raise Unavailable(f"the circuit breaker {self._values['name']} is open")
 
     def record_success(self) -> None:

@@ -6,9 +6,11 @@ import hashlib
 import json
 import re
 import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from ipaddress import IPv6Address, ip_address, ip_network
+from time import monotonic
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -24,6 +26,12 @@ from services.observability.redaction import redact
 OVERALL_SECONDS = 8.0
 """A little above connecting (2 s) and the longest silence (5 s): a drip of bytes ends here."""
 
+BATCH_LIMIT = 100
+"""Logins in one request: the contract's limit."""
+
+_AT_ONCE = 32
+_OFFER_SECONDS = 600.0
+_NOT_OFFERED = (404, 405, 501)
 _COUNTRY = re.compile("[A-Z]{2}")
 _LONGEST_ANSWER = 16 * 1024
 _LONGEST_USER_AGENT = 512
@@ -44,6 +52,12 @@ class _Answer(BaseModel):
     model_version: _Text
 
 
+class _Answers(BaseModel):
+    model_config = ConfigDict(strict=True, extra="ignore", frozen=True)
+
+    answers: list[Any]
+
+
 class _Forgotten(BaseModel):
     model_config = ConfigDict(strict=True, extra="ignore", frozen=True)
 
@@ -51,7 +65,11 @@ class _Forgotten(BaseModel):
 
 
 class HttpOutlierApi:
-    """Implements `services.handlers.ports.OutlierApi` over `POST /v1/score` and `POST /v1/users:forget`."""
+    """Implements `services.handlers.ports.OutlierApi` over `POST /v1/score`, `/v1/score:batch`, `/v1/users:forget`.
+
+    Whether the API takes several logins together is found out by asking, and asked again
+    after ten minutes; one that does not is asked about each at the same time.
+    """
 
     def __init__(self, base_url: str, networks: Networks, api_key: str | None = None) -> None:
         """Connect to nothing yet.
@@ -67,8 +85,49 @@ class HttpOutlierApi:
         self._authorization = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         self._networks = networks
         self._client = HttpClient(OVERALL_SECONDS, _resolve)
+        self._threads = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="doorbell-outlier")
+        self._asked_singly_until = float("-inf")
 
-    def score(self, login: SavedLogin) -> Verdict:
+    def score(self, logins: Sequence[SavedLogin]) -> list[Verdict | Unavailable | Refused]:
+        if len(logins) > 1 and monotonic() > self._asked_singly_until:
+            return [
+                answer
+                for first in range(0, len(logins), BATCH_LIMIT)
+                for answer in self._score_together(logins[first : first + BATCH_LIMIT])
+            ]
+        return self._score_singly(logins)
+
+    def _score_together(
+        self, logins: Sequence[SavedLogin]
+    ) -> Sequence[Verdict | Unavailable | Refused]:
+        bodies = [request_body(login, self._networks.of(login.ip)) for login in logins]
+        body = json.dumps({"requests": bodies}).encode()
+        longest = _LONGEST_ANSWER * len(logins)
+        try:
+            answer = self._post("/v1/score:batch", body, self._authorization, longest)
+            if answer.status == 200:
+                return _verdicts(logins, answer)
+        except Unavailable as error:
+            return [error] * len(logins)
+        if answer.status in _NOT_OFFERED:
+            self._asked_singly_until = monotonic() + _OFFER_SECONDS
+        elif isinstance(problem := _no_answer(answer), Unavailable):
+            return [problem] * len(logins)
+        # Not offered; or one of them is wrong, and only asking singly tells which.
+        return self._score_singly(logins)
+
+    def _score_singly(self, logins: Sequence[SavedLogin]) -> list[Verdict | Unavailable | Refused]:
+        if len(logins) == 1:
+            return [self._answer(logins[0])]
+        return list(self._threads.map(self._answer, logins))
+
+    def _answer(self, login: SavedLogin) -> Verdict | Unavailable | Refused:
+        try:
+            return self._score(login)
+        except (Unavailable, Refused) as error:
+            return error
+
+    def _score(self, login: SavedLogin) -> Verdict:
         body = json.dumps(request_body(login, self._networks.of(login.ip))).encode()
         key = str(login.workflow_id)
         answer = self._post("/v1/score", body, {"Idempotency-Key": key, **self._authorization})
@@ -76,14 +135,17 @@ class HttpOutlierApi:
             # It was asked before an update changed what is known of addresses or said of user agents.
             key += "-" + hashlib.sha256(body).hexdigest()[:16]
             answer = self._post("/v1/score", body, {"Idempotency-Key": key, **self._authorization})
-        if answer.status == 200:
-            return _verdict(login, answer)
-        raise _no_answer(answer)
+        if answer.status != 200:
+            raise _no_answer(answer)
+        try:
+            return _verdict(login, _Answer.model_validate_json(answer.body))
+        except ValidationError as error:
+            raise _broken_contract(error) from error
 
     def forget(self, tenant_id: str, user_id: str) -> int | None:
         body = json.dumps({"tenant_id": tenant_id, "user_id": user_id}).encode()
         answer = self._post("/v1/users:forget", body, self._authorization)
-        if answer.status in (404, 405, 501):
+        if answer.status in _NOT_OFFERED:
             return None
         if answer.status != 200:
             raise _no_answer(answer)
@@ -92,11 +154,14 @@ class HttpOutlierApi:
         except ValidationError as error:
             raise Unavailable("the outlier API's answer to forgetting has no logins") from error
 
-    def _post(self, path: str, body: bytes, headers: Mapping[str, str]) -> Answer:
-        return self._client.post(self._base_url + path, body, headers, _LONGEST_ANSWER)
+    def _post(
+        self, path: str, body: bytes, headers: Mapping[str, str], longest: int = _LONGEST_ANSWER
+    ) -> Answer:
+        return self._client.post(self._base_url + path, body, headers, longest)
 
     def close(self) -> None:
         """Close the kept connections."""
+        self._threads.shutdown()
         self._client.close()
 
 
@@ -153,12 +218,36 @@ def _versioned(part: Any) -> str:
     return " ".join(filter(None, (part.family, part.major))) if part else ""
 
 
-def _verdict(login: SavedLogin, answer: Answer) -> Verdict:
+def _verdicts(
+    logins: Sequence[SavedLogin], answer: Answer
+) -> Sequence[Verdict | Unavailable | Refused]:
     try:
-        found = _Answer.model_validate_json(answer.body)
+        found = _Answers.model_validate_json(answer.body).answers
     except ValidationError as error:
-        where = ", ".join(".".join(map(str, e["loc"])) or "body" for e in error.errors()[:3])
-        raise Unavailable(f"the outlier API's answer breaks its contract: {where}") from error
+        return [_broken_contract(error)] * len(logins)
+    if len(found) != len(logins):
+        problem = f"{len(found)} answers to {len(logins)} requests"
+        return [Unavailable(f"the outlier API's answer breaks its contract: {problem}")] * len(
+            logins
+        )
+    return [_verdict_or_error(login, each) for login, each in zip(logins, found, strict=True)]
+
+
+def _verdict_or_error(login: SavedLogin, answer: Any) -> Verdict | Unavailable:
+    try:
+        return _verdict(login, _Answer.model_validate(answer))
+    except ValidationError as error:
+        return _broken_contract(error)
+    except Unavailable as error:
+        return error
+
+
+def _broken_contract(error: ValidationError) -> Unavailable:
+    where = ", ".join(".".join(map(str, e["loc"])) or "body" for e in error.errors()[:3])
+    return Unavailable(f"the outlier API's answer breaks its contract: {where}")
+
+
+def _verdict(login: SavedLogin, found: _Answer) -> Verdict:
     if found.request_id != str(login.workflow_id):
         raise Unavailable("the outlier API answered another request: request_id differs")
     return Verdict(

@@ -34,7 +34,7 @@ from services.handlers.ports import (
     Transaction,
 )
 from services.queries import load_queries
-from services.sessions import SESSION, Session
+from services.sessions import SESSION, Session, check
 
 _SQL = (
     load_queries("services.adapters", "sign_ins.sql")
@@ -70,7 +70,7 @@ def open_pool(
         timeout=timeout_seconds,
         # Short: a pool that waits longer between its attempts is still away when the database is back.
         reconnect_timeout=1.0,
-        check=ConnectionPool.check_connection,
+        check=check,
         open=True,
     )
 
@@ -266,9 +266,9 @@ class PostgresTransaction:
         )
         return {row["workflow_id"] for row in rows}
 
-    def saved_login(self, workflow_id: UUID) -> SavedLogin | None:
-        rows = self._run("saved_login", workflow_id=workflow_id)
-        return SavedLogin(**rows[0]) if rows else None
+    def saved_logins(self, workflow_ids: Sequence[UUID]) -> Mapping[UUID, SavedLogin]:
+        rows = self._run("saved_logins", workflow_ids=list(workflow_ids))
+        return {row["workflow_id"]: SavedLogin(**row) for row in rows}
 
     def store_verdicts(self, judged: Sequence[Judgement]) -> Mapping[UUID, bool]:
         if not judged:

@@ -27,7 +27,7 @@ from services.ledger.store import mark_published
 from services.observability.sampling import Budget
 from services.observability.spans import Spans
 from services.queries import load_queries
-from services.sessions import Session
+from services.sessions import Session, check
 
 T = TypeVar("T")
 Connection = psycopg.Connection[Any]
@@ -68,7 +68,7 @@ class Parts:
             # Short: a pool that waits longer between its attempts is still away
             # when the database has long been back.
             reconnect_timeout=1.0,
-            check=ConnectionPool.check_connection,
+            check=check,
             open=False,
         )
         self.clock = DatabaseClock()

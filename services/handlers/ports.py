@@ -11,6 +11,7 @@ from typing import Literal, Protocol
 from uuid import UUID
 
 from services.domain.device import Device, Traits
+from services.domain.errors import Refused, Unavailable
 from services.domain.model import (
     Channel,
     DeviceCheck,
@@ -346,7 +347,9 @@ class Transaction(Protocol):
         """Store the logins with their checks once; the workflow ids that are stored."""
         ...
 
-    def saved_login(self, workflow_id: UUID) -> SavedLogin | None: ...
+    def saved_logins(self, workflow_ids: Sequence[UUID]) -> Mapping[UUID, SavedLogin]:
+        """The stored logins that are there."""
+        ...
 
     def store_verdicts(self, judged: Sequence[Judgement]) -> Mapping[UUID, bool]:
         """Store each verdict once, a real one over `unscored`; those that changed, and whether that was late."""
@@ -405,12 +408,11 @@ class WebhookSender(Protocol):
 
 
 class OutlierApi(Forgets, Protocol):
-    def score(self, login: SavedLogin) -> Verdict:
-        """Ask for a verdict; the workflow's id is the request's and the idempotency key.
+    def score(self, logins: Sequence[SavedLogin]) -> Sequence[Verdict | Unavailable | Refused]:
+        """Ask for verdicts, together where the API takes several; one answer for each login.
 
-        Raises:
-            Unavailable: no usable answer within the deadline.
-            Refused: the API says that the request is wrong.
+        A workflow's id is its request's and the idempotency key: asking again gives the same verdict.
+        Unavailable: no usable answer within the deadline. Refused: the API says that the request is wrong.
         """
         ...
 
@@ -418,8 +420,8 @@ class OutlierApi(Forgets, Protocol):
 class Breaker(Protocol):
     """Stops calls of the whole fleet to something that is down."""
 
-    def check(self) -> None:
-        """Let the call through.
+    def check(self) -> bool:
+        """Let the call through; true if it is the probe, for which all others wait.
 
         Raises:
             Unavailable: the breaker is open, or another call is the probe.

@@ -1,4 +1,4 @@
-"""Asks the outlier API about a login that is stored."""
+"""Asks the outlier API about logins that are stored."""
 
 from __future__ import annotations
 
@@ -9,40 +9,62 @@ from services.domain.errors import Refused, Unavailable
 from services.domain.model import Verdict
 from services.domain.outcome import Done, Failed, Outcome, Wire
 from services.handlers.check_device import missing_login
-from services.handlers.ports import Begin, Breaker, OutlierApi
+from services.handlers.ports import Begin, Breaker, OutlierApi, SavedLogin
 
 
-def score_login(
-    results: Sequence[Wire], begin: Begin, api: OutlierApi, breaker: Breaker
-) -> Outcome:
-    """Ask for the verdict on the login that the group's results are about.
+def score_logins(
+    groups: Sequence[Sequence[Wire]], begin: Begin, api: OutlierApi, breaker: Breaker
+) -> list[Outcome]:
+    """Ask for the verdicts on the logins that each group's results are about.
 
     No transaction is open during the call. While the breaker is open the
-    outcome is `Unavailable` at once, without a call.
+    outcome is `Unavailable` at once, without a call; its probe asks about one login.
     """
+    asked = [_workflow_of(results) for results in groups]
+    with begin() as tx:
+        found = tx.saved_logins([each for each in asked if isinstance(each, UUID)])
+    verdicts = _verdicts(list(found.values()), api, breaker)
+    outcomes: list[Outcome] = []
+    for each in asked:
+        if isinstance(each, Refused):
+            outcomes.append(Failed(each))
+        elif each not in found:
+            outcomes.append(missing_login(each))
+        else:
+            outcomes.append(verdicts[each])
+    return outcomes
+
+
+def _workflow_of(results: Sequence[Wire]) -> UUID | Refused:
     workflow_ids = {UUID(result["workflow_id"]) for result in results}
     if len(workflow_ids) != 1:
-        return Failed(Refused(f"the results are about {len(workflow_ids)} workflows, not one"))
-    workflow_id = workflow_ids.pop()
-    with begin() as tx:
-        login = tx.saved_login(workflow_id)
-    if login is None:
-        return missing_login(workflow_id)
+        return Refused(f"the results are about {len(workflow_ids)} workflows, not one")
+    return workflow_ids.pop()
+
+
+def _verdicts(
+    logins: Sequence[SavedLogin], api: OutlierApi, breaker: Breaker
+) -> dict[UUID, Outcome]:
+    if not logins:
+        return {}
     try:
-        breaker.check()
+        is_probe = breaker.check()
     except Unavailable as error:
-        return Failed(error)
-    try:
-        verdict = api.score(login)
-    except Unavailable as error:
+        return {login.workflow_id: Failed(error) for login in logins}
+    asked = logins[:1] if is_probe else logins
+    answers = api.score(asked)
+    # A refusal is an answer too: the API is there, only this request is wrong.
+    if all(isinstance(answer, Unavailable) for answer in answers):
         breaker.record_failure()
-        return Failed(error)
-    except Refused as error:
-        # The API is there and answers: only this request is wrong.
+    else:
         breaker.record_success()
-        return Failed(error)
-    breaker.record_success()
-    return Done(verdict.to_message())
+    waiting = Failed(Unavailable("the circuit breaker is open, and another login is its probe"))
+    outcomes: dict[UUID, Outcome] = {login.workflow_id: waiting for login in logins}
+    for login, answer in zip(asked, answers, strict=True):
+        outcomes[login.workflow_id] = (
+            Done(answer.to_message()) if isinstance(answer, Verdict) else Failed(answer)
+        )
+    return outcomes
 
 
 def unscored(workflow_id: UUID) -> Verdict:

@@ -16,7 +16,7 @@ from services.domain.errors import Unavailable
 from services.ledger import store
 from services.ledger.message import Message
 from services.ledger.publisher import Publisher
-from services.sessions import SESSION, Session
+from services.sessions import SESSION, Session, check
 
 _STATEMENT_TIMED_OUT = "57014"
 _AWAY = (
@@ -99,7 +99,7 @@ class Ledger:
                     # does not hear that an attempt to connect was given up.
                     timeout=2,
                     reconnect_timeout=1.0,
-                    check=ConnectionPool.check_connection,
+                    check=check,
                     open=True,
                 )
             return self._pool

@@ -8,7 +8,7 @@ from services.ledger import limits, pauses, store
 from services.ledger.database import Ledger
 
 GRACE_SECONDS = 2.0
-"""Whoever committed a message publishes it at once; only what is older was left behind."""
+"""Whoever committed a message publishes it at once, and notes soon that it did; only what is older was left behind."""
 
 LONGEST_SECONDS = 20.0
 """Beat starts a relay every other second: one that goes on and on would only fill the pool."""

@@ -49,7 +49,6 @@ def settle(
     """
     settled = Settled()
     outgoing: list[tuple[Message, str | None, UUID | None]] = []
-    _declare_joins(connection, units)
     _resolve_joins(connection, app, units, settled)
     for unit in units:
         sender, workflow = _sender(unit, ran)
@@ -125,7 +124,7 @@ def _end_workflows(
     return store.finish_workflows(connection, ended)
 
 
-def _declare_joins(connection: Connection[Any], units: Sequence[Unit]) -> None:
+def _declare_joins(connection: Connection[Any], units: Sequence[Unit]) -> dict[str, Row]:
     """Write what the whole list knows of joins, which locks them in one order.
 
     Locked unit by unit, two lists with leaves of the same joins would deadlock.
@@ -134,16 +133,16 @@ def _declare_joins(connection: Connection[Any], units: Sequence[Unit]) -> None:
     for unit in units:
         known.merge(unit)
     seen = {part.join_id for part in known.parts}
-    if seen or known.join_sizes or known.join_headers or known.join_growth:
-        store.declare_joins(
-            connection, known.join_sizes, known.join_headers, known.join_growth, seen
-        )
+    return store.declare_joins(
+        connection, known.join_sizes, known.join_headers, known.join_growth, seen
+    )
 
 
 def _resolve_joins(
     connection: Connection[Any], app: Celery, units: Sequence[Unit], settled: Settled
 ) -> None:
     """Count all leaves of the list and fire the joins that are complete; firing may end outer leaves."""
+    locked = _declare_joins(connection, units)
     for unit in units:
         unit.is_waiting = bool(unit.parts)
     while pending := _taken_parts(units):
@@ -151,7 +150,7 @@ def _resolve_joins(
         completing = {part.join_id: (unit, part.body) for unit, part in pending}
         parts = [part for _, part in pending]
         closed: dict[str, str] = {}
-        for join_id, (join, leaves) in store.count_parts(connection, parts).items():
+        for join_id, (join, leaves) in store.count_parts(connection, parts, locked).items():
             if join["size"] is None or len(leaves) < join["size"] or join["state"] == "fired":
                 continue
             unit, body = completing[join_id]
@@ -160,13 +159,18 @@ def _resolve_joins(
             unit.is_waiting = False
             settled.fired += 1
         store.close_joins(connection, closed)
-        sizes: dict[str, int] = {}
-        headers: dict[str, str] = {}
-        for unit, _ in completing.values():
-            sizes |= unit.join_sizes
-            headers |= unit.join_headers
-        if sizes or headers:  # a body that is a chord itself
-            store.declare_joins(connection, sizes, headers, {}, ())
+        locked = _declare_more(connection, [unit for unit, _ in completing.values()])
+
+
+def _declare_more(connection: Connection[Any], units: Sequence[Unit]) -> dict[str, Row]:
+    """What firing has brought: bodies that are chords themselves, and leaves of joins around them."""
+    known = Unit()
+    for unit in units:
+        known.join_sizes |= unit.join_sizes
+        known.join_headers |= unit.join_headers
+        known.parts += unit.parts
+    seen = {part.join_id for part in known.parts}
+    return store.declare_joins(connection, known.join_sizes, known.join_headers, {}, seen)
 
 
 def _taken_parts(units: Sequence[Unit]) -> list[tuple[Unit, JoinPart]]:

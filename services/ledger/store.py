@@ -62,12 +62,20 @@ def lock_steps(
 
 
 def limit_statements(
-    connection: Connection[Any], run_seconds: float | None, lock_seconds: float
+    connection: Connection[Any],
+    run_seconds: float | None,
+    lock_seconds: float,
+    transaction_only: bool = False,
 ) -> None:
-    """For this transaction: cancel what runs for longer, and fail what waits longer for a row's lock."""
+    """Cancel what runs for longer, and fail what waits longer for a row's lock.
+
+    transaction_only: the limits go with the transaction; else they last as long as
+    the session, unless the transaction is rolled back.
+    """
     _run(
         connection,
         "limit_statements",
+        transaction_only=transaction_only,
         run_milliseconds=str(int((run_seconds or 0) * 1000)),
         lock_milliseconds=str(int(lock_seconds * 1000)),
     )
@@ -84,21 +92,20 @@ def count_redelivery(connection: Connection[Any], step_id: str) -> tuple[int, bo
 
 
 def lease(
-    connection: Connection[Any],
-    step_id: str,
-    seconds: float,
-    is_redelivered: bool,
-    ours: datetime | None,
-) -> datetime | None:
-    """Reserve a step's call for this process, until when; None while another one is at it.
+    connection: Connection[Any], steps: Sequence[tuple[str, float, bool, datetime | None]]
+) -> dict[str, datetime]:
+    """Reserve steps' calls for this process; until when, of those that no other one is at.
 
-    ours: the end of the reservation that this process made before, which it may renew.
+    steps: id, seconds, whether it was redelivered, and the end of the reservation that this process
+        made before, which it may renew.
     connection: a session that lives as long as the process: while it does, no redelivery takes the
         reservation over before its end.
     """
-    values = {"id": step_id, "seconds": seconds, "is_redelivered": is_redelivered, "ours": ours}
-    rows = _run(connection, "lease_step", **values)
-    return rows[0]["lease_until"] if rows else None
+    ids, seconds, redelivered, ours = ([*column] for column in zip(*steps, strict=True))
+    rows = _run(
+        connection, "lease_steps", ids=ids, seconds=seconds, redelivered=redelivered, ours=ours
+    )
+    return {row["id"]: row["lease_until"] for row in rows}
 
 
 def revoke(connection: Connection[Any], step_id: str, result: str) -> None:
@@ -107,7 +114,7 @@ def revoke(connection: Connection[Any], step_id: str, result: str) -> None:
     Raises psycopg.errors.LockNotAvailable when its row is held for longer than a
     second: workers call this on the loop that sends their heartbeats.
     """
-    limit_statements(connection, _REVOKE_SECONDS, _REVOKE_SECONDS)
+    limit_statements(connection, _REVOKE_SECONDS, _REVOKE_SECONDS, transaction_only=True)
     _run(connection, "revoke", id=step_id, result=result)
 
 
@@ -181,15 +188,18 @@ def mark_published(
     messages: what was published; only first attempts may be left out. A step
     that has a newer message by now, a retry, is not marked.
     """
-    if not confirmed:
-        return
     retries = {message.step_id: message.retries for message in messages}
-    _run(
-        connection,
-        "mark_published",
-        ids=list(confirmed),
-        retries=[retries.get(step_id, 0) for step_id in confirmed],
-    )
+    note_confirms(connection, [(step_id, retries.get(step_id, 0), 0.0) for step_id in confirmed])
+
+
+def note_confirms(connection: Connection[Any], confirms: Sequence[tuple[str, int, float]]) -> None:
+    """As `mark_published`, of confirms that came before. Idempotent.
+
+    confirms: each message's step, its retries, and how many seconds ago the broker confirmed it.
+    """
+    if confirms:
+        ids, retries, ages = ([*column] for column in zip(*confirms, strict=True))
+        _run(connection, "mark_published", ids=ids, retries=retries, ages=ages)
 
 
 def unpublished_of(connection: Connection[Any], step_ids: Sequence[str]) -> list[Message]:
@@ -265,32 +275,35 @@ def block_after(
 
 def declare_joins(
     connection: Connection[Any],
-    sizes: dict[str, int],
-    headers: dict[str, str],
-    growth: dict[str, int],
+    sizes: Mapping[str, int],
+    headers: Mapping[str, str],
+    growth: Mapping[str, int],
     seen: Iterable[str],
-) -> None:
-    """Write what is known of joins; `seen` ones may not be declared yet."""
+) -> dict[str, Row]:
+    """Write what is known of joins, and lock them; `seen` ones may not be declared yet."""
     ids = sorted({*sizes, *headers, *growth, *seen})
-    if ids:
-        _run(
-            connection,
-            "declare_joins",
-            ids=ids,
-            sizes=[sizes.get(join_id) for join_id in ids],
-            headers=[headers.get(join_id) for join_id in ids],
-            growth=[growth.get(join_id, 0) for join_id in ids],
-        )
+    if not ids:
+        return {}
+    rows = _run(
+        connection,
+        "declare_joins",
+        ids=ids,
+        sizes=[sizes.get(join_id) for join_id in ids],
+        headers=[headers.get(join_id) for join_id in ids],
+        growth=[growth.get(join_id, 0) for join_id in ids],
+    )
+    return {row["id"]: row for row in rows}
 
 
 def count_parts(
-    connection: Connection[Any], parts: Sequence[JoinPart]
+    connection: Connection[Any], parts: Sequence[JoinPart], locked: Mapping[str, Row]
 ) -> dict[str, tuple[Row, list[Row]]]:
-    """Add finished leaves under the joins' locks; returns each join with all its parts."""
-    joins = sorted({part.join_id for part in parts})
-    locked = {row["id"]: row for row in _run(connection, "lock_joins", ids=joins)}
+    """Add finished leaves of joins that are locked; returns each join with all its parts."""
     unique = {(part.join_id, part.step_id): part for part in parts}
-    _run(
+    counted: dict[str, tuple[Row, list[Row]]] = {
+        join_id: (locked[join_id], []) for join_id, _ in unique
+    }
+    rows = _run(
         connection,
         "add_parts",
         joins=[part.join_id for part in unique.values()],
@@ -299,8 +312,7 @@ def count_parts(
         statuses=[part.status for part in unique.values()],
         results=[part.result for part in unique.values()],
     )
-    counted: dict[str, tuple[Row, list[Row]]] = {key: (row, []) for key, row in locked.items()}
-    for row in _run(connection, "parts", ids=joins):
+    for row in rows:
         counted[row["join_id"]][1].append(row)
     return counted
 

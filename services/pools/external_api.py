@@ -7,8 +7,7 @@ from uuid import UUID
 
 from services.domain.outcome import Done, Outcome, Wire
 from services.handlers.erase_user import forget_user as forget
-from services.handlers.score_login import score_login as score
-from services.handlers.score_login import unscored
+from services.handlers.score_login import score_logins, unscored
 from services.pools.wiring import Wiring
 from services.runner.task import Steps
 
@@ -20,10 +19,10 @@ def register(steps: Steps, wiring: Wiring) -> None:
         """Fail open: the login is kept as unscored and the rest of the workflow runs."""
         return Done(unscored(UUID(results[0]["workflow_id"])).to_message())
 
-    @steps.io("external_api.score_login", exhausted=no_answer)
-    def score_login(results: Sequence[Wire]) -> Outcome:
-        """What does the outlier API think of this login?"""
-        return score(results, wiring.begin, wiring.outlier_api, wiring.breaker)
+    @steps.io_list("external_api.score_login", exhausted=no_answer)
+    def score_login(groups: Sequence[Sequence[Wire]]) -> Sequence[Outcome]:
+        """What does the outlier API think of these logins?"""
+        return score_logins(groups, wiring.begin, wiring.outlier_api, wiring.breaker)
 
     @steps.io("external_api.forget_user")
     def forget_user(erasure: Wire) -> Outcome:

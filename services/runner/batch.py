@@ -16,12 +16,18 @@ logger = logging.getLogger(__name__)
 
 POSTPONED_SECONDS = 1.0
 
+GATHERING_SECONDS = 0.03
+"""So long after the end of a list the next one may grow: most of what a list costs does not depend on its length."""
+
+ENOUGH = 8
+"""So many steps wait no longer for others."""
+
 
 class BatchStyle:
     """Takes up to `size` deliveries at once and hands them to the executor.
 
-    It never waits for a list to fill: an idle pool runs a lone message at once,
-    a busy one finds the next list already there. A redelivered message runs alone,
+    An idle pool runs a lone message at once. One that has just run a list waits for
+    GATHERING_SECONDS, unless there is ENOUGH for the next. A redelivered message runs alone,
     and one whose rows another process holds comes again after POSTPONED_SECONDS.
     """
 
@@ -32,6 +38,7 @@ class BatchStyle:
         self._on_crash = on_crash
         self._inbox: queue.SimpleQueue[Delivery | None] = queue.SimpleQueue()
         self._left: deque[Delivery] = deque()
+        self._ended_at = 0.0
         self._thread = threading.Thread(target=self._loop, name="doorbell-batch", daemon=True)
 
     def start(self) -> None:
@@ -55,8 +62,12 @@ class BatchStyle:
     def _loop(self) -> None:
         try:
             while (batch := self._take()) is not None:
+                began_at = monotonic()
                 if batch:
                     self._postpone(self._executor.run(batch))
+                    self._ended_at = monotonic()
+                # The next list may take as long as this one.
+                self._executor.note_confirms(monotonic() - began_at)
         except BaseException:
             # A process that no longer moves must end: its messages are redelivered elsewhere.
             logger.exception("the batch thread cannot go on")
@@ -68,24 +79,28 @@ class BatchStyle:
         due_at = monotonic() + POSTPONED_SECONDS
         self._postponed.extend((due_at, delivery) for delivery in held)
 
-    def _next(self, may_wait: bool) -> Delivery | None:
-        """The next in order; None at the end. Raises queue.Empty when there is none to wait for."""
+    def _next(self, seconds: float | None) -> Delivery | None:
+        """The next in order, waited for so long (None: for ever); None at the end. Raises queue.Empty."""
         if self._left:
             return self._left.popleft()
-        if not self._postponed:
-            return self._inbox.get(block=may_wait)
-        left = self._postponed[0][0] - monotonic()
-        if left <= 0:
-            return self._postponed.popleft()[1]
-        # Empty when its time has come: the caller asks again.
-        return self._inbox.get(block=may_wait, timeout=left)
+        waits = [each for each in (seconds, self._executor.seconds_to_note) if each is not None]
+        if self._postponed:
+            left = self._postponed[0][0] - monotonic()
+            if left <= 0:
+                return self._postponed.popleft()[1]
+            waits.append(left)
+        # Empty also when something else is due: the caller asks again.
+        return self._inbox.get(block=seconds != 0.0, timeout=min(waits, default=None))
 
     def _take(self) -> list[Delivery] | None:
         batch: list[Delivery] = []
         seen: set[str] = set()
+        gathers_until = self._ended_at + GATHERING_SECONDS
         while len(batch) < self._size:
+            gathers = 0 < len(batch) < ENOUGH
+            seconds = max(0.0, gathers_until - monotonic()) if gathers else 0.0
             try:
-                delivery = self._next(may_wait=not batch)
+                delivery = self._next(seconds if batch else None)
             except queue.Empty:
                 break
             if delivery is None:

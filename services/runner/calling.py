@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 from typing import Any
 
 import psycopg
@@ -39,9 +38,7 @@ class HandlerCalls:
         prepared = Running(self._transaction(connection))
         token = running.set(prepared)
         try:
-            # Alone, a step that fails takes its own rows back and nothing else.
-            with connection.transaction() if len(run) == 1 else nullcontext():
-                self._call_handlers(run, prepared)
+            self._call_handlers(run, prepared)
             for delivery in run:
                 self._failpoints.hit("after_handler", delivery.task)
             return [self._trace(connection, delivery, prepared) for delivery in run]

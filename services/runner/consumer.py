@@ -91,6 +91,13 @@ class StepConsumer(DrainableConsumer):
             sleep(RECONNECT_STEP_SECONDS)
         self._has_begun = False
 
+    def connection_for_write(self, url: str | None = None, heartbeat: float | None = None) -> Any:
+        """Celery's, for events and nothing else: without confirms, for each of which the loop would stand still."""
+        options = dict(self.app.conf.broker_transport_options or {}, confirm_publish=False)
+        return self.ensure_connected(
+            self.app.connection_for_write(url=url, heartbeat=heartbeat, transport_options=options)
+        )
+
     def _keep_alive(self) -> None:
         # The connection may be gone already; then its messages are redelivered anyway.
         with contextlib.suppress(OSError, AMQPError, AttributeError):

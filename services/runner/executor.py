@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from time import monotonic
@@ -25,6 +26,7 @@ from services.ledger.settle import settle
 from services.observability.metrics import StepMetrics, count_effects
 from services.observability.spans import Spans
 from services.runner.calling import HandlerCalls
+from services.runner.confirms import Confirms
 from services.runner.delivery import Delivery
 from services.runner.failpoints import Failpoints
 from services.runner.giving_up import (
@@ -106,6 +108,8 @@ class Executor:
         self._metrics = metrics
         self._spans = spans
         self._connection: Connection[Any] | None = None
+        self._session_limits: tuple[float | None, float] | None = None
+        self._confirms = Confirms()
         self.busy_since: float | None = None
         self.limits: tuple[float | None, float | None] = (None, None)
         self.thread_id: int | None = None
@@ -141,45 +145,69 @@ class Executor:
             self._finish(finished)
         return []
 
-    def admit(self, delivery: Delivery) -> bool | None:
-        """Whether an I/O step's handler is to be called, or called again; if not, `run` answers for it.
+    def admit(self, deliveries: Sequence[Delivery]) -> list[bool | Exception | None]:
+        """Of each I/O step, no two the same: whether its handler is to be called, or called again.
 
-        Waits while PostgreSQL is away; False when the process stops meanwhile.
-        None: another process is at the step, with a second copy of its message;
-        ask again later.
+        False: `run` answers for it; also while the process stops. None: another
+        process is at the step, with a second copy of its message, or holds its
+        row; ask again later. Waits while PostgreSQL is away.
         """
         while not self._stop.is_set():
             try:
-                connection = self._open()
-                run = self._look(connection, [delivery])[1].run
-                self._count_starts(connection, run)
-                if not run or delivery.outcome is not None:
-                    connection.commit()
-                    return False
-                # Counting has committed, and with that the limits are gone.
-                self._limit(connection, [delivery])
-                seconds = delivery.soft_limit or DEFAULT_LEASE_SECONDS
-                delivery.lease_ends = monotonic() + seconds
-                until = store.lease(
-                    connection,
-                    delivery.id,
-                    seconds,
-                    delivery.is_redelivered,
-                    delivery.leased_until,
-                )
-                connection.commit()
-                delivery.leased_until = until or delivery.leased_until
-                return True if until else None
+                return [*self._admit(deliveries)]
             except psycopg.errors.LockNotAvailable:
                 self._rollback()
-                return None
+                if len(deliveries) == 1:
+                    return [None]
             except psycopg.Error as error:
-                if not self._may_try_again(error):
-                    raise
-        return False
+                if self._may_try_again(error):
+                    continue
+                if len(deliveries) == 1:
+                    return [error]
+            return [answer for delivery in deliveries for answer in self.admit([delivery])]
+        return [False] * len(deliveries)
+
+    def _admit(self, deliveries: Sequence[Delivery]) -> list[bool | None]:
+        connection = self._open()
+        run = self._look(connection, deliveries)[1].run
+        self._count_starts(connection, run)
+        wanted = [delivery for delivery in run if delivery.outcome is None]
+        asked = []
+        for delivery in wanted:
+            seconds = delivery.soft_limit or DEFAULT_LEASE_SECONDS
+            delivery.lease_ends = monotonic() + seconds
+            asked.append((delivery.id, seconds, delivery.is_redelivered, delivery.leased_until))
+        leased = store.lease(connection, asked) if asked else {}
+        connection.commit()
+        for delivery in wanted:
+            delivery.leased_until = leased.get(delivery.id, delivery.leased_until)
+        asked_for = {delivery.id for delivery in wanted}
+        return [
+            (True if each.id in leased else None) if each.id in asked_for else False
+            for each in deliveries
+        ]
+
+    @property
+    def seconds_to_note(self) -> float | None:
+        """Until `note_confirms` has something to do; None when there is nothing."""
+        return self._confirms.seconds_left
+
+    def note_confirms(self, busy_seconds: float = 0.0) -> None:
+        """Note what the broker confirmed a while ago, or will have by the end of a list that takes so long."""
+        left = self._confirms.seconds_left
+        if left is None or left > busy_seconds:
+            return
+        try:
+            self._confirms.note(self._open())
+        except psycopg.Error as error:
+            logger.warning("confirms could not be noted, the relay will repeat them: %s", error)
+            self._drop()
 
     def close(self) -> None:
-        """Close the connection."""
+        """Note what was confirmed, and close the connection."""
+        if self._connection is not None and not self._connection.closed:
+            with suppress(psycopg.Error):
+                self._confirms.note(self._connection)
         self._drop()
 
     def _begin(self, deliveries: Sequence[Delivery]) -> None:
@@ -282,6 +310,8 @@ class Executor:
                 sorted_ = sort_deliveries(deliveries, rows)
                 self._tell_waits(sorted_.run, rows)
                 return rows, sorted_
+            # It has rolled back, and with that the limits may be gone.
+            self._session_limits = None
 
     def _tell_waits(
         self, deliveries: Sequence[Delivery], rows: Mapping[str, Mapping[str, Any]]
@@ -298,7 +328,10 @@ class Executor:
         # Whatever was redelivered may still be in the hands of a process that stands still.
         again = all(d.is_redelivered or d.is_put_off for d in deliveries)
         soft = min((d.soft_limit for d in deliveries if d.soft_limit), default=None)
-        store.limit_statements(connection, soft, SHORT_LOCK_SECONDS if again else LOCK_SECONDS)
+        limits = (soft, SHORT_LOCK_SECONDS if again else LOCK_SECONDS)
+        if limits != self._session_limits:
+            store.limit_statements(connection, *limits)
+            self._session_limits = limits
 
     def _lock(
         self, connection: Connection[Any], deliveries: Sequence[Delivery]
@@ -352,18 +385,12 @@ class Executor:
         try:
             with self._metrics.publishing():
                 confirmed = self._ledger.publisher().publish(committed.messages, on_sent)
+            self._confirms.add(confirmed, committed.messages)
             self._hit("after_last_publish", deliveries)
-            connection = self._open()
-            store.mark_published(connection, confirmed, committed.messages)
-            connection.commit()
         except Unavailable as error:
             logger.warning("%d messages are left to the relay: %s", len(committed.messages), error)
-        except psycopg.Error as error:
-            logger.warning("confirms could not be noted, the relay will repeat them: %s", error)
-            self._drop()
         except Exception:
             logger.exception("%d messages are left to the relay", len(committed.messages))
-            self._rollback()
 
     def _answer_again(self, delivery: Delivery, state: str, row: dict[str, Any]) -> Finished:
         # A second copy need not be dead-lettered: the one that ran was, or will be.
@@ -386,6 +413,7 @@ class Executor:
         return self._connection
 
     def _rollback(self) -> None:
+        self._session_limits = None
         if self._connection is not None and not self._connection.closed:
             try:
                 self._connection.rollback()
@@ -394,5 +422,6 @@ class Executor:
 
     def _drop(self) -> None:
         connection, self._connection = self._connection, None
+        self._session_limits = None
         if connection is not None:
             connection.close()

@@ -6,7 +6,7 @@ import asyncio
 import inspect
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from time import monotonic
@@ -18,10 +18,12 @@ from services.domain.errors import Unavailable
 from services.domain.outcome import Failed, Outcome
 from services.ledger.database import is_away
 from services.observability.logs import concerning
+from services.runner.admission import Admission
 from services.runner.batch import POSTPONED_SECONDS, BatchStyle
 from services.runner.delivery import Delivery
 from services.runner.executor import Executor
-from services.runner.task import IoTask
+from services.runner.gathering import Gathering
+from services.runner.task import IoListTask, IoTask
 from services.runner.tracing import about
 
 logger = logging.getLogger(__name__)
@@ -36,9 +38,10 @@ class IoStyle:
     start, becomes `Unavailable` and is tried again; a slow receiver holds up
     nobody else. A call that goes on behind that limit keeps its thread, and at
     the hard limit ends the process. A message that came for the third time or
-    more runs beside no other such: it may be what kills its process. Steps that are not
-    calls (celery.map, batch steps, plain tasks) run one by one on the
-    committing thread.
+    more runs beside no other such: it may be what kills its process. Where a task's
+    calls take lists, those that are ready together are called together; a list that
+    blows up is split. Steps that are not calls (celery.map, batch steps, plain
+    tasks) run one by one on the committing thread.
     """
 
     def __init__(
@@ -50,17 +53,17 @@ class IoStyle:
     ) -> None:
         self._task_of = task_of
         self._on_crash = on_crash
-        self._admission = new_executor()
+        self._admitting = new_executor()
         self._committing = BatchStyle(new_executor(), concurrency, on_crash)
         self._threads = ThreadPoolExecutor(concurrency, thread_name_prefix="doorbell-io")
-        # One thread, because an executor is not thread-safe; a look-up by key is quick.
-        self._door = ThreadPoolExecutor(1, thread_name_prefix="doorbell-admit")
+        self._admission = Admission(self._admitting.admit, concurrency)
+        self._gatherings: dict[str, Gathering] = {}
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run_loop, name="doorbell-loop", daemon=True)
         self._running: set[asyncio.Task[None]] = set()
         self._slots = asyncio.Semaphore(concurrency)
         self._suspects = asyncio.Lock()
-        self._starts: dict[object, tuple[str, float, float | None]] = {}
+        self._starts: dict[object, tuple[list[str], float, float | None]] = {}
 
     def start(self) -> None:
         self._committing.start()
@@ -68,7 +71,7 @@ class IoStyle:
 
     def submit(self, delivery: Delivery) -> None:
         """Called from the consumer's loop; never blocks."""
-        if delivery.outcome is None and isinstance(self._task_of(delivery.task), IoTask):
+        if delivery.outcome is None and _is_call(self._task_of(delivery.task)):
             self._loop.call_soon_threadsafe(self._begin, delivery)
         else:
             self._committing.submit(delivery)
@@ -91,14 +94,14 @@ class IoStyle:
 
     @property
     def executors(self) -> list[Executor]:
-        return [self._admission, *self._committing.executors]
+        return [self._admitting, *self._committing.executors]
 
-    def overdue(self, margin_seconds: float) -> str | None:
-        """The id of a step whose handler is past its hard limit by more than that, for the watchdog."""
-        for step_id, started, hard in list(self._starts.values()):
+    def overdue(self, margin_seconds: float) -> Sequence[str]:
+        """The steps of a call that is past its hard limit by more than that, for the watchdog."""
+        for step_ids, started, hard in list(self._starts.values()):
             if hard and monotonic() - started > hard + margin_seconds:
-                return step_id
-        return None
+                return step_ids
+        return ()
 
     def _run_loop(self) -> None:
         asyncio.set_event_loop(self._loop)
@@ -135,9 +138,7 @@ class IoStyle:
 
     async def _admit(self, delivery: Delivery) -> bool:
         while True:
-            admit = self._admission.admit
-            is_admitted = await self._loop.run_in_executor(self._door, admit, delivery)
-            if is_admitted is not None:
+            if (is_admitted := await self._admission.admit(delivery)) is not None:
                 return is_admitted
             await asyncio.sleep(POSTPONED_SECONDS)
 
@@ -148,57 +149,106 @@ class IoStyle:
         PostgreSQL was away: another process may have done it meanwhile.
         """
         await self._slots.acquire()
-        if monotonic() > delivery.lease_ends:
-            self._slots.release()
-            return None
-        outcome = await self._answer(delivery)
+        if isinstance(self._task_of(delivery.task), IoListTask):
+            gathering = self._gatherings.setdefault(delivery.task, Gathering(self._call_together))
+            outcome = await gathering.outcome_of(delivery)
+        else:
+            (outcome,) = await self._call_together([delivery])
         error = outcome.error if isinstance(outcome, Failed) else None
-        if not (isinstance(error, psycopg.Error) and is_away(error)):
+        if error is None or not _is_away(error):
             return outcome
         # The step has not failed: a handler's calls are made so that they can be repeated.
         logger.warning("PostgreSQL is away, calling again", extra=about(delivery))
         await asyncio.sleep(AWAY_PAUSE_SECONDS)
         return None
 
-    async def _answer(self, delivery: Delivery) -> Outcome:
-        future = self._started(delivery)
-        try:
-            async with asyncio.timeout(delivery.soft_limit):
-                outcome: Outcome = await future
-        except TimeoutError:
-            return Failed(Unavailable(f"no answer within {delivery.soft_limit} seconds"))
-        except asyncio.CancelledError:
-            return Failed(RuntimeError("the call was cancelled from within"))
-        except Exception as error:  # noqa: BLE001  # a bug in a handler is that step's failure
-            return Failed(error)
-        return outcome
+    async def _call_together(self, deliveries: Sequence[Delivery]) -> list[Outcome | None]:
+        """Call those that are still reserved for us; None for the others. Each has a slot."""
+        now = monotonic()
+        kept = [delivery for delivery in deliveries if now <= delivery.lease_ends]
+        for _ in range(len(deliveries) - len(kept)):
+            self._slots.release()
+        outcomes = await self._answer(kept) if kept else []
+        answered = {each.id: outcome for each, outcome in zip(kept, outcomes, strict=True)}
+        return [answered.get(delivery.id) for delivery in deliveries]
 
-    def _started(self, delivery: Delivery) -> asyncio.Future[Outcome]:
-        """Begin a call; its slot and its place under the watchdog last until it has really ended."""
+    async def _call_alone(self, delivery: Delivery) -> Outcome | None:
+        await self._slots.acquire()
+        return (await self._call_together([delivery]))[0]
+
+    async def _answer(self, deliveries: Sequence[Delivery]) -> Sequence[Outcome | None]:
+        """One call's outcomes; a list that blows up is called one by one."""
+        limit = min((each.soft_limit for each in deliveries if each.soft_limit), default=None)
+        future = self._started(deliveries)
+        failure: Exception
+        try:
+            async with asyncio.timeout(limit):
+                return await future
+        except TimeoutError:
+            return [Failed(Unavailable(f"no answer within {limit} seconds"))] * len(deliveries)
+        except asyncio.CancelledError:
+            failure = RuntimeError("the call was cancelled from within")
+        except Exception as error:  # noqa: BLE001  # a bug in a handler is that step's failure
+            failure = error
+        if len(deliveries) > 1 and not _is_away(failure):
+            return await asyncio.gather(*(self._call_alone(each) for each in deliveries))
+        return [Failed(failure)] * len(deliveries)
+
+    def _started(self, deliveries: Sequence[Delivery]) -> asyncio.Future[Sequence[Outcome]]:
+        """Begin a call; its steps' slots and its place under the watchdog last until it has really ended."""
         key = object()
 
         def ended(_: object) -> None:
             self._starts.pop(key, None)
-            self._loop.call_soon_threadsafe(self._slots.release)
+            for _each in deliveries:
+                self._loop.call_soon_threadsafe(self._slots.release)
 
-        call = self._task_of(delivery.task).call
-        delivery.began_at = datetime.now(UTC)
-        self._starts[key] = (delivery.id, monotonic(), delivery.hard_limit)
-        if inspect.iscoroutinefunction(call):
-            task = self._loop.create_task(_awaited(call, delivery))
-            task.add_done_callback(ended)
-            return task
-        thread = self._threads.submit(_called, call, delivery)
+        now = datetime.now(UTC)
+        for delivery in deliveries:
+            delivery.began_at = now
+        hard = min((each.hard_limit for each in deliveries if each.hard_limit), default=None)
+        self._starts[key] = ([each.id for each in deliveries], monotonic(), hard)
+        task = self._task_of(deliveries[0].task)
+        if inspect.iscoroutinefunction(task.call):
+            coroutine = self._loop.create_task(_awaited(task, deliveries))
+            coroutine.add_done_callback(ended)
+            return coroutine
+        thread = self._threads.submit(_called, task, deliveries)
         thread.add_done_callback(ended)
         return asyncio.wrap_future(thread, loop=self._loop)
 
 
-async def _awaited(call: Callable[[Any], Any], delivery: Delivery) -> Outcome:
-    with concerning(about(delivery)):
-        outcome: Outcome = await call(delivery.value())
-    return outcome
+def _is_away(error: Exception) -> bool:
+    return isinstance(error, psycopg.Error) and is_away(error)
 
 
-def _called(call: Callable[[Any], Outcome], delivery: Delivery) -> Outcome:
-    with concerning(about(delivery)):
-        return call(delivery.value())
+def _is_call(task: object) -> bool:
+    return isinstance(task, IoTask | IoListTask)
+
+
+def _subject(deliveries: Sequence[Delivery]) -> dict[str, str | None]:
+    if len(deliveries) == 1:
+        return about(deliveries[0])
+    return {"task": deliveries[0].task, "queue": deliveries[0].queue}
+
+
+async def _awaited(task: Any, deliveries: Sequence[Delivery]) -> Sequence[Outcome]:
+    with concerning(_subject(deliveries)):
+        if not isinstance(task, IoListTask):
+            return [await task.call(deliveries[0].value())]
+        outcomes: Sequence[Outcome] = await task.call([each.value() for each in deliveries])
+        return _complete(outcomes, deliveries)
+
+
+def _called(task: Any, deliveries: Sequence[Delivery]) -> Sequence[Outcome]:
+    with concerning(_subject(deliveries)):
+        if not isinstance(task, IoListTask):
+            return [task.call(deliveries[0].value())]
+        outcomes: Sequence[Outcome] = task.call([each.value() for each in deliveries])
+        return _complete(outcomes, deliveries)
+
+
+def _complete(outcomes: Sequence[Outcome], deliveries: Sequence[Delivery]) -> Sequence[Outcome]:
+    if len(outcomes) != len(deliveries):
+        raise RuntimeError(f"the handler has {len(outcomes)} outcomes for {len(deliveries)} steps")
+    return outcomes

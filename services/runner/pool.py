@@ -7,7 +7,7 @@ import os
 import socket
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from time import monotonic
 from typing import Any
 
@@ -132,8 +132,8 @@ class StepPool(BasePool):
         self._metrics.received(delivery.task, self.in_flight)
         self._style.submit(delivery)
 
-    def _overdue(self, margin_seconds: float) -> str | None:
-        return self._style.overdue(margin_seconds) if isinstance(self._style, IoStyle) else None
+    def _overdue(self, margin_seconds: float) -> Sequence[str]:
+        return self._style.overdue(margin_seconds) if isinstance(self._style, IoStyle) else ()
 
     @property
     def still_seconds(self) -> float:

@@ -119,6 +119,17 @@ class IoTask(HandlerTask):
         return outcome
 
 
+class IoListTask(HandlerTask):
+    """One call for a list of messages, with other calls in flight; a coroutine or a plain function."""
+
+    abstract = True
+    call: Callable[[Sequence[Any]], Any]
+
+    def answer(self, value: Any) -> Outcome:
+        outcomes: Sequence[Outcome] = self.call([value])
+        return outcomes[0]
+
+
 class BatchHandler(Protocol):
     def __call__(self, values: Sequence[Any], tx: Any, /) -> Sequence[Outcome]: ...
 
@@ -138,8 +149,19 @@ class Steps:
         self, name: str, exhausted: Callable[[Any], Outcome] | None = None
     ) -> Callable[[Callable[[Any], Any]], StepTask]:
         """Declare a step that calls outside; `exhausted` answers when the retries are used up."""
+        return self._io(name, IoTask, exhausted)
+
+    def io_list(
+        self, name: str, exhausted: Callable[[Any], Outcome] | None = None
+    ) -> Callable[[Callable[[Sequence[Any]], Any]], StepTask]:
+        """Declare a step whose calls outside take lists of values, and answer with an outcome for each."""
+        return self._io(name, IoListTask, exhausted)
+
+    def _io(
+        self, name: str, base: type[HandlerTask], exhausted: Callable[[Any], Outcome] | None
+    ) -> Callable[[Callable[[Any], Any]], StepTask]:
         more = {"exhausted": staticmethod(exhausted)} if exhausted else {}
-        return lambda handler: self._register(name, IoTask, handler, {"call": handler}, more)
+        return lambda handler: self._register(name, base, handler, {"call": handler}, more)
 
     def _register(
         self,

@@ -8,7 +8,7 @@ import logging
 import os
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from time import monotonic
 
 from celery.exceptions import SoftTimeLimitExceeded
@@ -42,7 +42,7 @@ class Watchdog:
     def __init__(
         self,
         executors: Callable[[], list[Executor]],
-        overdue: Callable[[float], str | None],
+        overdue: Callable[[float], Sequence[str]],
         note_hard_limit: Callable[[str], None],
     ) -> None:
         self._executors = executors
@@ -64,8 +64,8 @@ class Watchdog:
 
     def trouble(self) -> str | None:
         """What is past its hard limit by so much that this watchdog must have failed."""
-        if step_id := self._overdue(FAILED_SECONDS):
-            return f"step {step_id} is far past its hard limit"
+        if steps := self._overdue(FAILED_SECONDS):
+            return f"step {steps[0]} is far past its hard limit"
         for executor in self._executors():
             since, (_, hard) = executor.busy_since, executor.limits
             if since is not None and hard and monotonic() - since > hard + FAILED_SECONDS:
@@ -93,24 +93,25 @@ class Watchdog:
     def _look(self) -> None:
         if self.last_turn is not None and monotonic() - self.last_turn > LOOP_SILENCE_SECONDS:
             self._exit("the consumer's loop has not turned for a minute")
-        if step_id := self._overdue(0.0):
-            self._note(step_id)
-            self._exit(f"step {step_id} is past its hard limit")
+        if steps := self._overdue(0.0):
+            self._note(steps)
+            self._exit(f"step {steps[0]} is past its hard limit")
         for executor in self._executors():
             since, (soft, hard) = executor.busy_since, executor.limits
             if since is None:
                 continue
             if hard and monotonic() - since > hard:
-                if len(executor.step_ids) == 1:
-                    self._note(executor.step_ids[0])
+                self._note(executor.step_ids)
                 self._exit(f"a list of steps is past its hard limit of {hard} seconds")
             if soft and monotonic() - since > soft and since not in self._warned:
                 self._warned = {since}
                 _interrupt(executor.thread_id)
 
-    def _note(self, step_id: str) -> None:
-        """Note it, but do not wait for a database that does not answer: the process must end."""
-        note = threading.Thread(target=self._note_hard_limit, args=(step_id,), daemon=True)
+    def _note(self, step_ids: Sequence[str]) -> None:
+        """Note a step that was alone, but do not wait for a database that does not answer: the process must end."""
+        if len(step_ids) != 1:
+            return
+        note = threading.Thread(target=self._note_hard_limit, args=step_ids, daemon=True)
         note.start()
         note.join(_NOTE_SECONDS)
 

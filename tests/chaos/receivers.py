@@ -7,7 +7,7 @@ import socket
 import struct
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
@@ -27,7 +27,7 @@ _HANG_SECONDS = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One call that was received. `key` is its idempotency key or delivery id; `answer` None: no answer."""
+    """One call, or one request of a list. `key` is its idempotency key or delivery id; `answer` None: no answer."""
 
     at: float
     key: str
@@ -86,20 +86,27 @@ class Receiver:
 
             def do_POST(self) -> None:
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                outer._receive(self, str(self.headers[outer._key_header]), body)
+                if self.path.endswith(":batch"):
+                    requests = body["requests"]
+                    outer._receive(self, [each["request_id"] for each in requests], requests)
+                else:
+                    outer._receive(self, [str(self.headers[outer._key_header])], body)
 
             def log_message(self, *_: Any) -> None:
                 """Keep the run's output clean."""
 
         return Handler
 
-    def _receive(self, handler: BaseHTTPRequestHandler, key: str, body: Any) -> None:
+    def _receive(self, handler: BaseHTTPRequestHandler, keys: Sequence[str], body: Any) -> None:
         at, manner = time.time(), self.manner
-        status, answer = self._answer_to(body)
+        status, answer = (
+            self._answer_together(body) if isinstance(body, list) else self._answer_to(body)
+        )
         if manner == "error":
             status, answer = 500, {"detail": "as asked"}
-        answered = status if manner in ("well", "error") else None
-        self.calls.append(Call(at, key, answered))
+        # A list that is refused answers none of it: each is asked about again.
+        is_answer = manner in ("well", "error") and not (isinstance(body, list) and status != 200)
+        self.calls += [Call(at, key, status if is_answer else None) for key in keys]
         if manner == "hang":
             self._hang(at)
         if manner in ("hang", "reset"):
@@ -107,6 +114,11 @@ class Receiver:
         else:
             text = b'{"score": ' if manner == "rubbish" else json.dumps(answer).encode()
             _write(handler, status, text, is_slow=manner == "rubbish")
+
+    def _answer_together(self, requests: Sequence[Any]) -> tuple[int, Any]:
+        answers = [self._answer_to(request) for request in requests]
+        worst = max(status for status, _ in answers)
+        return worst, {"answers": [answer for _, answer in answers]}
 
     def _hang(self, since: float) -> None:
         while self.manner == "hang" and time.time() - since < _HANG_SECONDS:

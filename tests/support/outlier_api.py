@@ -19,7 +19,7 @@ ANSWER = {
 
 
 class AdjustableOutlierApi:
-    """`status`, `body` and `hold` may be changed while it runs; `calls` counts idempotency keys."""
+    """`status`, `body` and `hold` may be changed while it runs; `calls` counts idempotency keys, and ids in lists."""
 
     def __init__(self) -> None:
         self.calls: Counter[str] = Counter()
@@ -29,11 +29,19 @@ class AdjustableOutlierApi:
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                outer.calls[str(self.headers["Idempotency-Key"])] += 1
+                requests = asked.get("requests")
+                if requests is None:
+                    outer.calls[str(self.headers["Idempotency-Key"])] += 1
+                else:
+                    outer.calls.update(each["request_id"] for each in requests)
                 outer.hold.wait(60)
                 given = outer.body
                 if given is None:
-                    given = json.dumps(ANSWER | {"request_id": asked["request_id"]}).encode()
+                    answers = [
+                        ANSWER | {"request_id": each["request_id"]} for each in requests or [asked]
+                    ]
+                    answer = answers[0] if requests is None else {"answers": answers}
+                    given = json.dumps(answer).encode()
                 self.send_response(outer.status)
                 self.send_header("Content-Type", "application/json")
                 self.send_header("Content-Length", str(len(given)))

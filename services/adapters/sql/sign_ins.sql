@@ -156,11 +156,11 @@ ORDER BY reported.workflow_id
 ON CONFLICT (workflow_id) DO UPDATE SET saved_at = login.saved_at
 RETURNING workflow_id;
 
--- name: saved_login
--- One stored login, as the outlier API is asked about it.
+-- name: saved_logins
+-- Stored logins, as the outlier API is asked about them.
 SELECT
     workflow_id, login.tenant_id, login.user_id, login.occurred_at, host(login.ip) AS ip,
     reported.user_agent, login.auth_method, NOT login.new_device AS is_device_known
 FROM login
 JOIN reported_login AS reported USING (workflow_id)
-WHERE workflow_id = %(workflow_id)s;
+WHERE workflow_id = ANY (%(workflow_ids)s);

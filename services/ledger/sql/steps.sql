@@ -1,8 +1,8 @@
 -- name: limit_statements
--- For the rest of the transaction: a step's soft limit holds inside PostgreSQL too, and a row that
--- a stopped process holds locked holds up nobody for long.
-SELECT set_config('statement_timeout', %(run_milliseconds)s, true),
-       set_config('lock_timeout', %(lock_milliseconds)s, true)
+-- A step's soft limit holds inside PostgreSQL too, and a row that a stopped process holds locked
+-- holds up nobody for long.
+SELECT set_config('statement_timeout', %(run_milliseconds)s, %(transaction_only)s),
+       set_config('lock_timeout', %(lock_milliseconds)s, %(transaction_only)s)
 
 -- name: lock_steps
 -- The rows of delivered steps, locked in one order so that two batches cannot deadlock.
@@ -42,17 +42,19 @@ WHERE s.state IN ('planned', 'ready', 'retrying', 'parked')
 -- Written by the watchdog of a process that is about to end.
 INSERT INTO hard_limit_passed (step_id, host) VALUES (%(id)s, %(host)s) ON CONFLICT DO NOTHING
 
--- name: lease_step
--- One call at a time: a second copy of the message waits. A redelivery takes the lease over as soon as
+-- name: lease_steps
+-- One call of a step at a time: a second copy of the message waits. A redelivery takes the lease over as soon as
 -- the session of whoever had it is gone: the broker may have closed the connection of a process that
 -- lives and goes on calling. A backend that is younger than the lease is another one with its number.
-UPDATE step SET lease_until = clock_timestamp() + make_interval(secs => %(seconds)s), lease_pid = pg_backend_pid()
-WHERE id = %(id)s AND (lease_until IS NULL OR lease_until < clock_timestamp() OR lease_until = %(ours)s
-                       OR (%(ours)s::timestamptz IS NULL AND %(is_redelivered)s AND NOT EXISTS (
-                           SELECT FROM pg_stat_activity AS holder
-                           WHERE holder.pid = lease_pid
-                             AND holder.backend_start < lease_until - make_interval(secs => %(seconds)s))))
-RETURNING lease_until
+UPDATE step SET lease_until = clock_timestamp() + make_interval(secs => u.seconds), lease_pid = pg_backend_pid()
+FROM unnest(%(ids)s::text[], %(seconds)s::float8[], %(redelivered)s::boolean[], %(ours)s::timestamptz[])
+     AS u(id, seconds, is_redelivered, ours)
+WHERE step.id = u.id AND (lease_until IS NULL OR lease_until < clock_timestamp() OR lease_until = u.ours
+                          OR (u.ours IS NULL AND u.is_redelivered AND NOT EXISTS (
+                              SELECT FROM pg_stat_activity AS holder
+                              WHERE holder.pid = lease_pid
+                                AND holder.backend_start < lease_until - make_interval(secs => u.seconds))))
+RETURNING step.id, lease_until
 
 -- name: store_results
 -- A step's state as Celery stores it; a step that is done stays done.
@@ -120,14 +122,15 @@ WHERE s.state <> 'done'
 -- These messages were confirmed by the broker; a retry committed since then waits for its own
 -- confirm. A row that its consumer holds already is skipped, for waiting could deadlock: it will be
 -- done, or the relay publishes it once more.
-UPDATE step SET published_at = now()
-WHERE id IN (
-    SELECT s.id FROM step s
-    JOIN unnest(%(ids)s::text[], %(retries)s::int[]) AS u(id, retries)
+UPDATE step SET published_at = now() - make_interval(secs => unmarked.age)
+FROM (
+    SELECT s.id, u.age FROM step s
+    JOIN unnest(%(ids)s::text[], %(retries)s::int[], %(ages)s::float8[]) AS u(id, retries, age)
       ON s.id = u.id AND s.retries = u.retries
     WHERE s.published_at IS NULL AND s.state IN ('ready', 'retrying')
     ORDER BY s.id FOR NO KEY UPDATE OF s SKIP LOCKED
-)
+) AS unmarked
+WHERE step.id = unmarked.id
 
 -- name: unpublished_of_senders
 -- Messages that these steps' commits made ready and that nobody saw confirmed.

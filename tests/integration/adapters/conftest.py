@@ -19,6 +19,7 @@ from services.domain.outcome import Done
 from services.handlers.check_device import check_devices
 from services.handlers.ports import Begin, Networks
 from services.handlers.save_event import save_events
+from services.sessions import Session
 from tests.support.postgres import PrivatePostgres
 
 FIREFOX = "Mozilla/5.0 (Windows NT 10.0; Win64; x64; rv:143.0) Gecko/20100101 Firefox/143.0"
@@ -38,7 +39,7 @@ class World:
 
     @contextmanager
     def connect(self) -> Iterator[psycopg.Connection[Any]]:
-        with psycopg.connect(self.url, connect_timeout=5) as connection:
+        with Session.connect(self.url, connect_timeout=5) as connection:
             yield connection
 
     @property

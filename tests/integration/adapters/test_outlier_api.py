@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -15,12 +15,14 @@ import pytest
 from services.adapters import outlier_api
 from services.adapters.breaker import PostgresBreaker
 from services.adapters.networks import AddressData
-from services.adapters.outlier_api import HttpOutlierApi
+from services.adapters.outlier_api import BATCH_LIMIT, HttpOutlierApi
 from services.domain.errors import Refused, Unavailable
+from services.domain.model import Verdict
 from services.domain.outcome import Done, Failed, Wire
 from services.handlers.ports import SavedLogin
-from services.handlers.score_login import score_login
-from services.outlier.contract import ScoreRequest
+from services.handlers.score_login import score_logins
+from services.outlier import contract
+from services.outlier.contract import ScoreBatch, ScoreRequest
 from tests.integration.adapters.conftest import AT, FIREFOX, World
 from tests.integration.adapters.servers import (
     HttpServer,
@@ -32,9 +34,9 @@ from tests.integration.adapters.servers import (
 )
 
 
-def _good(request: Received, **changes: Any) -> tuple[int, dict[str, str], bytes]:
+def _answer_to(asked: Mapping[str, Any], **changes: Any) -> dict[str, Any]:
     answer = {
-        "request_id": request.json()["request_id"],
+        "request_id": asked["request_id"],
         "score": 2.5,
         "level": "high",
         "action": "challenge",
@@ -42,7 +44,11 @@ def _good(request: Received, **changes: Any) -> tuple[int, dict[str, str], bytes
         "model_version": "m1",
         "new_field": "of a later contract",
     }
-    return 200, {}, json.dumps(answer | changes).encode()
+    return answer | changes
+
+
+def _good(request: Received, **changes: Any) -> tuple[int, dict[str, str], bytes]:
+    return 200, {}, json.dumps(_answer_to(request.json(), **changes)).encode()
 
 
 @pytest.fixture
@@ -77,7 +83,8 @@ def _api(url: str) -> Iterator[HttpOutlierApi]:
 def test_a_verdict_comes_back(api_server: HttpServer, login: SavedLogin) -> None:
     """The request keeps the contract with the workflow's id; the answer becomes a verdict."""
     with _api(api_server.url + "/") as api:
-        verdict = api.score(login)
+        (verdict,) = api.score([login])
+        assert isinstance(verdict, Verdict)
     assert (verdict.level, verdict.action, verdict.score) == ("high", "challenge", 2.5)
     assert verdict.workflow_id == login.workflow_id
     (request,) = api_server.received
@@ -93,8 +100,8 @@ def test_a_verdict_comes_back(api_server: HttpServer, login: SavedLogin) -> None
 def test_the_country_is_told_where_it_is_known(api_server: HttpServer, login: SavedLogin) -> None:
     """Of the registry's data; a network of documentation is of none."""
     with _api(api_server.url) as api:
-        api.score(login)
-        api.score(replace(login, ip="84.56.1.2"))
+        api.score([login])
+        api.score([replace(login, ip="84.56.1.2")])
     unknown, known = (ScoreRequest.model_validate_json(it.body) for it in api_server.received)
     assert (unknown.country, known.country, known.ip_network) == (None, "DE", "84.56.1.0/24")
 
@@ -109,7 +116,8 @@ def test_asked_again_with_other_facts_there_is_an_answer(
         else _good(request)
     )
     with _api(api_server.url) as api:
-        assert [api.score(login).level for _ in range(2)] == ["high", "high"]
+        verdicts = api.score([login]) + api.score([login])
+    assert [isinstance(each, Verdict) and each.level for each in verdicts] == ["high", "high"]
     keys = [it.headers["idempotency-key"] for it in api_server.received]
     assert keys == [str(login.workflow_id), keys[1]] * 2
     assert keys[1].startswith(f"{login.workflow_id}-")
@@ -119,8 +127,10 @@ def test_asked_again_with_other_facts_there_is_an_answer(
 def test_later_means_unavailable(api_server: HttpServer, login: SavedLogin, status: int) -> None:
     """Answers that may be better next time are tried again; a redirect is not followed."""
     api_server.reply = lambda _: (status, {"Location": api_server.url}, b"")
-    with _api(api_server.url) as api, pytest.raises(Unavailable, match=str(status)):
-        api.score(login)
+    with _api(api_server.url) as api:
+        (answer,) = api.score([login])
+    assert isinstance(answer, Unavailable)
+    assert str(status) in str(answer)
     assert len(api_server.received) == 1
 
 
@@ -128,8 +138,10 @@ def test_later_means_unavailable(api_server: HttpServer, login: SavedLogin, stat
 def test_a_wrong_request_is_refused(api_server: HttpServer, login: SavedLogin, status: int) -> None:
     """What cannot get better is not tried again."""
     api_server.reply = lambda _: (status, {}, b"{}")
-    with _api(api_server.url) as api, pytest.raises(Refused, match=str(status)):
-        api.score(login)
+    with _api(api_server.url) as api:
+        (answer,) = api.score([login])
+    assert isinstance(answer, Refused)
+    assert str(status) in str(answer)
 
 
 @pytest.mark.parametrize(
@@ -152,8 +164,8 @@ def test_an_answer_that_breaks_the_contract_is_not_believed(
 ) -> None:
     """Wrong types, values out of range and another login's answer count as no answer."""
     api_server.reply = lambda request: _good(request, **changes)
-    with _api(api_server.url) as api, pytest.raises(Unavailable):
-        api.score(login)
+    with _api(api_server.url) as api:
+        assert isinstance(api.score([login])[0], Unavailable)
 
 
 @pytest.mark.parametrize(
@@ -162,24 +174,20 @@ def test_an_answer_that_breaks_the_contract_is_not_believed(
 def test_rubbish_is_no_answer(api_server: HttpServer, login: SavedLogin, body: bytes) -> None:
     """A 200 with something else than an answer is tried again."""
     api_server.reply = lambda _: (200, {}, body)
-    with _api(api_server.url) as api, pytest.raises(Unavailable):
-        api.score(login)
+    with _api(api_server.url) as api:
+        assert isinstance(api.score([login])[0], Unavailable)
 
 
 def test_nobody_there_is_unavailable(login: SavedLogin) -> None:
     """A refused connection is tried again."""
-    with _api("http://127.0.0.1:9") as api, pytest.raises(Unavailable):
-        api.score(login)
+    with _api("http://127.0.0.1:9") as api:
+        assert isinstance(api.score([login])[0], Unavailable)
 
 
 def test_a_reset_connection_is_unavailable(login: SavedLogin) -> None:
     """A connection that is cut is tried again."""
-    with (
-        raw_server(reset) as (host, port),
-        _api(f"http://{host}:{port}") as api,
-        pytest.raises(Unavailable),
-    ):
-        api.score(login)
+    with raw_server(reset) as (host, port), _api(f"http://{host}:{port}") as api:
+        assert isinstance(api.score([login])[0], Unavailable)
 
 
 def test_a_drip_of_bytes_ends_at_the_deadline(
@@ -189,9 +197,122 @@ def test_a_drip_of_bytes_ends_at_the_deadline(
     monkeypatch.setattr(outlier_api, "OVERALL_SECONDS", 0.5)
     with raw_server(drip) as (host, port), _api(f"http://{host}:{port}") as api:
         started = time.monotonic()
-        with pytest.raises(Unavailable):
-            api.score(login)
+        assert isinstance(api.score([login])[0], Unavailable)
     assert time.monotonic() - started < 2
+
+
+def _together(request: Received) -> tuple[int, dict[str, str], bytes]:
+    asked = request.json()["requests"]
+    answers = [_answer_to(each, score=float(place)) for place, each in enumerate(asked)]
+    return 200, {}, json.dumps({"answers": answers, "more": "of a later contract"}).encode()
+
+
+def _several(login: SavedLogin, number: int = 3) -> list[SavedLogin]:
+    return [replace(login, workflow_id=uuid4(), user_id=f"user-{n}") for n in range(number)]
+
+
+def test_several_are_asked_about_together(api_server: HttpServer, login: SavedLogin) -> None:
+    """One request that keeps the contract; each login gets its own answer."""
+    api_server.reply = _together
+    logins = _several(login)
+    with _api(api_server.url) as api:
+        verdicts = api.score(logins)
+    assert [(it.workflow_id, it.score) for it in verdicts if isinstance(it, Verdict)] == [
+        (each.workflow_id, float(place)) for place, each in enumerate(logins)
+    ]
+    (request,) = api_server.received
+    assert request.path == "/v1/score:batch"
+    assert request.headers["authorization"] == "Bearer key"
+    asked = ScoreBatch.model_validate_json(request.body).requests
+    assert [each.request_id for each in asked] == [str(each.workflow_id) for each in logins]
+
+
+def test_no_list_is_longer_than_the_contract_allows(
+    api_server: HttpServer, login: SavedLogin
+) -> None:
+    """What is more goes into another request."""
+    api_server.reply = _together
+    with _api(api_server.url) as api:
+        verdicts = api.score(_several(login, BATCH_LIMIT + 1) + _several(login, BATCH_LIMIT - 1))
+    assert len({it.workflow_id for it in verdicts if isinstance(it, Verdict)}) == 2 * BATCH_LIMIT
+    assert [len(it.json()["requests"]) for it in api_server.received] == [BATCH_LIMIT] * 2
+    assert BATCH_LIMIT == contract.BATCH_LIMIT
+
+
+@pytest.mark.parametrize("status", [404, 405, 501])
+def test_an_api_that_takes_one_at_a_time_is_asked_so(
+    api_server: HttpServer, login: SavedLogin, status: int
+) -> None:
+    """It is asked for lists once, not each time; all logins have their verdicts."""
+    api_server.reply = lambda request: (
+        (status, {}, b"{}") if request.path.endswith(":batch") else _good(request)
+    )
+    with _api(api_server.url) as api:
+        verdicts = api.score(_several(login)) + api.score(_several(login))
+    assert [isinstance(each, Verdict) for each in verdicts] == [True] * 6
+    paths = [it.path for it in api_server.received]
+    assert (paths[0], paths.count("/v1/score")) == ("/v1/score:batch", 6)
+    assert len(paths) == 7
+
+
+def test_a_wrong_login_in_a_list_is_refused_alone(
+    api_server: HttpServer, login: SavedLogin
+) -> None:
+    """The API refuses the whole list: asked singly, the others have their verdicts, and lists go on."""
+    logins = _several(login)
+
+    def reply(request: Received) -> tuple[int, dict[str, str], bytes]:
+        is_wrong = str(logins[1].workflow_id) in request.body.decode()
+        if is_wrong:
+            return 422, {}, b"{}"
+        return _together(request) if request.path.endswith(":batch") else _good(request)
+
+    api_server.reply = reply
+    with _api(api_server.url) as api:
+        answers = api.score(logins)
+        api.score(_several(login))
+    assert [type(each) for each in answers] == [Verdict, Refused, Verdict]
+    assert [it.path for it in api_server.received].count("/v1/score:batch") == 2
+
+
+@pytest.mark.parametrize("status", [429, 500, 503])
+def test_no_answer_to_a_list_is_none_to_each(
+    api_server: HttpServer, login: SavedLogin, status: int
+) -> None:
+    """An API that cannot answer is not asked about each login on top."""
+    api_server.reply = lambda _: (status, {}, b"")
+    with _api(api_server.url) as api:
+        answers = api.score(_several(login))
+    assert [type(each) for each in answers] == [Unavailable] * 3
+    assert len(api_server.received) == 1
+
+
+def test_in_a_list_a_broken_answer_is_its_logins_alone(
+    api_server: HttpServer, login: SavedLogin
+) -> None:
+    """The others are believed; another login's answer is not."""
+    logins = _several(login)
+
+    def reply(request: Received) -> tuple[int, dict[str, str], bytes]:
+        asked = request.json()["requests"]
+        answers = [_answer_to(each) for each in asked]
+        answers[0]["level"] = "unscored"
+        answers[1]["request_id"] = answers[2]["request_id"]
+        return 200, {}, json.dumps({"answers": answers}).encode()
+
+    api_server.reply = reply
+    with _api(api_server.url) as api:
+        assert [type(it) for it in api.score(logins)] == [Unavailable, Unavailable, Verdict]
+
+
+@pytest.mark.parametrize("body", [b"[]", b"{}", b'{"answers": []}', b'{"answers": 3}', b" " * 9])
+def test_rubbish_answers_no_login_of_a_list(
+    api_server: HttpServer, login: SavedLogin, body: bytes
+) -> None:
+    """Also an answer for too few of them: nobody knows whose it is."""
+    api_server.reply = lambda _: (200, {}, body)
+    with _api(api_server.url) as api:
+        assert [type(it) for it in api.score(_several(login))] == [Unavailable] * 3
 
 
 def test_the_handler_asks_about_the_group_s_login(world: World, api_server: HttpServer) -> None:
@@ -199,7 +320,8 @@ def test_the_handler_asks_about_the_group_s_login(world: World, api_server: Http
     workflow_id = str(world.saved().workflow_id)
     results: list[Wire] = [{"workflow_id": workflow_id, "notices": 0}, {"workflow_id": workflow_id}]
     with _api(api_server.url) as api:
-        outcome = score_login(results, world.begin, api, PostgresBreaker(world.connect, "api"))
+        breaker = PostgresBreaker(world.connect, "api")
+        (outcome,) = score_logins([results], world.begin, api, breaker)
     assert isinstance(outcome, Done)
     assert outcome.result["level"] == "high"
 
@@ -210,6 +332,6 @@ def test_an_open_breaker_spares_the_api(world: World, api_server: HttpServer) ->
     results = [{"workflow_id": str(world.saved().workflow_id)}]
     breaker = PostgresBreaker(world.connect, "api")
     with _api(api_server.url) as api:
-        outcomes = [score_login(results, world.begin, api, breaker) for _ in range(6)]
+        outcomes = [score_logins([results], world.begin, api, breaker)[0] for _ in range(6)]
     assert all(isinstance(o, Failed) and isinstance(o.error, Unavailable) for o in outcomes)
     assert len(api_server.received) == 5

@@ -130,10 +130,7 @@ def test_an_ack_comes_after_the_commit_and_the_publish(batch: Bench) -> None:
 
     def look(finished: Finished) -> None:
         rows = batch.rows("SELECT state FROM step WHERE id = %s", finished.delivery.id)
-        published = batch.rows(
-            "SELECT published_at IS NOT NULL FROM step WHERE id = %s", successor.id
-        )
-        seen.append(((rows, published), batch.node.peek("maintenance", VHOST)[0]))
+        seen.append((rows, batch.node.peek("maintenance", VHOST)[0]))
 
     executor = executor_of(batch, look, threading.Event())
     name = step(batch, lambda _: Done({}))
@@ -141,7 +138,9 @@ def test_an_ack_comes_after_the_commit_and_the_publish(batch: Bench) -> None:
     executor.close()
     batch.take("maintenance")
 
-    assert seen == [(([("done",)], [(True,)]), 1)]
+    assert seen == [([("done",)], 1)]
+    published = "SELECT published_at IS NOT NULL FROM step WHERE id = %s"
+    assert batch.rows(published, successor.id) == [(True,)]
 
 
 def test_a_stopping_process_hands_nothing_back(batch: Bench) -> None:
@@ -154,7 +153,7 @@ def test_a_stopping_process_hands_nothing_back(batch: Bench) -> None:
     executor.run([delivery])
 
     assert not finished
-    assert not executor.admit(delivery)
+    assert executor.admit([delivery]) == [False]
     assert batch.rows("SELECT 1 FROM step WHERE id = %s", delivery.id) == []
 
 
@@ -310,3 +309,20 @@ def test_who_has_waited_for_rows_waits_shortly_from_then_on(batch: Bench) -> Non
     executor.run([delivery_of(batch, step(batch, handler), False)])
     executor.close()
     assert waits[3:] == ["1s"]
+
+
+def test_limits_hold_also_where_a_permit_was_asked_for(batch: Bench) -> None:
+    """Asking rolls the transaction back, and what it had set for the session."""
+    seen: list[Any] = []
+
+    def handler(connection: psycopg.Connection[Any]) -> Outcome:
+        seen.append(connection.execute("SHOW lock_timeout").fetchone())
+        return Done({})
+
+    name = step(batch, handler)
+    limit = "INSERT INTO rate_limit (task, per_second, burst, permits, set_by) VALUES (%s, 1, 1, 1, 'test')"
+    batch.rows(limit, name)
+    executor = executor_of(batch, lambda _: None, threading.Event())
+    executor.run([delivery_of(batch, name, redelivered=False)])
+    executor.close()
+    assert seen == [("1s",)]

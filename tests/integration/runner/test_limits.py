@@ -82,6 +82,19 @@ def test_the_hard_limit_ends_the_process_and_dead_letters_the_step(
     bench.dead_letter(ids[0])
 
 
+def test_the_hard_limit_of_a_list_is_that_steps_alone_that_passed_it(io: Bench) -> None:
+    """Nobody knows which of a list it was: they come again one by one, and the others are done."""
+    starts = len(io.lines("start"))
+    io.send("try.calls", *names("linger", 8))
+    ids = io.send("try.calls", *names("ok", 3), *names("stuck"), *names("ok", 3), **HARD)
+
+    assert io.ended(ids, 3 * SECONDS) == ["done"] * 3 + ["dead"] + ["done"] * 3
+    assert len(io.lines("start")) - starts in (1, 2)
+    assert io.rows("SELECT reason FROM step WHERE id = %s", ids[3]) == [("timeout",)]
+    io.dead_letter(ids[3])
+    io.wait_for_consumers(1)
+
+
 def test_a_call_that_outlives_its_soft_limit_frees_its_thread(io: Bench) -> None:
     """The step is tried again meanwhile; the thread that never ends goes with its process."""
     starts = len(io.lines("start"))

@@ -57,6 +57,17 @@ def test_a_step_whose_retries_ran_out_keeps_its_canvas(batch: Bench) -> None:
     assert batch.ran("ok behind") == 0
 
 
+def test_an_idle_worker_notes_what_the_broker_confirmed(batch: Bench) -> None:
+    """No later list has to come for it; else the relay would publish everything once more."""
+    follower = batch.app.signature("try.plain", args=("ok",), queue="maintenance", immutable=True)
+    first = batch.app.signature("try.batch", args=(names("ok")[0],))
+    result: Any = chain(first, follower, app=batch.app).apply_async()
+
+    published = "SELECT published_at IS NOT NULL FROM step WHERE id = %s"
+    wait_until(lambda: batch.rows(published, result.id) == [(True,)], SECONDS, "not noted")
+    batch.take("maintenance")
+
+
 @pytest.mark.parametrize("body", ["{not json", "{}", "[1]", '[["ok"], {}]'])
 def test_a_body_that_is_none_of_celerys_is_dead_and_kills_nobody(batch: Bench, body: str) -> None:
     """A stranger's message goes to the dead letters; the process and the others go on."""

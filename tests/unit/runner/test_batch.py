@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from typing import Any, cast
 
 import pytest
 
+from services.runner import batch
 from services.runner.batch import BatchStyle
 from services.runner.delivery import Delivery
 from services.runner.executor import Executor
@@ -31,6 +33,15 @@ class Recorder:
         self.error: BaseException | None = None
         self.held: list[Delivery] = []
         self.is_closed = False
+        self.seconds_to_note: float | None = None
+        self.looks = 0
+        self.noted = threading.Event()
+
+    def note_confirms(self, _busy_seconds: float) -> None:
+        self.looks += 1
+        if self.seconds_to_note is not None and self.looks > 1:
+            self.seconds_to_note = None
+            self.noted.set()
 
     def run(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
         self.lists.append([each.id for each in deliveries])
@@ -95,6 +106,53 @@ def test_a_lone_message_runs_at_once(style: BatchStyle, recorder: Recorder) -> N
     """It does not wait for others to come."""
     style.submit(delivery("a"))
     assert recorder.entered.acquire(timeout=SECONDS)
+    assert recorder.lists == [["a"]]
+
+
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lists that grow for longer than any test lasts, or until they have three."""
+    monkeypatch.setattr(batch, "GATHERING_SECONDS", 60.0)
+    monkeypatch.setattr(batch, "ENOUGH", 3)
+
+
+def run_first_and_gather(style: BatchStyle, recorder: Recorder, name: str) -> None:
+    """Run one list to its end, and have the thread take a message for the next."""
+    style.submit(delivery("first"))
+    recorder.go_on.release()
+    assert recorder.entered.acquire(timeout=SECONDS)
+    style.submit(delivery(name))
+    deadline = time.monotonic() + SECONDS
+    while not style._inbox.empty():
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+
+
+@pytest.mark.usefixtures("patient")
+def test_soon_after_a_list_the_next_one_grows(style: BatchStyle, recorder: Recorder) -> None:
+    """Until there is enough in it."""
+    run_first_and_gather(style, recorder, "a")
+    style.submit(delivery("b"))
+    style.submit(delivery("c"))
+    assert recorder.entered.acquire(timeout=SECONDS)
+    assert recorder.lists == [["first"], ["a", "b", "c"]]
+
+
+@pytest.mark.usefixtures("patient")
+def test_a_stop_waits_for_nothing_more(style: BatchStyle, recorder: Recorder) -> None:
+    """What has been gathered runs at once."""
+    run_first_and_gather(style, recorder, "a")
+    style.stop()
+    assert recorder.entered.acquire(timeout=SECONDS)
+    assert recorder.lists == [["first"], ["a"]]
+
+
+def test_an_idle_thread_notes_confirms_in_time(style: BatchStyle, recorder: Recorder) -> None:
+    """Right after the list it was too early; no other message has to come for it."""
+    recorder.seconds_to_note = 0.01
+    style.submit(delivery("a"))
+    recorder.go_on.release()
+    assert recorder.noted.wait(SECONDS)
     assert recorder.lists == [["a"]]
 
 
