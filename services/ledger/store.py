@@ -65,17 +65,16 @@ def limit_statements(
     connection: Connection[Any],
     run_seconds: float | None,
     lock_seconds: float,
-    transaction_only: bool = False,
+    for_session: bool = False,
 ) -> None:
-    """Cancel what runs for longer, and fail what waits longer for a row's lock.
+    """For this transaction: cancel what runs for longer, and fail what waits longer for a row's lock.
 
-    transaction_only: the limits go with the transaction; else they last as long as
-    the session, unless the transaction is rolled back.
+    for_session: the limits outlast the transaction, unless it is rolled back.
     """
     _run(
         connection,
         "limit_statements",
-        transaction_only=transaction_only,
+        transaction_only=not for_session,
         run_milliseconds=str(int((run_seconds or 0) * 1000)),
         lock_milliseconds=str(int(lock_seconds * 1000)),
     )
@@ -114,7 +113,7 @@ def revoke(connection: Connection[Any], step_id: str, result: str) -> None:
     Raises psycopg.errors.LockNotAvailable when its row is held for longer than a
     second: workers call this on the loop that sends their heartbeats.
     """
-    limit_statements(connection, _REVOKE_SECONDS, _REVOKE_SECONDS, transaction_only=True)
+    limit_statements(connection, _REVOKE_SECONDS, _REVOKE_SECONDS)
     _run(connection, "revoke", id=step_id, result=result)
 
 

@@ -12,7 +12,7 @@ from services.ledger import store
 from services.ledger.message import Message
 
 NOTED_AFTER_SECONDS = 0.5
-"""Most steps have ended by then, and need no note; well before the relay would publish once more."""
+"""Most steps have ended by then, and need no note; the relay would publish once more after two seconds."""
 
 
 class Confirms:
@@ -33,6 +33,10 @@ class Confirms:
         if not self._confirmed:
             return None
         return max(0.0, self._confirmed[0][2] + NOTED_AFTER_SECONDS - monotonic())
+
+    def forget(self) -> None:
+        """Leave them to the relay."""
+        self._confirmed = []
 
     def note(self, connection: Connection[Any]) -> None:
         """Write all, and commit."""

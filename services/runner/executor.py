@@ -174,7 +174,7 @@ class Executor:
         wanted = [delivery for delivery in run if delivery.outcome is None]
         asked = []
         for delivery in wanted:
-            seconds = delivery.soft_limit or DEFAULT_LEASE_SECONDS
+            seconds = float(delivery.soft_limit or DEFAULT_LEASE_SECONDS)
             delivery.lease_ends = monotonic() + seconds
             asked.append((delivery.id, seconds, delivery.is_redelivered, delivery.leased_until))
         leased = store.lease(connection, asked) if asked else {}
@@ -200,6 +200,7 @@ class Executor:
         try:
             self._confirms.note(self._open())
         except psycopg.Error as error:
+            self._confirms.forget()
             logger.warning("confirms could not be noted, the relay will repeat them: %s", error)
             self._drop()
 
@@ -330,7 +331,7 @@ class Executor:
         soft = min((d.soft_limit for d in deliveries if d.soft_limit), default=None)
         limits = (soft, SHORT_LOCK_SECONDS if again else LOCK_SECONDS)
         if limits != self._session_limits:
-            store.limit_statements(connection, *limits)
+            store.limit_statements(connection, *limits, for_session=True)
             self._session_limits = limits
 
     def _lock(

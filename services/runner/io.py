@@ -8,6 +8,7 @@ import logging
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from time import monotonic
 from typing import Any
@@ -63,7 +64,7 @@ class IoStyle:
         self._running: set[asyncio.Task[None]] = set()
         self._slots = asyncio.Semaphore(concurrency)
         self._suspects = asyncio.Lock()
-        self._starts: dict[object, tuple[list[str], float, float | None]] = {}
+        self._starts: dict[object, _Running] = {}
 
     def start(self) -> None:
         self._committing.start()
@@ -98,9 +99,9 @@ class IoStyle:
 
     def overdue(self, margin_seconds: float) -> Sequence[str]:
         """The steps of a call that is past its hard limit by more than that, for the watchdog."""
-        for step_ids, started, hard in list(self._starts.values()):
-            if hard and monotonic() - started > hard + margin_seconds:
-                return step_ids
+        for each in list(self._starts.values()):
+            if each.hard_limit and monotonic() - each.started > each.hard_limit + margin_seconds:
+                return each.step_ids
         return ()
 
     def _run_loop(self) -> None:
@@ -172,42 +173,45 @@ class IoStyle:
         answered = {each.id: outcome for each, outcome in zip(kept, outcomes, strict=True)}
         return [answered.get(delivery.id) for delivery in deliveries]
 
-    async def _call_alone(self, delivery: Delivery) -> Outcome | None:
-        await self._slots.acquire()
-        return (await self._call_together([delivery]))[0]
-
     async def _answer(self, deliveries: Sequence[Delivery]) -> Sequence[Outcome | None]:
-        """One call's outcomes; a list that blows up is called one by one."""
+        """One call's outcomes; a list that blows up is called one by one, in the slots that its steps have."""
         limit = min((each.soft_limit for each in deliveries if each.soft_limit), default=None)
-        future = self._started(deliveries)
+        running = _Running([each.id for each in deliveries], _hard_limit(deliveries))
+        future = self._started(deliveries, running)
         failure: Exception
         try:
             async with asyncio.timeout(limit):
-                return await future
+                outcomes = await future
         except TimeoutError:
+            self._release_at_end(running)
             return [Failed(Unavailable(f"no answer within {limit} seconds"))] * len(deliveries)
         except asyncio.CancelledError:
             failure = RuntimeError("the call was cancelled from within")
         except Exception as error:  # noqa: BLE001  # a bug in a handler is that step's failure
             failure = error
+        else:
+            self._release(running)
+            return outcomes
         if len(deliveries) > 1 and not _is_away(failure):
-            return await asyncio.gather(*(self._call_alone(each) for each in deliveries))
+            alone = await asyncio.gather(*(self._call_together([each]) for each in deliveries))
+            return [outcome for (outcome,) in alone]
+        self._release(running)
         return [Failed(failure)] * len(deliveries)
 
-    def _started(self, deliveries: Sequence[Delivery]) -> asyncio.Future[Sequence[Outcome]]:
-        """Begin a call; its steps' slots and its place under the watchdog last until it has really ended."""
+    def _started(
+        self, deliveries: Sequence[Delivery], running: _Running
+    ) -> asyncio.Future[Sequence[Outcome]]:
+        """Begin a call; its place under the watchdog lasts until it has really ended."""
         key = object()
 
         def ended(_: object) -> None:
             self._starts.pop(key, None)
-            for _each in deliveries:
-                self._loop.call_soon_threadsafe(self._slots.release)
+            self._loop.call_soon_threadsafe(self._note_end, running)
 
         now = datetime.now(UTC)
         for delivery in deliveries:
             delivery.began_at = now
-        hard = min((each.hard_limit for each in deliveries if each.hard_limit), default=None)
-        self._starts[key] = ([each.id for each in deliveries], monotonic(), hard)
+        self._starts[key] = running
         task = self._task_of(deliveries[0].task)
         if inspect.iscoroutinefunction(task.call):
             coroutine = self._loop.create_task(_awaited(task, deliveries))
@@ -216,6 +220,36 @@ class IoStyle:
         thread = self._threads.submit(_called, task, deliveries)
         thread.add_done_callback(ended)
         return asyncio.wrap_future(thread, loop=self._loop)
+
+    def _note_end(self, running: _Running) -> None:
+        running.has_ended = True
+        if running.is_left:
+            self._release(running)
+
+    def _release_at_end(self, running: _Running) -> None:
+        """Nobody waits any more; but its thread is taken until the call has really ended."""
+        running.is_left = True
+        if running.has_ended:
+            self._release(running)
+
+    def _release(self, running: _Running) -> None:
+        for _ in running.step_ids:
+            self._slots.release()
+
+
+@dataclass(slots=True)
+class _Running:
+    """A call on its way, with the slots of its steps; `is_left` once nobody waits for it."""
+
+    step_ids: list[str]
+    hard_limit: float | None
+    started: float = field(default_factory=monotonic)
+    is_left: bool = False
+    has_ended: bool = False
+
+
+def _hard_limit(deliveries: Sequence[Delivery]) -> float | None:
+    return min((each.hard_limit for each in deliveries if each.hard_limit), default=None)
 
 
 def _is_away(error: Exception) -> bool:

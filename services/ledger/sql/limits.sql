@@ -26,9 +26,11 @@ FROM rate_limit AS l WHERE l.lifted_at IS NULL AND l.task = %(task)s FOR NO KEY 
 UPDATE rate_limit SET permits = %(permits)s, filled_at = clock_timestamp() WHERE id = %(id)s
 
 -- name: release
--- Give permits to the oldest parked steps of a task, and the steps to the relay.
+-- Give permits to the oldest parked steps of a task, and the steps to the relay: at once, before their first
+-- publisher notes that confirm.
 WITH released AS (
-    UPDATE step SET state = CASE WHEN retries > 0 THEN 'retrying' ELSE 'ready' END
+    UPDATE step SET state = CASE WHEN retries > 0 THEN 'retrying' ELSE 'ready' END,
+        ready_at = least(ready_at, now() - interval '3 seconds')
     WHERE id IN (
         SELECT s.id FROM step AS s
         WHERE s.state = 'parked' AND s.task = %(task)s

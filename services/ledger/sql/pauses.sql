@@ -30,8 +30,10 @@ FROM unnest(%(ids)s::text[], %(messages)s::json[]) AS u(id, message)
 WHERE s.id = u.id
 
 -- name: unpark
--- What waits although its task is neither paused nor limited any more is the relay's, the oldest first.
-UPDATE step SET state = CASE WHEN retries > 0 THEN 'retrying' ELSE 'ready' END
+-- What waits although its task is neither paused nor limited any more is the relay's, the oldest first; and at
+-- once, before its first publisher notes that confirm.
+UPDATE step SET state = CASE WHEN retries > 0 THEN 'retrying' ELSE 'ready' END,
+    ready_at = least(ready_at, now() - interval '3 seconds')
 WHERE id IN (
     SELECT s.id FROM step AS s
     WHERE s.state = 'parked'

@@ -119,8 +119,8 @@ ON CONFLICT (id) DO UPDATE SET
 WHERE s.state <> 'done'
 
 -- name: mark_published
--- These messages were confirmed by the broker; a retry committed since then waits for its own
--- confirm. A row that its consumer holds already is skipped, for waiting could deadlock: it will be
+-- These messages were confirmed by the broker; a retry, or what has taken the step's place since then,
+-- waits for its own confirm. A row that its consumer holds already is skipped, for waiting could deadlock: it will be
 -- done, or the relay publishes it once more.
 UPDATE step SET published_at = now() - make_interval(secs => unmarked.age)
 FROM (
@@ -128,6 +128,7 @@ FROM (
     JOIN unnest(%(ids)s::text[], %(retries)s::int[], %(ages)s::float8[]) AS u(id, retries, age)
       ON s.id = u.id AND s.retries = u.retries
     WHERE s.published_at IS NULL AND s.state IN ('ready', 'retrying')
+        AND s.ready_at <= now() - make_interval(secs => u.age)
     ORDER BY s.id FOR NO KEY UPDATE OF s SKIP LOCKED
 ) AS unmarked
 WHERE step.id = unmarked.id

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.integration.runner.conftest import Bench
+from tests.integration.runner.conftest import SECONDS, Bench
 from tests.integration.runner.test_lists import names
 from tests.support.fleet import wait_until
 
@@ -78,6 +78,17 @@ def test_a_step_that_blows_up_fails_alone(io: Bench, word: str) -> None:
 
     assert io.ended(ids) == ["done"] * 3 + ["dead"] + ["done"] * 3
     assert io.dead_letter(ids[3]).headers["task"] == "try.calls"
+
+
+def test_lists_that_blow_up_while_many_wait_hold_up_nobody(io: Bench) -> None:
+    """Called one by one they keep their places: those that wait for one cannot take them all."""
+    ids = io.send("try.calls", *names("linger", 8), *names("raise", 100))
+
+    assert io.ended(ids, 4 * SECONDS) == ["done"] * 8 + ["dead"] * 100
+    left = set(ids[8:])
+    wait_until(
+        lambda: not left.difference_update(m.headers["id"] for m in io.dead_letters()) and not left
+    )
 
 
 def test_waiting_for_a_free_thread_is_no_slowness_of_the_call(io: Bench) -> None:
