@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from celery.utils.nodenames import host_format
+
 from routing.topology import Topology
 
 
@@ -30,8 +34,8 @@ def node_name(topology: Topology, pool: str, process: int = 1) -> str:
     return f"{topology.pool(pool).name}{number}@%h"
 
 
-def celery_arguments(topology: Topology, pool: str, process: int = 1) -> tuple[str, ...]:
-    """Return the arguments for Celery's own worker program that follow from the topology.
+def worker_options(topology: Topology, pool: str, process: int = 1) -> dict[str, Any]:
+    """Return the arguments for Celery's `app.Worker` that follow from the topology.
 
     Workers do not look for each other (no mingle, no gossip): a pool's broker user may neither
     send control commands nor hear the events of others.
@@ -40,13 +44,12 @@ def celery_arguments(topology: Topology, pool: str, process: int = 1) -> tuple[s
         ConfigurationError: there is no such pool.
     """
     wanted = topology.pool(pool)
-    return (
-        "worker",
-        f"--hostname={node_name(topology, pool, process)}",
-        f"--queues={','.join(topology.queues_of(pool))}",
-        f"--concurrency={wanted.concurrency}",
-        f"--soft-time-limit={wanted.soft_limit_seconds}",
-        f"--time-limit={wanted.hard_limit_seconds}",
-        "--without-mingle",
-        "--without-gossip",
-    )
+    return {
+        "hostname": host_format(node_name(topology, pool, process)),
+        "queues": list(topology.queues_of(pool)),
+        "concurrency": wanted.concurrency,
+        "soft_time_limit": wanted.soft_limit_seconds,
+        "time_limit": wanted.hard_limit_seconds,
+        "without_mingle": True,
+        "without_gossip": True,
+    }

@@ -71,7 +71,7 @@ def main() -> int:
     app.conf.beat_schedule = schedule()
     app.conf.beat_scheduler = "services.steady_beat:SteadyScheduler"
     with leadership:
-        app.start(["--quiet", "beat", "--loglevel=WARNING", "--pidfile="])
+        app.Beat(quiet=True, loglevel="WARNING").run()
     return 0
 
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from prometheus_client import start_http_server
 
-from routing.commands import celery_arguments
+from routing.commands import worker_options
 from routing.load import load as load_topology
 from routing.rules import check_tasks
 from services import settings as configuration
@@ -33,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         register_steps(app, topology, make_wiring(app, settings, topology))
         check_tasks(topology, app.tasks)
         configure_runner(app, settings, topology, options.pool, options.process)
-        celery = celery_arguments(topology, options.pool, options.process)
+        wanted = worker_options(topology, options.pool, options.process)
     except ConfigurationError as error:
         print(error, file=sys.stderr)
         return 2
@@ -47,8 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     describe("")
     if settings.metrics_port:
         start_http_server(settings.metrics_port, settings.metrics_host)
-    app.worker_main(["--quiet", *celery, "--task-events", "--loglevel=WARNING"])
-    return 0
+    return app.work(wanted)
 
 
 if __name__ == "__main__":

@@ -43,8 +43,9 @@ _USUAL_PORTS: Mapping[str, int | None] = {
     "beat": None,
 }
 
-_SERVICES_SECONDS = 90.0
-_PRODUCT_SECONDS = 60.0
+_SERVICES_SECONDS = 180.0
+_PRODUCT_SECONDS = 180.0
+"""Ten seconds on an idle machine of two cores; one that has much else to do, or a slow disk, only takes longer."""
 
 Say = Callable[[str], None]
 

@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from time import monotonic
 
-from services.runner.batch import ENOUGH, GATHERING_SECONDS
 from services.runner.delivery import Delivery
+from services.runner.pace import Pace
 
 Answer = bool | None | Exception
 
@@ -28,7 +28,7 @@ class Admission:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="doorbell-admit")
         self._waiting: deque[tuple[Delivery, asyncio.Future[bool | None]]] = deque()
         self._rounds: asyncio.Task[None] | None = None
-        self._ended_at = 0.0
+        self._pace = Pace()
 
     async def admit(self, delivery: Delivery) -> bool | None:
         """See `Executor.admit`."""
@@ -43,15 +43,15 @@ class Admission:
         loop = asyncio.get_running_loop()
         try:
             while self._waiting:
-                if len(self._waiting) < ENOUGH:
-                    await asyncio.sleep(self._ended_at + GATHERING_SECONDS - monotonic())
+                await asyncio.sleep(self._pace.seconds_left(len(self._waiting)))
+                began_at = monotonic()
                 asked = self._take()
                 deliveries = [delivery for delivery, _ in asked]
                 try:
                     answers = await loop.run_in_executor(self._thread, self._ask, deliveries)
                 except Exception as error:  # noqa: BLE001  # handed to whoever waits for the answer
                     answers = [error] * len(asked)
-                self._ended_at = monotonic()
+                self._pace.note(began_at)
                 for (_, waiting), answer in zip(asked, answers, strict=True):
                     _settle(waiting, answer)
         finally:

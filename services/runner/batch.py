@@ -11,24 +11,19 @@ from time import monotonic
 
 from services.runner.delivery import Delivery
 from services.runner.executor import Executor
+from services.runner.pace import Pace
 
 logger = logging.getLogger(__name__)
 
 POSTPONED_SECONDS = 1.0
 
-GATHERING_SECONDS = 0.03
-"""So long after the end of a list the next one may grow: most of what a list costs does not depend on its length."""
-
-ENOUGH = 8
-"""So many steps wait no longer for others."""
-
 
 class BatchStyle:
     """Takes up to `size` deliveries at once and hands them to the executor.
 
-    An idle pool runs a lone message at once. One that has just run a list waits for
-    GATHERING_SECONDS, unless there is ENOUGH for the next. A redelivered message runs alone,
-    and one whose rows another process holds comes again after POSTPONED_SECONDS.
+    An idle pool runs a lone message at once; one that has just run a list gathers for the next
+    (see Pace). A redelivered message runs alone, and one whose rows another process holds comes
+    again after POSTPONED_SECONDS.
     """
 
     def __init__(self, executor: Executor, size: int, on_crash: Callable[[], None]) -> None:
@@ -38,7 +33,7 @@ class BatchStyle:
         self._on_crash = on_crash
         self._inbox: queue.SimpleQueue[Delivery | None] = queue.SimpleQueue()
         self._left: deque[Delivery] = deque()
-        self._ended_at = 0.0
+        self._pace = Pace()
         self._thread = threading.Thread(target=self._loop, name="doorbell-batch", daemon=True)
 
     def start(self) -> None:
@@ -65,7 +60,7 @@ class BatchStyle:
                 began_at = monotonic()
                 if batch:
                     self._postpone(self._executor.run(batch))
-                    self._ended_at = monotonic()
+                    self._pace.note(began_at)
                 # The next list may take as long as this one.
                 self._executor.note_confirms(monotonic() - began_at)
         except BaseException:
@@ -95,12 +90,9 @@ class BatchStyle:
     def _take(self) -> list[Delivery] | None:
         batch: list[Delivery] = []
         seen: set[str] = set()
-        gathers_until = self._ended_at + GATHERING_SECONDS
         while len(batch) < self._size:
-            gathers = 0 < len(batch) < ENOUGH
-            seconds = max(0.0, gathers_until - monotonic()) if gathers else 0.0
             try:
-                delivery = self._next(seconds if batch else None)
+                delivery = self._next(self._pace.seconds_left(len(batch)) if batch else None)
             except queue.Empty:
                 break
             if delivery is None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,7 +18,10 @@ from deploy.local import postgres, rabbitmq
 from deploy.local.choices import Choices
 from deploy.local.layout import REPOSITORY, Layout
 from deploy.local.process import ClusterError
+from deploy.local.supervision import Supervisor
+from routing.load import load as load_topology
 from tests.e2e.application import Application
+from tests.support.stalls import describe_pressure
 
 _NEEDED = ("prometheus", "prometheus-alertmanager", "epmd")
 
@@ -46,10 +51,36 @@ def layout(request: pytest.FixtureRequest) -> Iterator[Layout]:
     layout = Layout(REPOSITORY / ".local" / "e2e")
     local_cluster.remove(layout)
     try:
-        local_cluster.up(layout, Choices(), print, usual_ports=False)
+        try:
+            local_cluster.up(layout, Choices(), print, usual_ports=False)
+        except ClusterError as error:
+            error.add_note(f"{describe_pressure()}\n{_stacks_of_pools(layout)}")
+            raise
         yield layout
     finally:
         local_cluster.down(layout)
+
+
+def _stacks_of_pools(layout: Layout) -> str:
+    """Where each pool's process stands at this moment: Celery's workers tell when they get SIGUSR1."""
+    running = {
+        state["name"]: state["pid"]
+        for state in Supervisor(layout).states().values()
+        if state["statename"] == "RUNNING"
+        and state["name"].partition(".")[0] in load_topology().pools
+    }
+    sizes = {name: layout.log(name).stat().st_size for name in running}
+    for pid in running.values():
+        os.kill(pid, signal.SIGUSR1)
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline and any(
+        layout.log(name).stat().st_size == sizes[name] for name in running
+    ):
+        time.sleep(0.1)
+    return "\n".join(
+        f"{name}: {layout.log(name).read_bytes()[sizes[name] :].decode(errors='replace')}"
+        for name in running
+    )
 
 
 @pytest.fixture(scope="session")

@@ -128,7 +128,7 @@ def main() -> None:
         register(app, "hand", directory)
         app.worker_main(["worker", "--pool=threads", "--concurrency=4", "--loglevel=WARNING"])
         return
-    from routing.commands import celery_arguments
+    from routing.commands import worker_options
     from routing.load import load
     from services import settings
     from services.bootstrap import configure_runner, make_wiring, register_steps
@@ -140,9 +140,7 @@ def main() -> None:
     register_steps(ours, topology, make_wiring(ours, current, topology))
     register(ours, pool, directory)
     configure_runner(ours, current, topology, pool)
-    ours.worker_main(
-        [*celery_arguments(topology, pool), "--without-gossip", "--without-mingle", "-E"]
-    )
+    ours.work(worker_options(topology, pool))
 
 
 if __name__ == "__main__":

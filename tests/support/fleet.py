@@ -16,6 +16,7 @@ from routing.definitions import complete_definitions
 from routing.load import load
 from tests.support.certificates import Authority
 from tests.support.rabbitmq import PrivateRabbitMQ
+from tests.support.stalls import describe_pressure
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -151,5 +152,7 @@ def wait_until(condition: Callable[[], T], seconds: float = 30.0, what: str = ""
         if value := condition():
             return value
         if time.monotonic() > deadline:
-            raise AssertionError(f"not within {seconds} seconds: {what or condition}")
+            problem = AssertionError(f"not within {seconds} seconds: {what or condition}")
+            problem.add_note(describe_pressure())
+            raise problem
         time.sleep(0.02)

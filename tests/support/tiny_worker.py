@@ -12,7 +12,7 @@ from celery import Celery, Task
 from celery.worker.consumer import Consumer
 
 from routing.celery import celery_settings
-from routing.commands import celery_arguments
+from routing.commands import worker_options
 from routing.load import load
 
 PASSED_ON = "maintenance.relay"
@@ -46,7 +46,9 @@ def main() -> None:
             raise self.retry(countdown=1, queue=pool)
         app.send_task(PASSED_ON, args=[text, self.request.retries])
 
-    app.worker_main([*celery_arguments(load(), pool), "--pool=solo", "--loglevel=INFO", "-E"])
+    app.Worker(
+        pool_cls="solo", loglevel="INFO", task_events=True, **worker_options(load(), pool)
+    ).start()
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from typing import Any
 
 from celery import Celery, Task
 
-from routing.commands import celery_arguments
+from routing.commands import worker_options
 from routing.load import load
 from services import settings
 from services.bootstrap import configure_runner
@@ -78,9 +78,7 @@ def main() -> None:
     app = make_app(current, topology)
     register(app, pool, os.environ["HOME"])
     configure_runner(app, current, topology, pool)
-    app.worker_main(
-        [*celery_arguments(topology, pool), "--without-gossip", "--without-mingle", "-E"]
-    )
+    app.work(worker_options(topology, pool))
 
 
 if __name__ == "__main__":

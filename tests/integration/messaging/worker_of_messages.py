@@ -18,7 +18,7 @@ from typing import Any
 from celery import Celery, Task
 from celery.exceptions import Ignore, Reject
 
-from routing.commands import celery_arguments
+from routing.commands import worker_options
 from routing.load import load
 from services import settings
 from services.bootstrap import make_wiring, register_steps
@@ -107,7 +107,7 @@ def _our_worker(pool: str) -> None:
     register_steps(app, load(), make_wiring(app, current, load()))
     register(app, pool)
     app.runner = replace(app.runner, failpoints=current.failpoints)
-    app.worker_main([*celery_arguments(load(), pool), "--loglevel=WARNING", "-E"])
+    app.work(worker_options(load(), pool))
 
 
 def main() -> None:

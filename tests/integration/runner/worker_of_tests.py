@@ -20,7 +20,7 @@ import psycopg
 from celery import Celery
 from psycopg import Connection
 
-from routing.commands import celery_arguments
+from routing.commands import worker_options
 from routing.load import load
 from services import settings
 from services.celery_app import DoorbellApp, make_app
@@ -189,10 +189,7 @@ def main() -> int:
             ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             note(f"start {os.getpid()}")
-            configured().worker_main(
-                [*celery_arguments(load(), sys.argv[1], _number()), "--loglevel=WARNING", "-E"]
-            )
-            return 0
+            return configured().work(worker_options(load(), sys.argv[1], _number()))
 
         def stop(_number: int, _frame: object, pid: int = child) -> None:
             stopping.append(pid)

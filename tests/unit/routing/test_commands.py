@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 
 import pytest
 
-from routing.commands import celery_arguments, node_name, worker_command
+from routing.commands import node_name, worker_command, worker_options
 from routing.load import load
 from services.domain.errors import ConfigurationError
 from tests.unit.routing.small import GOOD, load_text
@@ -40,20 +41,19 @@ def test_celery_gets_the_pools_limits(tmp_path: Path) -> None:
     more = GOOD.replace(
         "retries:", "  gongs: {pool: bells, delivery_limit: 20, max_length: 10}\nretries:"
     )
-    assert celery_arguments(load_text(tmp_path, more), "bells") == (
-        "worker",
-        "--hostname=bells@%h",
-        "--queues=bells,gongs",
-        "--concurrency=10",
-        "--soft-time-limit=2",
-        "--time-limit=3",
-        "--without-mingle",
-        "--without-gossip",
-    )
+    assert worker_options(load_text(tmp_path, more), "bells") == {
+        "hostname": f"bells@{socket.gethostname()}",
+        "queues": ["bells", "gongs"],
+        "concurrency": 10,
+        "soft_time_limit": 2,
+        "time_limit": 3,
+        "without_mingle": True,
+        "without_gossip": True,
+    }
 
 
 def test_an_unknown_pool_is_refused() -> None:
     """No worker is started for a pool that is not there."""
-    for make in (worker_command, node_name, celery_arguments):
+    for make in (worker_command, node_name, worker_options):
         with pytest.raises(ConfigurationError, match="no pool 'x'"):
             make(TOPOLOGY, "x")

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from services.runner import admission
+from services.runner import pace
 from services.runner.admission import Admission, Answer
 from services.runner.delivery import Delivery
 from tests.unit.runner.test_batch import SECONDS, delivery
@@ -89,7 +89,8 @@ def test_soon_after_a_list_the_next_one_grows(
     ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What comes a moment later is in it."""
-    monkeypatch.setattr(admission, "GATHERING_SECONDS", 1.0)
+    monkeypatch.setattr(pace, "LEAST_SECONDS", 1.0)
+    monkeypatch.setattr(pace, "LONGEST_SECONDS", 1.0)
     ledger.go_on.set()
 
     async def run() -> None:

@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import pytest
 
-from services.runner import batch
+from services.runner import pace
 from services.runner.batch import BatchStyle
 from services.runner.delivery import Delivery
 from services.runner.executor import Executor
@@ -112,8 +112,9 @@ def test_a_lone_message_runs_at_once(style: BatchStyle, recorder: Recorder) -> N
 @pytest.fixture
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Lists that grow for longer than any test lasts, or until they have three."""
-    monkeypatch.setattr(batch, "GATHERING_SECONDS", 60.0)
-    monkeypatch.setattr(batch, "ENOUGH", 3)
+    monkeypatch.setattr(pace, "LEAST_SECONDS", 60.0)
+    monkeypatch.setattr(pace, "LONGEST_SECONDS", 60.0)
+    monkeypatch.setattr(pace, "ENOUGH", 3)
 
 
 def run_first_and_gather(style: BatchStyle, recorder: Recorder, name: str) -> None:
