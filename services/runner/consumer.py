@@ -36,6 +36,9 @@ RECONNECT_STEP_SECONDS = 1
 RECONNECT_LONGEST_SECONDS = 5
 """Celery's own pauses grow to half a minute: that long a fleet would stand still behind a broker that is back."""
 
+EVENTS_KEPT_SECONDS = 0.5
+"""So long events are gathered into one message: Flower shows a step that much later."""
+
 _AGAIN_SECONDS = 5.0
 
 _NAMED = {"step": "id", "task": "task"}
@@ -59,6 +62,7 @@ class StepConsumer(DrainableConsumer):
     """
 
     hub: Any
+    event_dispatcher: Any
     connection_errors: tuple[type[BaseException], ...]
 
     class Blueprint(Consumer.Blueprint):  # type: ignore[misc, valid-type]  # a class attribute of Celery's
@@ -70,9 +74,12 @@ class StepConsumer(DrainableConsumer):
         super().__init__(*args, **options)
         self.pool.keep_alive = self._keep_alive
         self._has_begun = False
+        self._are_events_kept = False
 
     def register_with_event_loop(self, hub: Any) -> None:
         """See DrainableConsumer; from here on the broker has let this process do what it has to."""
+        # Whatever was to happen later on the loop of the last connection is forgotten.
+        self._are_events_kept = False
         super().register_with_event_loop(hub)
         self._has_begun = True
 
@@ -97,6 +104,25 @@ class StepConsumer(DrainableConsumer):
         return self.ensure_connected(
             self.app.connection_for_write(url=url, heartbeat=heartbeat, transport_options=options)
         )
+
+    def on_send_event_buffered(self) -> Any:
+        """Celery's; it sends at the next turn of the loop, which for a busy pool is a message for each event.
+
+        The broker and each Flower then had more to do with events than the broker with steps.
+        """
+        if not self._are_events_kept and self.hub:
+            self._are_events_kept = True
+            self.hub.call_later(EVENTS_KEPT_SECONDS, self._send_events)
+
+    def _send_events(self) -> None:
+        self._are_events_kept = False
+        if self.event_dispatcher is not None:
+            self.event_dispatcher.flush()
+
+    def shutdown(self) -> None:
+        """Celery's; what the loop would have sent goes first."""
+        self._send_events()
+        super().shutdown()
 
     def _keep_alive(self) -> None:
         # The connection may be gone already; then its messages are redelivered anyway.
