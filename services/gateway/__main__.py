@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from uuid import UUID
+from functools import partial
 
 import uvicorn
 from prometheus_client import start_http_server
@@ -14,7 +14,7 @@ from services.celery_app import make_app as make_celery_app
 from services.domain.errors import ConfigurationError
 from services.gateway.app import make_app
 from services.gateway.parts import Parts
-from services.ledger.planning import Plan, plan
+from services.ledger.plan_template import PlanTemplate
 from services.ledger.publisher import Publisher
 from services.observability import logs
 from services.observability.spans import make_spans
@@ -28,12 +28,10 @@ def serve(settings: Settings) -> None:
     """Serve until told to stop; what was answered with 202 by then is committed."""
     celery_app = make_celery_app(settings, load_topology())
 
-    def plan_login(workflow_id: UUID, label: str) -> Plan:
-        return plan(celery_app, login_workflow(celery_app, workflow_id), label)
-
+    template = PlanTemplate(celery_app, partial(login_workflow, celery_app))
     app = make_app(
         settings.database_url,
-        plan_login,
+        template.plan,
         lambda: Publisher(celery_app, CONFIRM_SECONDS),
         make_spans("gateway", settings.host_name, environment()),
     )

@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, TypeVar
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import httpx
 import psycopg
@@ -26,7 +27,7 @@ from services.gateway.app import make_app
 from services.gateway.outbox import PublishesMessages
 from services.gateway.parts import Parts
 from services.ledger.message import Message
-from services.ledger.planning import Plan, plan
+from services.ledger.plan_template import PlanTemplate
 from services.ledger.publisher import Publisher
 from services.settings import Settings
 
@@ -112,13 +113,12 @@ def opened_door(database_url: str, broker_url: str | None = None) -> Iterator[Do
         Settings(broker_url=broker_url or NO_BROKER, database_url=database_url), load()
     )
 
-    def plan_login(workflow_id: UUID, label: str) -> Plan:
-        return plan(celery_app, login_workflow(celery_app, workflow_id), label)
+    template = PlanTemplate(celery_app, partial(login_workflow, celery_app))
 
     def new_publisher() -> PublishesMessages:
         return Publisher(celery_app, 3.0) if broker_url else AbsentBroker()
 
-    app = make_app(database_url, plan_login, new_publisher)
+    app = make_app(database_url, template.plan, new_publisher)
     listener = socket.create_server(("127.0.0.1", 0))
     server = uvicorn.Server(uvicorn.Config(app, access_log=False, log_level="warning"))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})

@@ -1,0 +1,76 @@
+"""Plans of one canvas for many workflows: Celery is asked once, and each further plan only has ids of its own."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+from uuid import UUID, uuid4
+
+from celery import Celery
+from celery.canvas import Signature
+
+from services.ledger.message import Message
+from services.ledger.planning import Plan, PlannedStep, plan
+
+_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
+
+class PlanTemplate:
+    """What `plan` makes of a workflow's canvas, without making the canvas; threads may share it.
+
+    A plan and its messages are what Celery makes of the canvas, character for character, but for the
+    ids: the workflow's and those of its steps and groups. Which these are is found by
+    comparing two plans.
+
+    Raises:
+        ValueError: two plans of the canvas differ in more than ids, such as a time or a random argument.
+        TypeError: a header is no JSON.
+    """
+
+    def __init__(self, app: Celery, make_canvas: Callable[[UUID], Signature]) -> None:
+        """make_canvas: of a workflow's id."""
+
+        def sample() -> tuple[str, list[str]]:
+            workflow_id, label = uuid4(), str(uuid4())
+            made = plan(app, make_canvas(workflow_id), label)
+            return _to_text(made), [str(workflow_id), label]
+
+        (one, ones), (other, others) = sample(), sample()
+        self._pieces = _ID.split(one)
+        if _ID.split(other) != self._pieces:
+            raise ValueError("two plans of the canvas differ in more than ids")
+        slots = {pair: number for number, pair in enumerate(zip(ones, others, strict=True))}
+        self._fillings: list[int | str] = []
+        for pair in zip(_ID.findall(one), _ID.findall(other), strict=True):
+            same = pair[0] == pair[1]
+            self._fillings.append(pair[0] if same else slots.setdefault(pair, len(slots)))
+        if any(len({pair[side] for pair in slots}) < len(slots) for side in (0, 1)):
+            raise ValueError("two plans of the canvas use an id in different places")
+        self._fresh = len(slots) - len(ones)
+
+    def plan(self, workflow_id: UUID, label: str) -> Plan:
+        """As `services.ledger.planning.plan`, under new ids."""
+        values = [
+            str(workflow_id),
+            json.dumps(label)[1:-1],
+            *(str(uuid4()) for _ in range(self._fresh)),
+        ]
+        parts = [self._pieces[0]]
+        for filling, piece in zip(self._fillings, self._pieces[1:], strict=True):
+            parts += (filling if isinstance(filling, str) else values[filling], piece)
+        return _from_text("".join(parts))
+
+
+def _to_text(made: Plan) -> str:
+    return json.dumps([asdict(step) for step in made.steps])
+
+
+def _from_text(text: str) -> Plan:
+    def step(message: dict[str, Any] | None, after: list[str], **columns: Any) -> PlannedStep:
+        first = Message.from_json(message) if message else None
+        return PlannedStep(after=tuple(after), message=first, **columns)
+
+    return Plan(tuple(step(**columns) for columns in json.loads(text)))
