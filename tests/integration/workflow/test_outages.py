@@ -55,6 +55,7 @@ def test_the_database_is_away_while_calls_are_under_way(
     said = "PostgreSQL is away, holding what is unacked"
     wait_until(lambda: said in cluster.fleet.log("external_api"), 40, said)
     postgres.start()
+    wait_until(cluster.is_up, 60, "the gateway")
 
     assert cluster.ended(*workflows, seconds=90) == ["done"] * 5
     levels = cluster.rows(
