@@ -27,9 +27,9 @@ _SLOWING = f"""
 pid=$(systemctl show --property=MainPID --value doorbell-worker@{_POOL})
 while :; do
     kill -STOP "$pid"
-    sleep 6.4
+    sleep 4
     kill -CONT "$pid"
-    sleep 0.05
+    sleep 0.1
 done
 """
 _STATUS = "/var/lib/doorbell-backup/status/doorbell_backup.prom"
@@ -92,7 +92,7 @@ def no_mail(grounds: Grounds) -> Iterator[None]:
 
 @contextmanager
 def slowed(grounds: Grounds) -> Iterator[None]:
-    """A pool's processes of this moment run less than a hundredth of the time, and more comes in than usual.
+    """A pool's processes of this moment run a fortieth of the time, and more comes in than usual.
 
     Not so long at once that the broker takes them for dead, after two heartbeats: a queue without consumers is
     another page, beside which nobody is told of this one, nor that it is over.
