@@ -25,6 +25,16 @@ class RedactedDispatcher(EventDispatcher):
     """
 
     app: Any
+    _outbound_buffer: Any
+
+    def extend_buffer(self, other: Any) -> None:
+        """Celery's; what the dispatcher of a lost connection had gathered and not tried to send is kept as well."""
+        super().extend_buffer(other)
+        self._outbound_buffer.extend(
+            (list(events), f"{group}.multi")
+            for group, events in other._group_buffer.items()
+            if events
+        )
 
     def send(self, *args: Any, **fields: Any) -> None:
         fields.setdefault("retry_policy", _RETRIES)

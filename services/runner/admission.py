@@ -6,6 +6,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from time import monotonic
 
 from services.runner.delivery import Delivery
@@ -29,12 +30,15 @@ class Admission:
         self._waiting: deque[tuple[Delivery, asyncio.Future[bool | None]]] = deque()
         self._rounds: asyncio.Task[None] | None = None
         self._pace = Pace()
+        self._enough = asyncio.Event()
 
     async def admit(self, delivery: Delivery) -> bool | None:
         """See `Executor.admit`."""
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[bool | None] = loop.create_future()
         self._waiting.append((delivery, answer))
+        if not self._pace.seconds_left(len(self._waiting)):
+            self._enough.set()
         if self._rounds is None:
             self._rounds = loop.create_task(self._ask_all())
         return await answer
@@ -43,7 +47,7 @@ class Admission:
         loop = asyncio.get_running_loop()
         try:
             while self._waiting:
-                await asyncio.sleep(self._pace.seconds_left(len(self._waiting)))
+                await self._gather()
                 began_at = monotonic()
                 asked = self._take()
                 deliveries = [delivery for delivery, _ in asked]
@@ -56,6 +60,14 @@ class Admission:
                     _settle(waiting, answer)
         finally:
             self._rounds = None
+
+    async def _gather(self) -> None:
+        if self._waiting[0][0].is_redelivered:
+            return
+        self._enough.clear()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._pace.seconds_left(len(self._waiting))):
+                await self._enough.wait()
 
     def _take(self) -> list[tuple[Delivery, asyncio.Future[bool | None]]]:
         taken: dict[str, tuple[Delivery, asyncio.Future[bool | None]]] = {}

@@ -37,7 +37,7 @@ RECONNECT_LONGEST_SECONDS = 5
 """Celery's own pauses grow to half a minute: that long a fleet would stand still behind a broker that is back."""
 
 EVENTS_KEPT_SECONDS = 0.5
-"""So long events are gathered into one message: Flower shows a step that much later."""
+"""So long events are gathered into one message, or until there are two dozen: Flower shows a step that much later."""
 
 _AGAIN_SECONDS = 5.0
 
@@ -78,7 +78,7 @@ class StepConsumer(DrainableConsumer):
 
     def register_with_event_loop(self, hub: Any) -> None:
         """See DrainableConsumer; from here on the broker has let this process do what it has to."""
-        # Whatever was to happen later on the loop of the last connection is forgotten.
+        # A connection that failed before it was registered took what was to happen later with it.
         self._are_events_kept = False
         super().register_with_event_loop(hub)
         self._has_begun = True
@@ -119,10 +119,10 @@ class StepConsumer(DrainableConsumer):
         if self.event_dispatcher is not None:
             self.event_dispatcher.flush()
 
-    def shutdown(self) -> None:
-        """Celery's; what the loop would have sent goes first."""
+    def stop(self) -> None:
+        """Celery's; what the loop would have sent goes first, for monitors hear next that the worker is gone."""
         self._send_events()
-        super().shutdown()
+        super().stop()
 
     def _keep_alive(self) -> None:
         # The connection may be gone already; then its messages are redelivered anyway.

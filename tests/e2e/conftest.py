@@ -8,6 +8,7 @@ import shutil
 import signal
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -54,7 +55,9 @@ def layout(request: pytest.FixtureRequest) -> Iterator[Layout]:
         try:
             local_cluster.up(layout, Choices(), print, usual_ports=False)
         except ClusterError as error:
-            error.add_note(f"{describe_pressure()}\n{_stacks_of_pools(layout)}")
+            error.add_note(describe_pressure())
+            with suppress(Exception):
+                error.add_note(_stacks_of_pools(layout))
             raise
         yield layout
     finally:

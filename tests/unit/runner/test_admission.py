@@ -103,3 +103,23 @@ def test_soon_after_a_list_the_next_one_grows(
 
     asyncio.run(run())
     assert ledger.lists == [["first"], ["a", "b"]]
+
+
+def test_enough_is_asked_about_at_once(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long the pause was to be."""
+    monkeypatch.setattr(pace, "LEAST_SECONDS", 3600.0)
+    monkeypatch.setattr(pace, "LONGEST_SECONDS", 3600.0)
+    monkeypatch.setattr(pace, "ENOUGH", 2)
+    ledger.go_on.set()
+
+    async def run() -> None:
+        asking = Admission(ledger.ask, 4)
+        await asking.admit(delivery("first"))
+        early = asyncio.create_task(asking.admit(delivery("a")))
+        for _ in range(3):
+            await asyncio.sleep(0)
+        async with asyncio.timeout(20):
+            await asyncio.gather(early, asking.admit(delivery("b")))
+
+    asyncio.run(run())
+    assert ledger.lists == [["first"], ["a", "b"]]
