@@ -20,7 +20,7 @@ from services.observability import logs
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run until told to stop; 2 when the configuration is wrong, 1 after an error without a way on."""
+    """Run until told to stop; 2 when the configuration is wrong, else Celery's exit status."""
     parser = argparse.ArgumentParser(prog="services.worker", description=__doc__)
     parser.add_argument("pool")
     parser.add_argument("--process", type=int, default=1, help="its number on this host")

@@ -123,7 +123,7 @@ class GuardedAMQP(AMQP):
         """Celery's; what monitors are shown of the arguments is Python's own text of them.
 
         Celery's `saferepr` is made for values of any size, kind and depth, and these are JSON of
-        at most 64 KiB: it took a tenth of a worker's time.
+        at most 64 KiB: it took up to a tenth of a pool's time, that of results included.
         """
         shown = tuple(args) if isinstance(args, list | tuple) else ()
         for field, value in (("argsrepr", shown), ("kwargsrepr", kwargs or {})):

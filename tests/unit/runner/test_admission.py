@@ -85,12 +85,8 @@ def test_an_error_reaches_all_who_wait(ledger: Ledger) -> None:
     assert admitted(ledger, "ab") == [ledger.error, ledger.error]
 
 
-def test_soon_after_a_list_the_next_one_grows(
-    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What comes a moment later is in it."""
-    monkeypatch.setattr(pace, "LEAST_SECONDS", 1.0)
-    monkeypatch.setattr(pace, "LONGEST_SECONDS", 1.0)
+def asked_in_two_lists(ledger: Ledger) -> bool:
+    """Whether two that come one after the other, soon after a first one, are asked about together."""
     ledger.go_on.set()
 
     async def run() -> None:
@@ -99,10 +95,20 @@ def test_soon_after_a_list_the_next_one_grows(
         early = asyncio.create_task(asking.admit(delivery("a")))
         for _ in range(3):
             await asyncio.sleep(0)
-        await asyncio.gather(early, asking.admit(delivery("b")))
+        async with asyncio.timeout(SECONDS):
+            await asyncio.gather(early, asking.admit(delivery("b")))
 
     asyncio.run(run())
-    assert ledger.lists == [["first"], ["a", "b"]]
+    return ledger.lists == [["first"], ["a", "b"]]
+
+
+def test_soon_after_a_list_the_next_one_grows(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What comes a moment later is in it."""
+    monkeypatch.setattr(pace, "LEAST_SECONDS", 1.0)
+    monkeypatch.setattr(pace, "LONGEST_SECONDS", 1.0)
+    assert asked_in_two_lists(ledger)
 
 
 def test_enough_is_asked_about_at_once(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -110,16 +116,4 @@ def test_enough_is_asked_about_at_once(ledger: Ledger, monkeypatch: pytest.Monke
     monkeypatch.setattr(pace, "LEAST_SECONDS", 3600.0)
     monkeypatch.setattr(pace, "LONGEST_SECONDS", 3600.0)
     monkeypatch.setattr(pace, "ENOUGH", 2)
-    ledger.go_on.set()
-
-    async def run() -> None:
-        asking = Admission(ledger.ask, 4)
-        await asking.admit(delivery("first"))
-        early = asyncio.create_task(asking.admit(delivery("a")))
-        for _ in range(3):
-            await asyncio.sleep(0)
-        async with asyncio.timeout(20):
-            await asyncio.gather(early, asking.admit(delivery("b")))
-
-    asyncio.run(run())
-    assert ledger.lists == [["first"], ["a", "b"]]
+    assert asked_in_two_lists(ledger)
