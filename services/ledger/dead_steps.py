@@ -45,6 +45,7 @@ class GivenUpReason(StrEnum):
     unparkable = auto()
     expired = auto()
     ignored = auto()
+    forgotten = auto()
     lost = auto()
     rejected = auto()
     delivery_limit = auto()

@@ -71,6 +71,12 @@ class Expired(Withdrawn):
     reason = "expired"
 
 
+class Forgotten(Untraceable):
+    """The ledger was put back to a moment before the step was planned; the message alone knows of it."""
+
+    reason = "forgotten"
+
+
 class Dropped(Withdrawn):
     """An operator has paused the task, and wants no steps of it kept."""
 

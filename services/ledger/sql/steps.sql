@@ -7,7 +7,7 @@ SELECT set_config('statement_timeout', %(run_milliseconds)s, %(transaction_only)
 -- name: lock_steps
 -- The rows of delivered steps, locked in one order so that two batches cannot deadlock.
 SELECT id, workflow_id, state, status, retries, generation, redeliveries, attempts, replacements,
-       result, published_at, extract(epoch FROM now() - greatest(ready_at, due_at))::float8 AS waited_seconds,
+       result, published_at, message IS NOT NULL AS has_message, extract(epoch FROM now() - greatest(ready_at, due_at))::float8 AS waited_seconds,
        (SELECT CASE WHEN p.drops THEN 'drop' ELSE 'defer' END FROM pause AS p
         WHERE p.task = step.task AND p.resumed_at IS NULL) AS pause,
        EXISTS (SELECT FROM rate_limit AS l WHERE l.task = step.task AND l.lifted_at IS NULL) AS is_limited

@@ -9,6 +9,7 @@ from uuid import uuid4
 import pytest
 from celery import chain, chord
 
+from services.ledger.labels import label_of
 from tests.integration.runner.conftest import SECONDS, VHOST, Bench
 from tests.support.fleet import wait_until
 
@@ -141,3 +142,32 @@ def test_a_delivery_that_its_retry_has_overtaken_is_answered(batch: Bench) -> No
     assert batch.ended(batch.send("try.batch", after)) == ["done"]
     assert batch.ran(item) == 2
     assert batch.rows("SELECT state FROM step WHERE id = %s", step_id) == [("retrying",)]
+
+
+def test_a_delivery_of_a_step_that_is_planned_yet_is_answered(batch: Bench) -> None:
+    """The ledger was put back to before what comes ahead of it was done: its own message is to come."""
+    (item, after), step_id = names("ok", 2), str(uuid4())
+    batch.rows(
+        "INSERT INTO step (id, task, queue, state) VALUES (%s, 'try.batch', %s, 'planned')",
+        step_id,
+        batch.pool,
+    )
+    batch.send("try.batch", item, task_id=step_id)
+
+    assert batch.ended(batch.send("try.batch", after)) == ["done"]
+    assert batch.ran(item) == 0
+    assert batch.rows("SELECT state FROM step WHERE id = %s", step_id) == [("planned",)]
+
+
+def test_a_forgotten_step_is_kept_and_calls_nobody_back(batch: Bench) -> None:
+    """A workflow's message without a row is a dead letter; its canvas hears of no failure."""
+    (item, told), label = names("ok", 2), label_of(uuid4(), 16 * "0")
+    errback = batch.app.signature("try.plain", args=(told,), immutable=True)
+    (step_id,) = batch.send("try.batch", item, kwargsrepr=label, link_error=errback)
+
+    assert batch.ended([step_id]) == ["dead"]
+    assert batch.rows("SELECT reason FROM step WHERE id = %s", step_id) == [("forgotten",)]
+    letter = batch.dead_letter(step_id)
+    assert json.loads(letter.body)[2]["errbacks"]
+    assert batch.rows("SELECT count(*) FROM step WHERE parent_id = %s", step_id) == [(0,)]
+    assert batch.ran(item) == batch.ran(told) == 0
