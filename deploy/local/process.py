@@ -23,6 +23,7 @@ class Process:
     stop_seconds: between the signal to stop and the kill.
     account: the user to run as, when the supervisor is root.
     address: what a person opens or connects to, for the status table.
+    nice: how far it steps back for others while all processors are busy (nice(1)).
     """
 
     name: str
@@ -34,3 +35,4 @@ class Process:
     stop_seconds: int = 10
     account: str | None = None
     address: str = ""
+    nice: int = 0

@@ -23,6 +23,9 @@ _SOURCES = ("services", "routing", "deploy/local")
 _STOP_MARGIN_SECONDS = 5
 """A worker ends itself after its grace period; the supervisor's kill is for one that does not."""
 
+_WORKERS_NICE = 5
+"""What waits in queues steps back for whom somebody waits for: one machine has all of it here."""
+
 
 def neighbours(layout: Layout, ports: Mapping[str, int]) -> list[Process]:
     """What stands around the product: the reference outlier API and the mail sink."""
@@ -133,6 +136,7 @@ def _worker(
         environment=environment,
         stop_seconds=topology.pool(pool).grace_seconds + _STOP_MARGIN_SECONDS,
         address=f"http://{HOST}:{port}/metrics",
+        nice=_WORKERS_NICE,
     )
 
 
@@ -145,6 +149,7 @@ def _python(
     environment: Mapping[str, str] | None = None,
     stop_seconds: int = 10,
     address: str = "",
+    nice: int = 0,
 ) -> Process:
     return Process(
         name=name,
@@ -161,6 +166,7 @@ def _python(
         },
         stop_seconds=stop_seconds,
         address=address,
+        nice=nice,
     )
 
 

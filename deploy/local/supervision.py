@@ -158,8 +158,9 @@ def _program(layout: Layout, process: Process) -> dict[str, str]:
     environment = ",".join(
         f'{name}="{value}"' for name, value in sorted(process.environment.items())
     )
+    stepping_back = ("nice", "-n", str(process.nice)) if process.nice else ()
     options = {
-        "command": shlex.join(process.command),
+        "command": shlex.join((*stepping_back, *process.command)),
         "directory": str(process.directory),
         "environment": environment,
         "autostart": "false",  # the order is the cluster's affair

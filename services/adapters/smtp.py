@@ -8,8 +8,9 @@ import smtplib
 from collections.abc import Iterator
 from email.headerregistry import Address
 from email.message import EmailMessage
-from email.policy import SMTP, SMTPUTF8
+from email.policy import SMTP, SMTPUTF8, EmailPolicy
 from email.utils import format_datetime
+from typing import Any
 
 from services.adapters.deadline import Deadline, deadline
 from services.adapters.smtp_sessions import MailServer, Sessions, expect
@@ -28,6 +29,9 @@ _ADDRESS = re.compile(
 _ENCODED_WORD = "=?"
 _LONGEST_RECEIPT = 120
 
+# Bodies are encoded for any server when they are set: doing it when the mail is written copies all its headers.
+_POLICY, _UTF8_POLICY = (policy.clone(cte_type="7bit") for policy in (SMTP, SMTPUTF8))
+
 
 class SmtpMailer:
     """Implements `services.handlers.ports.Mailer`."""
@@ -40,16 +44,15 @@ class SmtpMailer:
         self._clock = clock
 
     def send(self, mail: Mail) -> str:
-        message = self._compose(mail)
         is_utf8 = not mail.recipient.isascii()
-        policy = (SMTPUTF8 if is_utf8 else SMTP).clone(cte_type="7bit")
+        message = self._compose(mail, _UTF8_POLICY if is_utf8 else _POLICY)
         with (
             deadline(OVERALL_SECONDS) as limit,
             _translated(limit),
             self._sessions.mail(self._sender, is_utf8=is_utf8) as session,
         ):
             expect("the recipient", *session.rcpt(mail.recipient))
-            data = message.as_bytes(policy=policy)
+            data = message.as_bytes()
             receipt = _receipt(*expect("the message", *_data(session, data)))
             limit.check()  # a line that was cut short may look like an answer
             return receipt
@@ -58,11 +61,11 @@ class SmtpMailer:
         """End the kept connections."""
         self._sessions.close()
 
-    def _compose(self, mail: Mail) -> EmailMessage:
+    def _compose(self, mail: Mail, policy: EmailPolicy[Any]) -> EmailMessage:
         is_plain = _ADDRESS.fullmatch(mail.recipient) and _ENCODED_WORD not in mail.recipient
         if len(mail.recipient) > 254 or not is_plain:
             raise Refused("the login's email is not an address that a mail can go to")
-        message = EmailMessage(policy=SMTP)
+        message = EmailMessage(policy=policy)
         message["From"] = Address("Doorbell", addr_spec=self._sender)
         name, _, domain = mail.recipient.partition("@")
         message["To"] = Address(username=name, domain=domain)
