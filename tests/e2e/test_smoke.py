@@ -112,6 +112,15 @@ def test_up_again_changes_nothing(layout: Layout, request: pytest.FixtureRequest
     assert before == pids(layout)
 
 
+def test_what_waits_in_queues_steps_back_for_whom_somebody_waits_for(layout: Layout) -> None:
+    """While all processors are busy the gateway goes before the pools."""
+    nice = {name: os.getpriority(os.PRIO_PROCESS, pid) for name, pid in pids(layout).items()}
+    pools = {name: value for name, value in nice.items() if "." in name}
+
+    assert pools
+    assert nice["gateway"] < min(pools.values())
+
+
 def test_the_endpoints_are_complete_and_private(layout: Layout, endpoints: dict[str, str]) -> None:
     """endpoints.json has the promised keys, and only its owner reads it and the secrets."""
     secrets = [path for path in layout.secrets.rglob("*") if path.is_file()]
