@@ -63,5 +63,6 @@ def _is_stale(delivery: Delivery, row: dict[str, Any]) -> bool:
 
 def _is_forgotten(delivery: Delivery, row: dict[str, Any]) -> bool:
     """Whether a workflow's message has no row but what its delivery made: commits write the two together."""
-    workflow = labels.workflow_in(labels.inherited(delivery.request))
-    return bool(workflow and row["state"] == "ready" and not row["has_message"])
+    if row["state"] != "ready" or row["has_message"]:
+        return False
+    return labels.inherited(delivery.request) is not None
