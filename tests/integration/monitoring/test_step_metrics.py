@@ -48,6 +48,12 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Cluster, Sa
         yield cluster, sample
 
 
+def _is_idle(sample: Samples, pool: str) -> bool:
+    """Whatever was taken has ended, and was counted then."""
+    ended = sample(pool, "doorbell_steps_total")
+    return ended == sample(pool, "doorbell_steps_received_total")
+
+
 def test_verdicts_are_counted_by_level_with_their_time(seen: tuple[Cluster, Samples]) -> None:
     """One for each login, and the seconds since it was accepted."""
     cluster, sample = seen
@@ -73,8 +79,11 @@ def test_a_notice_is_counted_by_channel_and_outcome(seen: tuple[Cluster, Samples
 
 def test_every_step_has_its_wait_and_its_list(seen: tuple[Cluster, Samples]) -> None:
     """Each was in a queue for a while and in one transaction, whose steps add up."""
-    _, sample = seen
+    cluster, sample = seen
+    open_steps = "SELECT count(*) FROM step WHERE state IN ('planned', 'ready', 'retrying')"
+    wait_until(lambda: cluster.rows(open_steps) == [(0,)], 20, "steps are open")
     for pool in _POOLS:
+        wait_until(partial(_is_idle, sample, pool), 20, pool)
         waits = sample(pool, "doorbell_step_wait_seconds_count")
         assert waits == sample(pool, "doorbell_steps_received_total")
         assert 0 <= sample(pool, "doorbell_step_wait_seconds_sum") < 60

@@ -22,8 +22,10 @@ def names(word: str, count: int = 1) -> list[str]:
 def test_an_item_that_blows_up_fails_alone(batch: Bench) -> None:
     """The list's transaction is lost with it; its neighbours run again, each effect once."""
     good, (bad,) = names("ok", 6), names("raise")
-    batch.send("try.batch", *names("linger"))
+    (gate,) = names("gate")
+    batch.send("try.batch", gate)
     ids = batch.send("try.batch", *good[:3], bad, *good[3:])
+    batch.open(gate)
 
     assert batch.ended(ids) == ["done"] * 3 + ["dead"] + ["done"] * 3
     assert [batch.effects(item) for item in good] == [1] * 6

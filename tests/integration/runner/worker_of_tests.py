@@ -77,6 +77,8 @@ def obey(item: str) -> Outcome:  # noqa: C901  # one flat list of what a test ma
             raise asyncio.CancelledError
         case "linger":
             _linger(0.5)
+        case "gate":
+            _stand_at(Path(os.environ["HOME"]) / item.replace(" ", "-"))
         case "hold":
             _linger(8)
         case "busy":
@@ -90,6 +92,13 @@ def _linger(seconds: float) -> None:
     """Long work that the interpreter may interrupt, as a time limit does."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
+        time.sleep(0.01)
+
+
+def _stand_at(gate: Path) -> None:
+    """Until the test has made this file."""
+    end = time.monotonic() + 20
+    while not gate.exists() and time.monotonic() < end:
         time.sleep(0.01)
 
 
