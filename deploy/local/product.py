@@ -23,8 +23,9 @@ _SOURCES = ("services", "routing", "deploy/local")
 _STOP_MARGIN_SECONDS = 5
 """A worker ends itself after its grace period; the supervisor's kill is for one that does not."""
 
-_WORKERS_NICE = 5
-"""What waits in queues steps back for whom somebody waits for: one machine has all of it here."""
+_NICE = {"external_api": 10, "db_writes": 10}
+_USUAL_NICE = 2
+"""How far pools step back for the gateway, where one machine has all of it; scores most, as no user waits for them."""
 
 
 def neighbours(layout: Layout, ports: Mapping[str, int]) -> list[Process]:
@@ -136,7 +137,7 @@ def _worker(
         environment=environment,
         stop_seconds=topology.pool(pool).grace_seconds + _STOP_MARGIN_SECONDS,
         address=f"http://{HOST}:{port}/metrics",
-        nice=_WORKERS_NICE,
+        nice=_NICE.get(pool, _USUAL_NICE),
     )
 
 

@@ -63,14 +63,23 @@ class Report:
         return self.user_id.startswith(REFUSED)
 
 
+_User = tuple[str, str | None]
+"""An id, and an address or none."""
+
+
 @dataclass(frozen=True, slots=True)
 class Mixture:
-    """What the logins are like, each a share from 0 to 1."""
+    """What the logins are like, each a share from 0 to 1.
+
+    crowd: how many users log in at a time, so that the last logins are like the first: as many
+    of somebody's first, as many on a new device. 0: all of them, all the time.
+    """
 
     marked: float = 0.03
     suspect: float = 0.05
     without_email: float = 0.3
     batched: float = 0.2
+    crowd: int = 0
 
 
 def make_reports(number: int, seed: int, mixture: Mixture | None = None) -> list[Report]:
@@ -79,10 +88,21 @@ def make_reports(number: int, seed: int, mixture: Mixture | None = None) -> list
     dice = random.Random(seed)
     run = uuid4().hex[:8]
     users = [_user(dice, chosen, run, index) for index in range(max(1, number // 3))]
-    return [Report(_login(dice, run, *dice.choice(users))) for _ in range(number)]
+    return [
+        Report(_login(dice, run, *dice.choice(_at_a_time(users, chosen.crowd, index / number))))
+        for index in range(number)
+    ]
 
 
-def _user(dice: random.Random, mixture: Mixture, run: str, index: int) -> tuple[str, str | None]:
+def _at_a_time(users: Sequence[_User], crowd: int, progress: float) -> Sequence[_User]:
+    """Who logs in at this point of the way, from 0 to 1."""
+    if not crowd:
+        return users
+    first = int(progress * max(0, len(users) - crowd))
+    return users[first : first + crowd]
+
+
+def _user(dice: random.Random, mixture: Mixture, run: str, index: int) -> _User:
     roll = dice.random()
     kind = "user"
     if roll < mixture.marked:

@@ -113,12 +113,13 @@ def test_up_again_changes_nothing(layout: Layout, request: pytest.FixtureRequest
 
 
 def test_what_waits_in_queues_steps_back_for_whom_somebody_waits_for(layout: Layout) -> None:
-    """While all processors are busy the gateway goes before the pools."""
+    """While all processors are busy the gateway goes before the pools, and notices before scores."""
     nice = {name: os.getpriority(os.PRIO_PROCESS, pid) for name, pid in pids(layout).items()}
-    pools = {name: value for name, value in nice.items() if "." in name}
+    notices = {nice["device_checks.1"], nice["notifications.1"]}
+    scores = {nice["external_api.1"], nice["db_writes.1"]}
 
-    assert pools
-    assert nice["gateway"] < min(pools.values())
+    assert nice["gateway"] < min(notices)
+    assert max(notices) < min(scores)
 
 
 def test_the_endpoints_are_complete_and_private(layout: Layout, endpoints: dict[str, str]) -> None:
