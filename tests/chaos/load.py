@@ -6,7 +6,7 @@ import queue
 import random
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -21,6 +21,7 @@ PATIENCE_SECONDS = 90.0
 
 _SENDERS = 24
 _BATCH = 5
+_FULL_SECONDS = 0.05
 _TIMEOUT_SECONDS = 25.0
 _BROWSERS = (
     "Mozilla/5.0 (X11; Linux x86_64; rv:143.0) Gecko/20100101 Firefox/143.0",
@@ -130,6 +131,7 @@ class Load:
     A login without an answer is reported again with the same body: after
     Retry-After on 503, after a second when the connection broke. Any other
     answer than 202 is a refusal. `transport` leads to the gateways where a URL alone does not.
+    `is_full` is told before each report how many were sent so far, and holds it back while it says so.
     """
 
     def __init__(
@@ -141,8 +143,10 @@ class Load:
         batched: float = 0.2,
         seed: int = 0,
         transport: httpx.BaseTransport | None = None,
+        is_full: Callable[[int], bool] = lambda _: False,
     ) -> None:
         self._reports = reports
+        self._is_full = is_full
         self._rate = rate
         self._batched = batched
         self._dice = random.Random(seed)
@@ -192,6 +196,8 @@ class Load:
         began = time.monotonic()
         left = list(reversed(self._reports))
         while left and not self._enough.is_set():
+            while self._is_full(self.sent) and not self._enough.is_set():
+                self._enough.wait(_FULL_SECONDS)
             size = _BATCH if self._dice.random() < self._batched / _BATCH else 1
             group = [left.pop() for _ in range(min(size, len(left)))]
             self._due.put(group)
