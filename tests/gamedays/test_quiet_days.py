@@ -24,7 +24,7 @@ _IDLE_SECONDS = 600.0
 _BUSY_SECONDS = 300.0
 _PEAK_LOGINS = 3000
 _OPEN_LOGINS = 150
-"""At a time while the peak is measured: work is always waiting, and no backlog makes lists longer than on a busy day."""
+"""While the peak is measured: work is always waiting, and no backlog makes lists longer than on a busy day."""
 _SHARE_OF_PEAK = 0.8
 _END_SECONDS = 300.0
 _ENDED = """
