@@ -82,6 +82,24 @@ class ManagementApi:
 
     def rows(self, *path: str) -> Rows:
         where = "/".join(quote(part, safe="") for part in path)
+        found = self._get(where)
+        if not isinstance(found, list):
+            raise Unavailable(f"{self._url} did not list {where}: is it RabbitMQ's management?")
+        return found
+
+    def alarms(self) -> Rows:
+        """Return the alarms of the cluster's nodes: `node`, and the `resource` that it is short of.
+
+        Raises:
+            Refused: the account may not read it.
+            Unavailable: the broker did not answer.
+        """
+        found = self._get("health/checks/alarms", and_status=503)
+        if not isinstance(found, dict) or "status" not in found:
+            raise Unavailable(f"{self._url} told no alarms: is it RabbitMQ's management?")
+        return list(found.get("alarms", []))
+
+    def _get(self, where: str, and_status: int = 200) -> Any:
         try:
             answer = requests.get(
                 f"{self._url}/api/{where}",
@@ -92,11 +110,9 @@ class ManagementApi:
             )
             if answer.status_code in (401, 403):
                 raise Refused(f"user {self.user} may not read {where} at {self._url}")
-            answer.raise_for_status()
-            found = answer.json()
+            if answer.status_code != and_status:
+                answer.raise_for_status()
+            return answer.json()
         except (requests.RequestException, OSError) as error:
             # A file that is no certificate shows when it is used.
             raise Unavailable(f"{self._url} did not list {where}: {error}") from error
-        if not isinstance(found, list):
-            raise Unavailable(f"{self._url} did not list {where}: is it RabbitMQ's management?")
-        return found

@@ -204,7 +204,10 @@ def _consumes(
     """The probe of a pool's n-th process: it shows metrics, and each queue has that many consumers."""
     answers(f"http://{HOST}:{ports[process_name(pool, number)]}/metrics")()
     for queue in topology.queues_of(pool):
-        found = rabbitmq.count_consumers(layout, ports["rabbitmq"], topology.vhost, queue)
+        try:
+            found = rabbitmq.count_consumers(layout, ports["rabbitmq"], topology.vhost, queue)
+        except ConnectionError as error:
+            raise ClusterError(f"its broker does not answer: {error.strerror}") from error
         if found < number:
             raise ClusterError(f"queue {queue} has {found} consumers")
 

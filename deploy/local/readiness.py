@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 
+import requests
+
 from deploy.local.layout import Layout
 from deploy.local.process import ClusterError, Process
 from deploy.local.supervision import Supervisor
@@ -55,9 +57,18 @@ def find_problem(process: Process, state: str) -> str | None:
     try:
         process.probe()
     except Exception as error:  # noqa: BLE001  # whatever a probe meets is the answer, not a failure of ours
-        reason = str(error).strip().splitlines()
-        return f"runs, but is not ready: {reason[0] if reason else type(error).__name__}"
+        return f"runs, but is not ready: {_reason(error)}"
     return None
+
+
+def _reason(error: Exception) -> str:
+    """A probe's failure in a line; of a door that is shut, libraries name a place in memory."""
+    if isinstance(error, requests.ConnectionError) and error.request is not None:
+        return f"nobody answers at {error.request.url}"
+    if isinstance(error, ConnectionError):
+        return f"nobody answers: {error.strerror}"
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
 
 
 def _explain(layout: Layout, problems: dict[str, str]) -> str:

@@ -12,7 +12,12 @@ from psycopg.rows import dict_row
 from services.queries import load_queries
 
 Connection = psycopg.Connection[dict[str, Any]]
-_SQL = {name: text.encode() for name, text in load_queries(__package__, "cli.sql").items()}
+_SQL = {
+    name: text.encode()
+    for name, text in (
+        load_queries(__package__, "cli.sql") | load_queries("services", "standby.sql")
+    ).items()
+}
 
 
 @contextmanager

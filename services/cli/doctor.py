@@ -115,6 +115,7 @@ def _database(endpoints: Endpoints) -> Iterator[Finding]:
         before = datetime.now(UTC)
         with connected(endpoints.database_url) as connection:
             [server] = fetch(connection, "server")
+            [standby] = fetch(connection, "is_standby_missing")
         after = datetime.now(UTC)
         yield Finding("database", "ok", f"PostgreSQL {server['version']} at {address}")
         missing = pending(endpoints.database_url)
@@ -130,6 +131,11 @@ def _database(endpoints: Endpoints) -> Iterator[Finding]:
         yield Finding("schema", "wrong", detail, "doorbell migrate")
     else:
         yield Finding("schema", "ok", "migrated")
+    if standby["is_standby_missing"]:
+        detail = "they wait for a standby, and none of those that are named is connected"
+        yield Finding("commits", "wrong", detail, "deploy/runbooks/StandbyMissing.md")
+    else:
+        yield Finding("commits", "ok", "they wait for nobody who is not there")
     yield _clock(server["now"], before, after)
 
 
@@ -232,9 +238,12 @@ def _broker_topology(endpoints: Endpoints) -> Iterator[Finding]:
         topology = load_topology()
         api = management(endpoints.rabbitmq_management, None, None, _files(endpoints.broker_tls))
         found = verify(topology, api, users=False)
+        alarms = _alarms(api)
     except DoorbellError as error:
-        yield Finding("broker's topology", "wrong", _line(error), "is the management plugin on?")
+        mend = "start RabbitMQ with its management plugin, or correct that address"
+        yield Finding("broker's topology", "wrong", _line(error), mend)
         return
+    yield alarms
     if found:
         detail = "; ".join(str(difference) for difference in found[:5])
         mend = "import the definitions: python -m routing render"
@@ -242,6 +251,15 @@ def _broker_topology(endpoints: Endpoints) -> Iterator[Finding]:
     else:
         yield Finding("broker's topology", "ok", "as in routing/topology.yml")
     yield _dead_lettering(api, topology.vhost)
+
+
+def _alarms(api: ManagementApi) -> Finding:
+    """While a node has one, no node of its cluster takes messages."""
+    found = [f"{alarm['node']} is short of {alarm['resource']}" for alarm in api.alarms()]
+    if not found:
+        return Finding("broker's alarms", "ok", "it takes messages")
+    detail = f"it takes no messages: {', '.join(found)}"
+    return Finding("broker's alarms", "wrong", detail, "deploy/runbooks/BrokerAlarm.md")
 
 
 def _files(tls: BrokerTls | None) -> TlsFiles | None:

@@ -14,11 +14,13 @@ from services.cli.desk import Desk, opened
 from services.cli.exits import OK, REFUSED, NotFound
 from services.cli.output import AsJson, print_json, print_table
 from services.cli.remote import Process, Remote
-from services.domain.errors import ConfigurationError, Refused
+from services.domain.errors import ConfigurationError, Refused, Unavailable
 from services.ledger import drains
 from services.ledger.drains import Drain, Scope
 
 app = typer.Typer(help="The processes of the pools.", no_args_is_help=True)
+
+NOBODY = "nobody"
 
 _POLL_SECONDS = 0.5
 _RESUME_SECONDS = 15.0
@@ -45,7 +47,8 @@ def list_processes(
 
     STILL FOR: nothing of what is in flight was done for so long. `silent` is what
     consumes and does not answer (it stands still, waits for PostgreSQL, or is
-    older than this command), or what is drained and not there.
+    older than this command), or what is drained and not there. `nobody`: the pool
+    has no process that takes messages, and nobody has drained it; exit code 1.
     """
     with _at_work() as (desk, remote):
         pools = list(desk.topology.pools) if pool is None else [desk.topology.pool(pool).name]
@@ -65,6 +68,8 @@ def list_processes(
         print_json(rows)
     else:
         _print(rows)
+    if any(row["state"] == NOBODY for row in rows):
+        raise typer.Exit(REFUSED)
 
 
 @app.command("drain")
@@ -84,20 +89,25 @@ def drain(
 
     Messages stay in their queue, for other processes of the pool or for later.
     It lasts over restarts and reconnections. Exit code 1: something is left.
-    With --host and no pool it is every pool that has a process there.
+    With --host and no pool it is every pool that has a process there. A whole pool
+    can be drained while none of its processes is there, or the broker is away.
     """
     with _at_work() as (desk, remote):
         scopes = _scopes(desk, remote, pool, host, process)
         grace = max(desk.topology.pool(scope.pool).grace_seconds for scope in scopes)
-        nodes = [node for scope in scopes for node in _named(remote, scope)]
+        is_whole = pool is not None and scopes == [Scope(pool)]
+        nodes = [] if is_whole else [node for scope in scopes for node in _named(remote, scope)]
         for scope in scopes:
             drains.drain(desk.connection, scope, actor())
         desk.connection.commit()
-        for scope in scopes:
-            remote.have_drain_read(scope.pool)
-        left = _wait(remote, nodes, _is_empty, grace if wait is None else wait)
-        if not left and pool is not None and scopes == [Scope(pool)]:
-            left = _others(desk, remote, pool)
+        with _kept(scopes, "drained"):
+            if is_whole:
+                nodes = _matching(remote, scopes[0])
+            for scope in scopes:
+                remote.have_drain_read(scope.pool)
+            left = _wait(remote, nodes, _is_empty, grace if wait is None else wait)
+            if not left and is_whole:
+                left = _others(desk, remote, scopes[0].pool)
     _say(scopes, "drained and empty", nodes, left, as_json)
 
 
@@ -110,15 +120,16 @@ def resume(
         scopes = _scopes(desk, remote, pool, host, process)
         for scope in scopes:
             _refuse_wider(desk, scope)
-        nodes: list[str] = []
-        for scope in scopes:
-            ended = drains.resume(desk.connection, scope, actor())
-            # Where somebody was drained, nobody need be there at this moment.
-            nodes += _matching(remote, scope) if ended else _named(remote, scope)
+        ended = [drains.resume(desk.connection, scope, actor()) for scope in scopes]
         desk.connection.commit()
-        for scope in scopes:
-            remote.have_drain_read(scope.pool)
-        left = _wait(remote, nodes, lambda each: each.state == "consuming", _RESUME_SECONDS)
+        with _kept(scopes, "resumed"):
+            nodes: list[str] = []
+            for scope, count in zip(scopes, ended, strict=True):
+                # Where somebody was drained, nobody need be there at this moment.
+                nodes += _matching(remote, scope) if count else _named(remote, scope)
+            for scope in scopes:
+                remote.have_drain_read(scope.pool)
+            left = _wait(remote, nodes, lambda each: each.state == "consuming", _RESUME_SECONDS)
     _say(scopes, "taking messages", nodes, left, as_json)
 
 
@@ -130,6 +141,18 @@ def _at_work() -> Iterator[tuple[Desk, Remote]]:
             yield desk, remote
         finally:
             remote.close()
+
+
+@contextmanager
+def _kept(scopes: Sequence[Scope], what: str) -> Iterator[None]:
+    """Without a broker the processes cannot be asked; what is to be stands in the ledger all the same."""
+    try:
+        yield
+    except Unavailable as error:
+        names = ", ".join(map(str, scopes))
+        raise Unavailable(
+            f"{names}: {what} in the ledger, which processes read when they reach the broker; {error}"
+        ) from error
 
 
 def _scopes(
@@ -237,6 +260,8 @@ def _rows(
         yield _row(pool, one.host, one.process, "silent", None, None, None, one)
     for _ in range(silent):
         yield _row(pool, None, None, "silent", None, None, None)
+    if not (answered or open_drains or silent):
+        yield _row(pool, None, None, NOBODY, None, None, None)
 
 
 def _row(

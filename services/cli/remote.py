@@ -12,6 +12,7 @@ from celery import Celery
 from kombu.exceptions import OperationalError
 
 from services.broker_tls import explain
+from services.cli.endpoints import without_credentials
 from services.domain.errors import Unavailable
 
 TELL = "tell_process"
@@ -99,7 +100,10 @@ class Remote:
         try:
             yield
         except (OSError, OperationalError, amqp.AMQPError) as error:
-            raise Unavailable(f"the broker does not answer: {explain(error)}") from error
+            address = without_credentials(self._connection.as_uri())[0]
+            raise Unavailable(
+                f"the broker does not answer: {explain(error)} ({address}): start it, or correct DOORBELL_BROKER_URL"
+            ) from error
 
 
 def _process(node: str, told: dict[str, Any]) -> Process:

@@ -129,6 +129,8 @@ def unlock(
         "since": since,
     }
     with connected(find().database_url) as connection:
+        if tenant is not None and not _run(connection, "is_tenant", {"tenant": tenant}):
+            raise ConfigurationError(f"--tenant: there is no tenant {tenant}: doorbell tenant list")
         found = _run(connection, "locked", wanted)
         connection.rollback()
         if not found:
@@ -139,7 +141,10 @@ def unlock(
     if as_json:
         print_json({"switch": switch.value, "dry_run": dry_run, "users": found})
         return
-    _show_some(found)
+    _show(found if dry_run else found[:_SHOWN], len(found))
+    turned = {row["user_id"] for row in found}
+    if left := [user for user in users if user not in turned]:
+        typer.echo(f"left out, as not {_word(switch)}: {_some(left)}", err=True)
     done = "would be unlocked" if dry_run else "unlocked"
     typer.echo(f"{counted(len(found), 'user')} {done} ({switch.value})")
 
@@ -227,21 +232,20 @@ def _some(users: list[str]) -> str:
     return f"{', '.join(users[:_SHOWN])}{more}"
 
 
-def _show_some(found: list[dict[str, Any]]) -> None:
+def _show(found: list[dict[str, Any]], count: int) -> None:
     print_table(
         ("TENANT", "USER", "SINCE"),
-        [
-            (row["tenant_id"], row["user_id"], f"{row['changed_at']:%F %T %Z}")
-            for row in found[:_SHOWN]
-        ],
+        [(row["tenant_id"], row["user_id"], f"{row['changed_at']:%F %T %Z}") for row in found],
     )
-    more = len(found) - _SHOWN
+    more = count - len(found)
     typer.echo(f"and {more:,} more" if more > 0 else "", nl=more > 0)
 
 
 def _named(names: list[str] | None, file: Path | None) -> list[str]:
     """Those named and those in the file, each once."""
     listed = _lines(file) if file else []
+    if file and not any(listed):
+        raise ConfigurationError(f"--file {file} names nobody: write one user a line")
     return [name for name in dict.fromkeys([*(names or []), *listed]) if name]
 
 

@@ -201,6 +201,7 @@ class Readiness(BaseModel):
     status: Literal["ready"]
     database: Literal["reachable"]
     broker: Literal["unknown", "reachable", "unreachable"] = Field(
-        description="As of the last message published."
+        description="Whether it confirmed the last messages that it was sent. One with an alarm (memory, disk)"
+        " takes none, and is unreachable here too."
     )
     outbox_messages: int

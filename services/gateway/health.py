@@ -22,10 +22,12 @@ async def healthz() -> Health:
 
 @router.get("/readyz", summary="Whether logins can be accepted", responses=problem_responses(503))
 async def readyz(request: Request) -> Readiness:
-    """Asks the database, and tells whether the broker answered last."""
+    """Asks the database, and tells whether the broker confirmed what it was sent last."""
     parts = parts_of(request)
     if await parts.read(parts.is_read_only):
         raise unavailable("the database is read-only")
+    if parts.backlog.is_standby_missing:
+        raise unavailable("commits wait for a standby of the database that is not connected")
     if parts.backlog.is_full:
         raise unavailable("too many accepted logins wait for the broker")
     return Readiness(

@@ -7,9 +7,11 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from services.domain.errors import Unavailable
+from services.gateway.intake import ANSWER_SECONDS
 from services.gateway.metrics import Metrics
 from services.gateway.problems import DATABASE_ERRORS
 from services.ledger.message import Message
@@ -17,11 +19,14 @@ from services.ledger.message import Message
 MAX_UNPUBLISHED = 100_000
 """Above so many messages without a confirm, no login is accepted until the broker has caught up."""
 WATCH_SECONDS = 1.0
+STANDBY_SECONDS = ANSWER_SECONDS
+"""Commits that have waited for a standby for so long have been answered with 503."""
 BROKER_PAUSE_SECONDS = 1.0
 LIST_SIZE = 200
 MAX_WAITING = 20_000
 
 BrokerState = Literal["unknown", "reachable", "unreachable"]
+"""Of a broker with an alarm, which takes no messages, only that it does not answer is seen: unreachable."""
 _log = logging.getLogger(__name__)
 
 
@@ -118,18 +123,28 @@ class Outbox:
         self._metrics.published.labels(outcome).inc(count)
 
 
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """Unpublished messages, the oldest one's age, and whether commits wait for a standby that is not there."""
+
+    messages: int
+    lag_seconds: float
+    is_standby_missing: bool = False
+
+
 class Backlog:
-    """Counts the ledger's unpublished messages once a second.
+    """Counts the ledger's unpublished messages once a second, and looks whether commits can end.
 
     While the database is away, the last count stands, and a metric says that it is away.
     """
 
-    def __init__(self, measure: Callable[[int], tuple[int, float]], metrics: Metrics) -> None:
+    def __init__(self, measure: Callable[[int], Measured], metrics: Metrics) -> None:
         self._measure = measure
         self._metrics = metrics
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="backlog")
         self.messages = 0
+        self._missing_since: float | None = None
 
     def start(self) -> None:
         self._thread.start()
@@ -142,6 +157,12 @@ class Backlog:
     def is_full(self) -> bool:
         return self.messages > MAX_UNPUBLISHED
 
+    @property
+    def is_standby_missing(self) -> bool:
+        """For so long that logins are answered with 503: one that only restarts lets them wait."""
+        since = self._missing_since
+        return since is not None and time.monotonic() - since > STANDBY_SECONDS
+
     def _run(self) -> None:
         while True:
             self._metrics.database_reachable.set(self._look())
@@ -150,13 +171,18 @@ class Backlog:
 
     def _look(self) -> bool:
         try:
-            self.messages, lag_seconds = self._measure(MAX_UNPUBLISHED + 1)
+            measured = self._measure(MAX_UNPUBLISHED + 1)
         except DATABASE_ERRORS as error:
             _log.debug("cannot measure the outbox: %s", error)
             return False
         except Exception:  # noqa: BLE001  the thread must outlive it
             _log.exception("cannot measure the outbox")
             return False
+        self.messages = measured.messages
+        if not measured.is_standby_missing:
+            self._missing_since = None
+        elif self._missing_since is None:
+            self._missing_since = time.monotonic()
         self._metrics.outbox_messages.set(self.messages)
-        self._metrics.outbox_lag.set(lag_seconds)
+        self._metrics.outbox_lag.set(measured.lag_seconds)
         return True

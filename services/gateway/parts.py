@@ -18,7 +18,7 @@ from services.gateway.authentication import KeyRing
 from services.gateway.clock import DatabaseClock
 from services.gateway.intake import Intake
 from services.gateway.metrics import Metrics
-from services.gateway.outbox import Backlog, Outbox, PublishesMessages
+from services.gateway.outbox import Backlog, Measured, Outbox, PublishesMessages
 from services.gateway.problems import unavailable
 from services.gateway.rates import Rates
 from services.gateway.tenant_keys import KeyChain
@@ -33,7 +33,12 @@ T = TypeVar("T")
 Connection = psycopg.Connection[Any]
 
 READ_SECONDS = 5.0
-_SQL = {name: text.encode() for name, text in load_queries(__package__, "intake.sql").items()}
+_SQL = {
+    name: text.encode()
+    for name, text in (
+        load_queries(__package__, "intake.sql") | load_queries("services", "standby.sql")
+    ).items()
+}
 _CONNECTION_OPTIONS = {
     "application_name": "doorbell-gateway",
     "connect_timeout": 2,
@@ -131,12 +136,14 @@ class Parts:
         with self.pool.connection() as connection:
             mark_published(connection, step_ids)
 
-    def _measure_outbox(self, limit: int) -> tuple[int, float]:
+    def _measure_outbox(self, limit: int) -> Measured:
         with self.pool.connection() as connection:
             row = connection.execute(_SQL["outbox"], {"limit": limit}).fetchone()
+            standby = connection.execute(_SQL["is_standby_missing"]).fetchone()
         assert row is not None
+        assert standby is not None
         self.clock.tell(row[2])
-        return row[0], row[1]
+        return Measured(row[0], row[1], is_standby_missing=standby[0])
 
 
 def parts_of(request: Request) -> Parts:

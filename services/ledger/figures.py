@@ -25,7 +25,7 @@ MOST = 5_000
 """Rows that a query looks at. In a backlog the exact number matters to nobody, the load does."""
 
 _LONGEST_SECONDS = 5.0
-_SQL = load_queries("services.ledger", "figures.sql")
+_SQL = load_queries("services.ledger", "figures.sql") | load_queries("services", "standby.sql")
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +103,7 @@ def measure(connection: Connection[Any], queues: Sequence[str], notice_task: str
     (parked,) = _rows(connection, "parked_notices", values)
     (lost,) = _rows(connection, "lost_steps", values)
     (surroundings,) = _rows(connection, "surroundings", values)
+    (standby,) = _rows(connection, "is_standby_missing", values)
     slots = _rows(connection, "slots", values)
     held = _rows(connection, "held", values)
     ages = _rows(connection, "open_workflows_by_age", values)
@@ -116,7 +117,7 @@ def measure(connection: Connection[Any], queues: Sequence[str], notice_task: str
         oldest_waiting_seconds={row["queue"]: row["oldest_seconds"] for row in waiting},
         lost_steps=lost["steps"],
         open_breakers=surroundings["open_breakers"],
-        is_standby_missing=surroundings["is_standby_missing"],
+        is_standby_missing=standby["is_standby_missing"],
         is_unprotected=surroundings["is_unprotected"],
         canary_seconds=surroundings["canary_seconds"],
         slots=[Slot(row["slot"], row["is_fetched"], row["kept_bytes"]) for row in slots],

@@ -7,6 +7,7 @@ import subprocess
 
 import pytest
 
+from services.ledger.dead_steps import GivenUpReason
 from tests.contract.test_alerts import NAMES
 from tests.gamedays import table
 from tests.gamedays.faults import GAME_DAYS
@@ -24,6 +25,17 @@ from tests.gamedays.runbook import (
 )
 
 PAGES = pages()
+
+
+def test_the_page_about_dead_letters_has_every_reason() -> None:
+    """Whoever is sent there by `dead list` finds its word."""
+    rows = re.findall(
+        r"^\| (`\w+`(?:, `\w+`)*) \|",
+        (RUNBOOKS / "replay-dead-letters.md").read_text(),
+        re.MULTILINE,
+    )
+    explained = [word for row in rows for word in re.findall(r"\w+", row)]
+    assert sorted(explained) == sorted(GivenUpReason)
 
 
 def test_there_is_a_page_for_each_alert_and_none_besides() -> None:

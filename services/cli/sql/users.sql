@@ -11,6 +11,10 @@ CROSS JOIN LATERAL (SELECT w.id, w.accepted_at FROM workflow AS w
 WHERE %(tenant)s::text IS NULL OR t.id = %(tenant)s
 ORDER BY t.id
 
+-- name: is_tenant
+-- A row if there is such a tenant.
+SELECT id FROM tenant WHERE id = %(tenant)s
+
 -- name: locked
 -- Users whose switch is on, the longest first.
 SELECT s.tenant_id, s.user_id, s.changed_at FROM switch AS s

@@ -89,13 +89,9 @@ FROM (
 ) AS given_up
 
 -- name: surroundings
--- How many circuit breakers have opened, how long ago a canary came back, whether commits wait for a standby that is not connected,
--- and whether they wait for none although there is to be one, as behind a promotion.
+-- How many circuit breakers have opened, how long ago a canary came back, and whether commits wait for no standby although
+-- there is to be one, as behind a promotion.
 SELECT (SELECT count(*) FROM breaker WHERE open_until IS NOT NULL AND held_by IS NULL) AS open_breakers,
-       names <> '' AND NOT EXISTS (
-           SELECT FROM pg_stat_replication
-           WHERE application_name <> '' AND position(application_name IN names) > 0
-       ) AS is_standby_missing,
        names = '' AND coalesce(current_setting('doorbell.without_standby', true), '') <> 'on' AND EXISTS (
            SELECT FROM pg_replication_slots WHERE slot_type = 'physical' AND NOT temporary AND slot_name <> 'backup'
        ) AS is_unprotected,

@@ -14,6 +14,7 @@ import psycopg
 import pytest
 
 from services.adapters.breaker import PostgresBreaker
+from services.cli.main import run
 from services.domain.errors import Unavailable
 from tests.integration.cli.conftest import Run
 
@@ -219,8 +220,29 @@ def test_what_was_locked_in_bulk_is_unlocked_in_bulk(
     (tmp_path / "names").write_text("\n")
     for whose in (), ("--tenant", "shop"):
         empty = ("users", "unlock", "--file", str(tmp_path / "names"), *whose, "--yes")
-        assert doorbell(*empty)[0] in (2, 4)
+        code, complaint = doorbell(*empty)
+        assert (code, "names nobody" in complaint) == (2, True)
     assert locked(database_url) == {"eve"}
+
+
+def test_a_tenant_that_is_not_there_is_no_tenant_without_locked_users(
+    database_url: str, doorbell: Run
+) -> None:
+    """Else a typo looks like the end of the work."""
+    lock(database_url, "shop", "ada", HOUR)
+    code, complaint = doorbell("users", "unlock", "--tenant", "shpo", "--dry-run")
+    assert (code, "there is no tenant shpo" in complaint) == (2, True)
+
+
+def test_a_dry_run_names_everybody(database_url: str, capfd: pytest.CaptureFixture[str]) -> None:
+    """However many; and who would be left out, because of those named he is not locked."""
+    users = [f"user-{number:02}" for number in range(31)]
+    for user in users:
+        lock(database_url, "shop", user, HOUR)
+    assert run(["users", "unlock", *users, "zoe", "--dry-run"]) == 0
+    said = capfd.readouterr()
+    assert all(user in said.out for user in users)
+    assert said.err.strip() == "left out, as not locked: zoe"
 
 
 def test_one_user_is_unlocked_by_name(database_url: str, doorbell: Run) -> None:

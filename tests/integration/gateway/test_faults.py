@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import httpx
+import psycopg
 import pytest
 
 from services.gateway import outbox
@@ -160,6 +161,25 @@ def test_above_the_bound_logins_are_shed_and_taken_again_below_it(
     assert door.read("/readyz").status_code == 503
     door.rows("UPDATE step SET published_at = now() WHERE state = 'ready'")
     wait_until(lambda: door.report(login()).status_code == 202)
+
+
+def test_commits_that_wait_for_no_standby_are_not_ready(
+    door: Door, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once logins are refused for it; reading is possible all the time, and says so."""
+    monkeypatch.setattr(outbox, "STANDBY_SECONDS", 0.1)
+    assert door.read("/readyz").status_code == 200
+    administer = psycopg.connect(door.database_url, autocommit=True)
+    administer.execute("ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
+    administer.execute("SELECT pg_reload_conf()")
+    try:
+        wait_until(lambda: door.read("/readyz").status_code == 503)
+        assert "standby" in door.read("/readyz").json()["detail"]
+    finally:
+        administer.execute("ALTER SYSTEM RESET synchronous_standby_names")
+        administer.execute("SELECT pg_reload_conf()")
+        administer.close()
+    wait_until(lambda: door.read("/readyz").status_code == 200)
 
 
 def test_a_read_only_database_is_not_ready_but_alive(door: Door) -> None:

@@ -8,6 +8,7 @@ import socket
 
 import pytest
 
+from routing.load import load
 from services import healthcheck
 from services.cli.main import run
 from tests.integration.pools.conftest import POOL, Operate, process_ids
@@ -29,7 +30,9 @@ def _waiting(bench: Bench) -> int:
 
 def test_the_list(bench: Bench, operate: Operate) -> None:
     """Every pool; where each process is, and what it has in its hands."""
-    code, rows = operate("pool", "list")
+    rows = operate("pool", "list")[1]
+    assert {row["pool"] for row in rows} == set(load().pools)
+    code, rows = operate("pool", "list", POOL)
     assert code == 0
     assert [(row["pool"], row["host"], row["process"], row["state"]) for row in rows] == [
         (POOL, "test", 1, "consuming"),
@@ -37,8 +40,9 @@ def test_the_list(bench: Bench, operate: Operate) -> None:
     ]
     assert all(0 <= row["uptime_seconds"] < 600 and row["drained_by"] is None for row in rows)
     ids = bench.send("try.batch", *names("hold"))
-    wait_until(lambda: sum(row["in_flight"] for row in operate("pool", "list")[1]) == 1, SECONDS)
-    wait_until(lambda: sum(row["still_seconds"] for row in operate("pool", "list")[1]) > 0, SECONDS)
+    mine = ("pool", "list", POOL)
+    wait_until(lambda: sum(row["in_flight"] for row in operate(*mine)[1]) == 1, SECONDS)
+    wait_until(lambda: sum(row["still_seconds"] for row in operate(*mine)[1]) > 0, SECONDS)
     assert bench.ended(ids) == ["done"]
 
 
@@ -99,6 +103,38 @@ def test_a_host_is_drained_with_every_pool_that_it_has(bench: Bench, operate: Op
         assert (code, "POOL: name a pool" in complaint) == (2, True)
 
 
+def test_a_pool_without_processes_is_named_and_can_be_drained(
+    bench: Bench, operate: Operate
+) -> None:
+    """The list ends with 1 until it is drained; nobody who would take its messages is there to be asked."""
+    code, rows = operate("pool", "list")
+    others = {row["pool"]: row["state"] for row in rows if row["pool"] != POOL}
+    assert code == 1
+    assert set(others.values()) == {"nobody"}
+
+    empty = next(iter(others))
+    assert operate("pool", "drain", empty) == (0, {"scope": empty, "processes": [], "left": []})
+    code, rows = operate("pool", "list", empty)
+    assert (code, [row["state"] for row in rows]) == (0, ["silent"])
+    assert operate("pool", "resume", empty)[0] == 0
+    assert operate("pool", "list", empty)[0] == 1
+
+
+def test_a_drain_holds_without_a_broker(bench: Bench, operate: Operate) -> None:
+    """It stands in the ledger; whoever comes back reads it there, and the command says so."""
+    bench.node.stop()
+    try:
+        code, complaint = operate("pool", "drain", POOL)
+        assert code == 3
+        assert f"{POOL}: drained in the ledger" in complaint
+        assert "127.0.0.1" in complaint
+    finally:
+        bench.node.start()
+    wait_until(lambda: _states(operate) == {1: "draining", 2: "draining"}, 60)
+    assert operate("pool", "resume", POOL)[0] == 0
+    wait_until(lambda: _states(operate) == {1: "consuming", 2: "consuming"}, 60)
+
+
 def test_it_lasts_over_restarts_of_worker_and_broker(bench: Bench, operate: Operate) -> None:
     """A killed process is followed by one that is drained too; so is one that has lost its broker."""
     assert operate("pool", "drain", POOL)[0] == 0
@@ -136,7 +172,6 @@ def test_what_is_not_there_is_said(bench: Bench, operate: Operate) -> None:
         assert code == 4
         assert f"no process of {POOL} on elsewhere answers" in complaint
         assert f"{POOL} 1 on test, {POOL} 2 on test" in complaint
-    assert operate("pool", "drain", "notifications")[0] == 4
     assert operate("pool", "drain", POOL, "--process", 0)[0] == 2
     assert bench.rows("SELECT count(*) FROM drain WHERE resumed_at IS NULL") == [(0,)]
 
@@ -184,12 +219,13 @@ def test_a_worker_without_a_database_takes_nothing(bench: Bench, operate: Operat
 
 
 def test_no_broker_is_said(bench: Bench, operate: Operate, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In a sentence, with the exit code of a service that does not answer; and nothing is drained."""
+    """In a sentence with its address, and the exit code of a service that does not answer."""
     monkeypatch.setenv("DOORBELL_BROKER_URL", f"pyamqp://a:b@127.0.0.1:{free_port()}/doorbell")
     for command in (("list",), ("drain", POOL), ("resume", POOL)):
         code, complaint = operate("pool", *command)
         assert code == 3
         assert "the broker does not answer" in complaint
+        assert "amqp://127.0.0.1:" in complaint
     assert bench.rows("SELECT count(*) FROM drain WHERE resumed_at IS NULL") == [(0,)]
 
 

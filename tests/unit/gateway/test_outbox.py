@@ -11,7 +11,7 @@ import pytest
 from services.domain.errors import Unavailable
 from services.gateway import outbox
 from services.gateway.metrics import Metrics
-from services.gateway.outbox import Backlog, Outbox
+from services.gateway.outbox import Backlog, Measured, Outbox
 from services.ledger.message import Message
 
 
@@ -114,10 +114,10 @@ def test_the_backlog_keeps_its_last_count_while_the_database_is_away(
 ) -> None:
     """A database that is away does not open the gates of an overfull outbox."""
     monkeypatch.setattr(outbox, "WATCH_SECONDS", 0.001)
-    answers: list[tuple[int, float]] = [(outbox.MAX_UNPUBLISHED + 1, 7.0)]
+    answers = [Measured(outbox.MAX_UNPUBLISHED + 1, 7.0)]
     asked = 0
 
-    def measure(limit: int) -> tuple[int, float]:
+    def measure(limit: int) -> Measured:
         nonlocal asked
         asked += 1
         assert limit == outbox.MAX_UNPUBLISHED + 1
@@ -139,7 +139,7 @@ def test_the_metrics_say_whether_the_database_answers(monkeypatch: pytest.Monkey
     """An alert on it needs no login to be refused first."""
     monkeypatch.setattr(outbox, "WATCH_SECONDS", 0.001)
     metrics = Metrics()
-    backlog = Backlog(lambda _: (0, 0.0), metrics)
+    backlog = Backlog(lambda _: Measured(0, 0.0), metrics)
     backlog.start()
     wait_until(lambda: metrics.registry.get_sample_value("doorbell_database_reachable") == 1)
     backlog.stop()
