@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -72,12 +73,16 @@ def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
         yield started
 
 
+_LATELY = (datetime.now(UTC) - timedelta(hours=1)).isoformat()
+"""A login of a fixed date would one day be older than what the API keeps."""
+
+
 def body(request_id: str, tenant_id: str, **fields: Any) -> dict[str, Any]:
     usual = {
         "request_id": request_id,
         "tenant_id": tenant_id,
         "user_id": "ada",
-        "occurred_at": "2026-03-01T09:30:00Z",
+        "occurred_at": _LATELY,
         "ip_network": "203.0.113.0/24",
         "asn": 64500,
         "country": "DE",
