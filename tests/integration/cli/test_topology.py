@@ -11,6 +11,7 @@ import pytest
 from services.ledger.drains import Scope, drain
 from tests.integration.cli.conftest import Run, write_endpoints
 from tests.support.broker import TOPOLOGY, fill
+from tests.support.fleet import wait_until
 from tests.support.rabbitmq import PrivateRabbitMQ
 
 
@@ -78,3 +79,37 @@ def test_the_doctor_tells_of_a_drain(
     assert found["verdict"] == "wrong"
     assert "notifications 2 on host1 was drained by ada@desk" in found["detail"]
     assert found["mend"].endswith("doorbell pool resume notifications --host host1 --process 2")
+
+
+def verdicts(doorbell: Run) -> dict[str, tuple[str, str]]:
+    """What the doctor says of each thing, and what to do about it."""
+    return {it["what"]: (it["verdict"], it["mend"]) for it in doorbell("doctor")[1]}
+
+
+def test_the_doctor_names_an_alarm_of_the_broker(cluster: PrivateRabbitMQ, doorbell: Run) -> None:
+    """With its page; the broker itself answers all the while."""
+    assert verdicts(doorbell)["broker's alarms"] == ("ok", "")
+    cluster.control("set_disk_free_limit", "5000GB")
+    try:
+        page = "deploy/runbooks/BrokerAlarm.md"
+        wait_until(lambda: verdicts(doorbell)["broker's alarms"] == ("wrong", page), 30)
+        assert verdicts(doorbell)["broker"][0] == "ok"
+    finally:
+        cluster.control("set_disk_free_limit", "50MB")
+    wait_until(lambda: verdicts(doorbell)["broker's alarms"][0] == "ok", 30)
+
+
+@pytest.mark.usefixtures("cluster")
+def test_the_doctor_names_commits_that_wait_for_nobody(database_url: str, doorbell: Run) -> None:
+    """With their page; the database itself answers all the while."""
+    assert verdicts(doorbell)["commits"] == ("ok", "")
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute("ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
+        connection.execute("SELECT pg_reload_conf()")
+        try:
+            page = "deploy/runbooks/StandbyMissing.md"
+            wait_until(lambda: verdicts(doorbell)["commits"] == ("wrong", page), 30)
+            assert verdicts(doorbell)["database"][0] == "ok"
+        finally:
+            connection.execute("ALTER SYSTEM RESET synchronous_standby_names")
+            connection.execute("SELECT pg_reload_conf()")
