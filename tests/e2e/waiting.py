@@ -6,8 +6,8 @@ import time
 from collections.abc import Callable
 
 
-def wait_until(is_so: Callable[[], bool], seconds: float, what: str) -> None:
-    """Return as soon as it is so; fail when it is not in time."""
+def wait_until(is_so: Callable[[], bool], seconds: float, what: object) -> None:
+    """Return as soon as it is so; fail when it is not in time, with the text that `what` has then."""
     deadline = time.monotonic() + seconds
     while not is_so():
         if time.monotonic() > deadline:
