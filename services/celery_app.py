@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import logging
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -36,13 +38,17 @@ class DoorbellApp(LedgerApp):
     step_pool: Any = None
     events_cls = "services.observability.events:RedactedEvents"
 
-    def work(self, options: Mapping[str, Any]) -> int:
+    def work(self, options: Mapping[str, Any], log_level: str = "WARNING") -> int:
         """Be a worker process until told to stop; returns its exit status.
 
+        log_level: from which on it logs; Celery itself, which has a line or two for each step, from WARNING.
         options: of `routing.commands.worker_options`. Celery's command line would come to the same, but it
         loads every other program of Celery's, Flower too: a quarter of a start's CPU and 20 MB.
         """
-        worker = self.Worker(quiet=True, task_events=True, loglevel="WARNING", **options)
+        # Celery says there that it stops, past all logging; the consumer logs it as an event.
+        sys.__stdout__ = None  # type: ignore[misc]  # final to type checkers; Celery asks whether it is there
+        logging.getLogger("celery").setLevel(logging.WARNING)
+        worker = self.Worker(quiet=True, task_events=True, loglevel=log_level, **options)
         worker.start()
         return int(worker.exitcode or 0)
 

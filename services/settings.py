@@ -16,6 +16,7 @@ from services.domain.errors import ConfigurationError
 _SECRETS = ("broker_url", "database_url", "outlier_api_key", "smtp_url")
 
 _MOST_DAYS = 36_500
+_LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 
 ACTOR_VARIABLE = "DOORBELL_ACTOR"
 """Who gives an operator's command, where that cannot be seen from its process."""
@@ -167,6 +168,8 @@ def _convert(name: str, text: str) -> object:
         if not (text.isascii() and text.isdigit()) or int(text) > _MOST_DAYS:
             raise ValueError(f"{text!r} is no number of days from 0 to {_MOST_DAYS:,}")
         return int(text)
+    if name == "log_level" and text not in _LOG_LEVELS:
+        raise ValueError(f"{text!r} is none of {', '.join(_LOG_LEVELS)}")
     if name == "heartbeat_file" and not os.access(Path(text).parent, os.W_OK):
         raise ValueError(f"{Path(text).parent} is no directory that this process can write to")
     if name == "public_url":

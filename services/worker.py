@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     describe("")
     if settings.metrics_port:
         start_http_server(settings.metrics_port, settings.metrics_host)
-    return app.work(wanted)
+    return app.work(wanted, settings.log_level)
 
 
 if __name__ == "__main__":

@@ -35,6 +35,10 @@ class Layout:
     def state(self) -> Path:
         return self.root / "state"
 
+    def heartbeat(self, name: str) -> Path:
+        """What a process leaves word in, for `python -m services.healthcheck`."""
+        return self.state / f"{name}.heartbeat"
+
     @property
     def postgres(self) -> Path:
         return self.root / "postgres"

@@ -104,7 +104,11 @@ def schedule(layout: Layout, ports: Mapping[str, int], topology: Topology) -> Pr
         ("-m", "services.schedule"),
         answers(metrics),
         environment=_connections(layout, ports, topology, "beat")
-        | {"DOORBELL_METRICS_HOST": HOST, "DOORBELL_METRICS_PORT": str(ports["beat"])},
+        | {
+            "DOORBELL_METRICS_HOST": HOST,
+            "DOORBELL_METRICS_PORT": str(ports["beat"]),
+            "DOORBELL_HEARTBEAT_FILE": str(layout.heartbeat("schedule")),
+        },
         address=metrics,
     )
 
@@ -117,10 +121,12 @@ def process_name(pool: str, number: int) -> str:
 def _worker(
     layout: Layout, ports: Mapping[str, int], topology: Topology, pool: str, number: int
 ) -> Process:
-    port = ports[process_name(pool, number)]
+    name = process_name(pool, number)
+    port = ports[name]
     environment = _connections(layout, ports, topology, pool) | {
         "DOORBELL_METRICS_HOST": HOST,
         "DOORBELL_METRICS_PORT": str(port),
+        "DOORBELL_HEARTBEAT_FILE": str(layout.heartbeat(name)),
         "DOORBELL_SMTP_URL": f"smtp://{HOST}:{ports['mail_sink']}",
         "DOORBELL_ALLOWED_PRIVATE_HOSTS": HOST,
         "DOORBELL_PUBLIC_URL": f"http://{HOST}:{ports['gateway']}",
@@ -131,7 +137,7 @@ def _worker(
     _, *arguments = worker_command(topology, pool, process=number)
     return _python(
         layout,
-        process_name(pool, number),
+        name,
         tuple(arguments),
         lambda: _consumes(layout, ports, topology, pool, number),
         environment=environment,

@@ -121,6 +121,7 @@ class StepConsumer(DrainableConsumer):
 
     def stop(self) -> None:
         """Celery's; what the loop would have sent goes first, for monitors hear next that the worker is gone."""
+        logger.info("stopping: it takes no more steps, and finishes those it has")
         self._send_events()
         super().stop()
 

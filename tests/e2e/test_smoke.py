@@ -18,6 +18,8 @@ from deploy.local import cluster as local_cluster
 from deploy.local.choices import Choices
 from deploy.local.layout import Layout
 from deploy.local.supervision import Supervisor
+from routing.load import load
+from services import healthcheck
 from tests.e2e.application import Application
 from tests.e2e.waiting import wait_until
 
@@ -110,6 +112,18 @@ def test_up_again_changes_nothing(layout: Layout, request: pytest.FixtureRequest
     local_cluster.up(layout, Choices(), print, usual_ports=False)
 
     assert before == pids(layout)
+
+
+def test_processes_say_that_they_are_alive(
+    layout: Layout, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each worker and the schedule, in the file that a supervisor looks at."""
+    for name in pids(layout):
+        pool, _, number = name.partition(".")
+        if number and pool in load().pools:
+            healthcheck.main(["worker", "--useful", "--file", str(layout.heartbeat(name))])
+            assert capsys.readouterr().out.startswith("consuming; "), name
+    assert healthcheck.main(["beat", "--file", str(layout.heartbeat("schedule"))]) == 0
 
 
 def test_what_waits_in_queues_steps_back_for_whom_somebody_waits_for(layout: Layout) -> None:

@@ -62,6 +62,7 @@ def test_all_mistakes_at_once() -> None:
         {
             "DOORBELL_BROKER_URL": "amqp://broker",
             "DOORBELL_LISTEN_PORT": "eighty",
+            "DOORBELL_LOG_LEVEL": "info",
             "DOORBELL_LISTEN_PROT": "80",
             "DOORBELL_SMTP_URL_FILE": "/no/such/file",
         }
@@ -72,6 +73,7 @@ def test_all_mistakes_at_once() -> None:
         "DOORBELL_LISTEN_PROT is not a setting of Doorbell: check its spelling",
         "DOORBELL_BROKER_URL: must start with pyamqp://",
         "DOORBELL_LISTEN_PORT: 'eighty' is not a port",
+        "DOORBELL_LOG_LEVEL: 'info' is none of DEBUG, INFO, WARNING, ERROR, CRITICAL",
         "DOORBELL_DATABASE_URL (or DOORBELL_DATABASE_URL_FILE) is not set",
     ]
 

@@ -114,6 +114,19 @@ def test_an_attempt_that_fails_is_in_the_log(cluster: Cluster, api: AdjustableOu
     assert told["event"].startswith("attempt retried: ")
 
 
+def test_a_stop_is_in_the_log(cluster: Cluster) -> None:
+    """As an event too: Celery would say it in a line of its own kind."""
+    name = "maintenance"
+    before = len(cluster.fleet.log(name))
+    assert cluster.fleet.stop(name) == 0
+    lines = cluster.fleet.log(name)[before:].splitlines()
+    cluster.fleet.start(name)
+    wait_until(lambda: cluster.consumers(name) == 1, SECONDS)
+
+    told = [json.loads(line) for line in lines]
+    assert [each["pool"] for each in told if each["event"].startswith("stopping")] == [name]
+
+
 def test_the_doctor_sees_the_workers(cluster: Cluster, operate: Operate) -> None:
     """Also where it knows no management interface, as on hosts."""
     _, findings = operate("doctor")
