@@ -158,8 +158,16 @@ def _check_address(name: str, text: str) -> None:
         raise ValueError("must start with http:// or https://")
 
 
-def _convert(name: str, text: str) -> object:
+def _check(name: str, text: str) -> None:
     _check_address(name, text)
+    if name == "log_level" and text not in _LOG_LEVELS:
+        raise ValueError(f"{text!r} is none of {', '.join(_LOG_LEVELS)}")
+    if name == "heartbeat_file" and not os.access(Path(text).parent, os.W_OK):
+        raise ValueError(f"{Path(text).parent} is no directory that this process can write to")
+
+
+def _convert(name: str, text: str) -> object:
+    _check(name, text)
     if name in ("metrics_port", "listen_port"):
         if not (text.isascii() and text.isdigit()) or not 0 < int(text) < 65536:
             raise ValueError(f"{text!r} is not a port")
@@ -168,10 +176,6 @@ def _convert(name: str, text: str) -> object:
         if not (text.isascii() and text.isdigit()) or int(text) > _MOST_DAYS:
             raise ValueError(f"{text!r} is no number of days from 0 to {_MOST_DAYS:,}")
         return int(text)
-    if name == "log_level" and text not in _LOG_LEVELS:
-        raise ValueError(f"{text!r} is none of {', '.join(_LOG_LEVELS)}")
-    if name == "heartbeat_file" and not os.access(Path(text).parent, os.W_OK):
-        raise ValueError(f"{Path(text).parent} is no directory that this process can write to")
     if name == "public_url":
         return text or None
     if name in ("allowed_private_hosts", "network_databases"):
