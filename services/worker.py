@@ -15,6 +15,7 @@ from services import settings as configuration
 from services.bootstrap import configure_runner, make_wiring, register_steps
 from services.celery_app import make_app
 from services.domain.errors import ConfigurationError
+from services.garbage import settle_down
 from services.handlers.fingerprint import describe
 from services.observability import logs
 
@@ -47,6 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     describe("")
     if settings.metrics_port:
         start_http_server(settings.metrics_port, settings.metrics_host)
+    settle_down()
     return app.work(wanted, settings.log_level)
 
 

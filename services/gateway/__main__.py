@@ -12,6 +12,7 @@ from routing.load import load as load_topology
 from services.canvas.login import login_workflow
 from services.celery_app import make_app as make_celery_app
 from services.domain.errors import ConfigurationError
+from services.garbage import settle_down
 from services.gateway.app import make_app
 from services.gateway.parts import Parts
 from services.ledger.plan_template import PlanTemplate
@@ -38,6 +39,7 @@ def serve(settings: Settings) -> None:
     if settings.metrics_port is not None:
         parts: Parts = app.state.parts
         start_http_server(settings.metrics_port, settings.metrics_host, parts.metrics.registry)
+    settle_down()
     uvicorn.run(
         app,
         host=settings.listen_host,
