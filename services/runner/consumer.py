@@ -23,6 +23,7 @@ from kombu.transport.native_delayed_delivery import (
 from services.broker_tls import explain
 from services.domain.outcome import Failed
 from services.ledger.message import MAX_BODY_BYTES, is_name, queue_of
+from services.runner.acks import Acks
 from services.runner.copies import send_copy
 from services.runner.deaths import are_deaths
 from services.runner.delivery import Delivery
@@ -135,7 +136,13 @@ class StepConsumer(DrainableConsumer):
         """Celery's handler; what it cannot even receive is dead-lettered instead of ending the process."""
         receive = super().create_task_handler(*args, **options)
 
+        acks: Acks | None = None
+
         def on_task_received(message: Any) -> Any:
+            nonlocal acks
+            if acks is None or not acks.is_of(message.channel):
+                acks = Acks(message.channel, self.hub.call_soon, self.connection_errors)
+            acks.deliver(message)
             if self._is_not_for_us(message):
                 return None
             if problem := _problem_of(message):
@@ -152,6 +159,10 @@ class StepConsumer(DrainableConsumer):
                 return None
 
         return on_task_received
+
+    def call_soon_ack(self, p: Any, *args: Any, **kwargs: Any) -> Any:
+        """Celery's, at once: what it acks is gathered."""
+        return p(*args, **kwargs)
 
     def _is_not_for_us(self, message: Any) -> bool:
         """What nothing may be done with as it is; answers for it."""
