@@ -12,19 +12,18 @@ import kombu.compression
 from celery import Celery
 from celery.app.amqp import AMQP
 from celery.app.control import Control
+from celery.canvas import Signature
 from kombu import Exchange, Producer
 from kombu.serialization import dumps
 
 from services.domain.errors import Refused
-from services.ledger.message import delay_of, queue_of
+from services.ledger.continuations import Continuations
+from services.ledger.message import abridged, delay_of, queue_of
 from services.ledger.unit import Unit, active_unit, refuse_large
 
 PUBLISH_TIMEOUT_SECONDS = 5.0
 CONFIRM_TIMEOUT_SECONDS = 10.0
 """Without these a broker alarm would hold a publisher for ever."""
-
-_SHOWN = 1024
-"""Characters of a message's arguments that monitors are shown, as in Celery."""
 
 _EXPIRES = (
     "expires: a message that expires stops its canvas without a word;"
@@ -104,6 +103,22 @@ class GuardedAMQP(AMQP):
 
     Producer = GuardedProducer
 
+    def __init__(self, app: Celery) -> None:
+        super().__init__(app)
+        self._continuations = Continuations(app)
+
+    def _retry_publish(self, publish: Any, *args: Any, **options: Any) -> Any:
+        """Celery's, of what follows a step; into a unit it goes from a template."""
+        unit = active_unit()
+        signature = getattr(publish, "__self__", None)
+        if unit is not None and isinstance(signature, Signature) and len(args) == 1:
+            [arguments] = args
+            if len(arguments) == 1 and self._continuations.send(
+                unit, signature, arguments[0], options
+            ):
+                return None
+        return super()._retry_publish(publish, *args, **options)  # type: ignore[misc]  # in no stub
+
     @property
     def producer_pool(self) -> Any:
         pool = super().producer_pool
@@ -128,12 +143,8 @@ class GuardedAMQP(AMQP):
         shown = tuple(args) if isinstance(args, list | tuple) else ()
         for field, value in (("argsrepr", shown), ("kwargsrepr", kwargs or {})):
             if options.get(field) is None:
-                options[field] = _abridged(repr(value))
+                options[field] = abridged(repr(value))
         return super().as_task_v2(task_id, name, args, kwargs, *more, **options)
-
-
-def _abridged(text: str) -> str:
-    return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 3]}..."
 
 
 class _NoConnection:

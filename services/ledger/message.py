@@ -12,6 +12,8 @@ MAX_BODY_BYTES = 64 * 1024
 
 LONGEST_NAME_BYTES = 255
 
+_SHOWN = 1024
+
 _DELAY_BITS = 28
 
 
@@ -66,6 +68,11 @@ def is_name(value: Any) -> bool:
     if not isinstance(value, str) or not value.isprintable():
         return False
     return 0 < len(value.encode()) <= LONGEST_NAME_BYTES
+
+
+def abridged(text: str) -> str:
+    """What monitors are shown of a message's arguments: 1,024 characters at most, as in Celery."""
+    return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 3]}..."
 
 
 def replacements_of(headers: Mapping[str, Any]) -> int:
