@@ -18,6 +18,7 @@ from kombu.serialization import dumps
 
 from services.domain.errors import Refused
 from services.ledger.continuations import Continuations
+from services.ledger.json_messages import read_quickly
 from services.ledger.message import abridged, delay_of, queue_of
 from services.ledger.unit import Unit, active_unit, refuse_large
 
@@ -228,6 +229,7 @@ class LedgerApp(Celery[Any]):
     def on_init(self) -> None:
         """Celery's hook for subclasses."""
         refuse_compression()
+        read_quickly()
 
     def send_task(self, name: str, *args: Any, **options: Any) -> Any:
         """Celery's, with delays in whole seconds, rounded up: the broker's native delays know no others.

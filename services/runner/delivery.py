@@ -71,6 +71,9 @@ class Delivery:
 
     def value(self) -> Any:
         """The message's value: its only argument, or all of them when there are several."""
+        if "args" in self.request:
+            # Celery's request has decoded them.
+            return single_value(self.request["args"], self.request["kwargs"])
         args, kwargs, _ = self._decoded()
         return single_value(args, kwargs)
 

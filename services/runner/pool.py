@@ -194,7 +194,7 @@ class StepPool(BasePool):
     def _on_wake(self) -> None:
         try:
             while self._reader.recv(4096):
-                self.keep_alive()
+                continue
         except BlockingIOError:
             self._drain()
 

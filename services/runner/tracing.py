@@ -9,6 +9,7 @@ from datetime import datetime
 from time import time_ns
 from typing import Any
 
+import celery.app.trace
 from billiard.einfo import ExceptionInfo
 from celery import Celery, states
 from celery.app.task import Context
@@ -16,6 +17,7 @@ from celery.app.trace import trace_task_ret
 from celery.exceptions import Ignore, Reject, Retry
 
 from services.ledger.labels import inherited, workflow_in
+from services.ledger.message import abridged
 from services.ledger.settle import Ran
 from services.ledger.store import Execution
 from services.ledger.unit import StoredResult, Unit
@@ -25,6 +27,9 @@ from services.runner.delivery import Delivery
 from services.runner.giving_up import Untraceable, Withdrawn, reason_of, state_of
 
 logger = logging.getLogger(__name__)
+
+# What monitors are shown of a result: see GuardedAMQP.as_task_v2.
+celery.app.trace.saferepr = lambda value, _longest: abridged(repr(value))  # type: ignore[attr-defined]  # in no stub
 
 _TOLD_ELSEWHERE = ("done", "ignored", "replaced", "failed")
 """Outcomes that need no word, and the one that Celery logs itself, with the traceback."""
