@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterable, Mapping
 from contextlib import AbstractContextManager
+from functools import cache
 
 from prometheus_client import Counter, Gauge, Histogram
 
@@ -107,26 +108,29 @@ class StepMetrics:
         # A process that publishes once in minutes would be missing from every panel until then.
         for metric in (LIST_SIZE, TRANSACTION_SECONDS, PUBLISH_SECONDS, IN_FLIGHT):
             metric.labels(pool)
+        # The library looks a series up under a lock, with a tuple of texts made for it, each time.
+        self._of = cache(lambda metric, *labels: metric.labels(*labels))
 
     def received(self, task: str, in_flight: int) -> None:
-        RECEIVED.labels(self._pool, self._name(task)).inc()
-        IN_FLIGHT.labels(self._pool).set(in_flight)
+        self._of(RECEIVED, self._pool, self._name(task)).inc()
+        self._of(IN_FLIGHT, self._pool).set(in_flight)
 
     def waited(self, task: str, seconds: float) -> None:
-        WAIT_SECONDS.labels(self._pool, self._name(task)).observe(seconds)
+        self._of(WAIT_SECONDS, self._pool, self._name(task)).observe(seconds)
 
     def committed(self, steps: int, seconds: float) -> None:
-        LIST_SIZE.labels(self._pool).observe(steps)
-        TRANSACTION_SECONDS.labels(self._pool).observe(seconds)
+        self._of(LIST_SIZE, self._pool).observe(steps)
+        self._of(TRANSACTION_SECONDS, self._pool).observe(seconds)
 
     def publishing(self) -> AbstractContextManager[object]:
         """Measures the block: messages published and confirmed."""
-        return PUBLISH_SECONDS.labels(self._pool).time()
+        timer: AbstractContextManager[object] = self._of(PUBLISH_SECONDS, self._pool).time()
+        return timer
 
     def finished(self, task: str, outcome: str, seconds: float, in_flight: int) -> None:
-        OUTCOMES.labels(self._pool, self._name(task), outcome).inc()
-        RUN_SECONDS.labels(self._pool, self._name(task)).observe(seconds)
-        IN_FLIGHT.labels(self._pool).set(in_flight)
+        self._of(OUTCOMES, self._pool, self._name(task), outcome).inc()
+        self._of(RUN_SECONDS, self._pool, self._name(task)).observe(seconds)
+        self._of(IN_FLIGHT, self._pool).set(in_flight)
 
     def _name(self, task: str) -> str:
         return task if task in self._known else "unknown"
