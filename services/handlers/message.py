@@ -26,6 +26,7 @@ _templates = Environment(
     autoescape=select_autoescape(("html",)),
     trim_blocks=True,
     keep_trailing_newline=True,
+    auto_reload=False,
 )
 
 

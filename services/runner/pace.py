@@ -5,10 +5,10 @@ from __future__ import annotations
 from time import monotonic
 
 LEAST_SECONDS = 0.03
-LONGEST_SECONDS = 0.2
+LONGEST_SECONDS = 0.5
 """After the end of a list: most of what a list costs does not depend on its length."""
 
-ENOUGH = 16
+ENOUGH = 32
 """So many steps wait no longer for others."""
 
 _PAUSE_BY_LIST = 2.0
