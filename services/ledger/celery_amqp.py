@@ -112,12 +112,15 @@ class GuardedAMQP(AMQP):
         """Celery's, of what follows a step; into a unit it goes from a template."""
         unit = active_unit()
         signature = getattr(publish, "__self__", None)
-        if unit is not None and isinstance(signature, Signature) and len(args) == 1:
-            [arguments] = args
-            if len(arguments) == 1 and self._continuations.send(
-                unit, signature, arguments[0], options
-            ):
-                return None
+        if (
+            unit is not None
+            and isinstance(signature, Signature)
+            # Not `delay`, whose argument is none of many.
+            and publish.__name__ == "apply_async"
+            and len(args) == len(args[0]) == 1
+            and self._continuations.send(unit, signature, args[0][0], options)
+        ):
+            return None
         return super()._retry_publish(publish, *args, **options)  # type: ignore[misc]  # in no stub
 
     @property
