@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-import re
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any, Self
 from uuid import uuid4
 
@@ -16,10 +15,9 @@ from celery.result import result_from_tuple
 from kombu.utils import json as kombu_json
 
 from services.ledger import labels
+from services.ledger.id_template import ID, Differs, Ids, IdTemplate
 from services.ledger.message import Message, abridged
 from services.ledger.unit import Unit, refuse_large
-
-_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 _WORD = "result-of-this-step"
 _RESULT = f"\x02{_WORD}\x03"
@@ -30,10 +28,6 @@ _KEPT = 500
 
 _COMMITTED = ("join_sizes", "join_headers", "join_growth", "groups")
 """What a unit may hold beside messages."""
-
-
-class _Differs(Exception):
-    """What Celery makes of this continuation is not the same but for ids."""
 
 
 class Continuations:
@@ -65,13 +59,14 @@ class Continuations:
         except (TypeError, ValueError):
             return False
         slots: dict[str, int] = {}
-        used = tuple(slots.setdefault(found, len(slots)) for found in _ID.findall(text))
+        used = tuple(slots.setdefault(found, len(slots)) for found in ID.findall(text))
         # Where Celery would have answers sent is the thread's.
-        key = (self._app.thread_oid, used, tuple(_ID.split(text)))
-        if key not in self._known:
+        key = (self._app.thread_oid, used, tuple(ID.split(text)))
+        try:
+            template = self._known[key]
+        except KeyError:
             self._remember(key, None)
             return False
-        template = self._known[key]
         if template is None:
             template = self._learn(text, slots, task.request)
             self._remember(key, template)
@@ -87,13 +82,14 @@ class Continuations:
             self._known.popitem(last=False)
 
     def _learn(self, text: str, slots: dict[str, int], request: Any) -> _Template:
-        ids = _Ids(dict(slots))
+        ids = Ids((known, known) for known in slots)
         try:
             if _WORD in text:
-                raise _Differs
+                raise Differs
             one, other = (_ask(self._app, text, request) for _ in range(2))
-            return _Template(_Sent.of(one, other, ids), ids.fresh)
-        except _Differs:
+            sent = _Sent.of(one, other, ids)
+            return _Template(sent, ids.fresh)
+        except Differs:
             return _Template(None)
 
 
@@ -117,61 +113,22 @@ def _ask(app: Celery, text: str, request: Any) -> tuple[Unit, str]:
     del request.children[before:]
     others = (unit.results, unit.parts, unit.unsendable, unit.effects)
     if any(others) or unit.is_settling or unit.is_waiting or unit.is_replaced:
-        raise _Differs
+        raise Differs
     return unit, json.dumps([children, *(getattr(unit, name) for name in _COMMITTED)])
-
-
-@dataclass(slots=True)
-class _Ids:
-    """Which of Celery's ids are the continuation's own, by their numbers, and which are new each time."""
-
-    known: dict[str, int]
-    _pairs: dict[tuple[str, str], int] = field(default_factory=dict)
-
-    @property
-    def fresh(self) -> int:
-        return len(self._pairs)
-
-    def place(self, one: str, other: str) -> int | str:
-        if one == other:
-            return self.known.get(one, one)
-        return self._pairs.setdefault((one, other), len(self.known) + len(self._pairs))
-
-
-@dataclass(frozen=True, slots=True)
-class _Text:
-    """A text with places for ids: a number of one, or an id that is always the same."""
-
-    pieces: list[str]
-    places: list[int | str]
-
-    @classmethod
-    def of(cls, one: str, other: str, ids: _Ids) -> Self:
-        pieces = _ID.split(one)
-        if _ID.split(other) != pieces or any(_WORD in piece for piece in pieces):
-            raise _Differs
-        pairs = zip(_ID.findall(one), _ID.findall(other), strict=True)
-        return cls(pieces, [ids.place(*pair) for pair in pairs])
-
-    def fill(self, ids: Sequence[str]) -> str:
-        parts = [self.pieces[0]]
-        for place, piece in zip(self.places, self.pieces[1:], strict=True):
-            parts += (place if isinstance(place, str) else ids[place], piece)
-        return "".join(parts)
 
 
 @dataclass(frozen=True, slots=True)
 class _Around:
     """What stands around each place of the result in a text."""
 
-    texts: list[_Text]
+    texts: list[IdTemplate]
 
     @classmethod
-    def of(cls, one: str, other: str, mark: str, ids: _Ids) -> Self:
+    def of(cls, one: str, other: str, mark: str, ids: Ids) -> Self:
         ones, others = one.split(mark), other.split(mark)
-        if len(ones) != len(others):
-            raise _Differs
-        return cls([_Text.of(*pair, ids) for pair in zip(ones, others, strict=True)])
+        if len(ones) != len(others) or any(_WORD in each for each in ones):
+            raise Differs
+        return cls([IdTemplate.of(*pair, ids) for pair in zip(ones, others, strict=True)])
 
     def fill(self, ids: Sequence[str], result: str) -> str:
         return result.join(text.fill(ids) for text in self.texts)
@@ -181,17 +138,19 @@ class _Around:
 class _MessageText:
     """A message without what depends on the result, and that: its body, and what monitors are shown of it."""
 
-    fields: _Text
+    fields: IdTemplate
     body: _Around
     shown: _Around
 
     @classmethod
-    def of(cls, one: Message, other: Message, ids: _Ids) -> Self:
+    def of(cls, one: Message, other: Message, ids: Ids) -> Self:
         texts = [str(each.headers["argsrepr"]) for each in (one, other)]
-        if any(abridged(text + _WORD) != text + _WORD for text in texts):
-            raise _Differs
+        if _WORD in _without_result(one) or any(
+            abridged(text + _WORD) != text + _WORD for text in texts
+        ):
+            raise Differs
         return cls(
-            _Text.of(_without_result(one), _without_result(other), ids),
+            IdTemplate.of(_without_result(one), _without_result(other), ids),
             _Around.of(one.body, other.body, json.dumps(_RESULT), ids),
             _Around.of(texts[0], texts[1], repr(_RESULT), ids),
         )
@@ -216,16 +175,18 @@ class _Sent:
     """All that a continuation sends and enters."""
 
     messages: list[_MessageText]
-    entered: _Text
+    entered: IdTemplate
 
     @classmethod
-    def of(cls, one: tuple[Unit, str], other: tuple[Unit, str], ids: _Ids) -> Self:
+    def of(cls, one: tuple[Unit, str], other: tuple[Unit, str], ids: Ids) -> Self:
         (unit, entered), (unit_again, entered_again) = one, other
         if len(unit.messages) != len(unit_again.messages):
-            raise _Differs
+            raise Differs
         pairs = zip(unit.messages, unit_again.messages, strict=True)
         messages = [_MessageText.of(*pair, ids) for pair in pairs]
-        return cls(messages, _Text.of(entered, entered_again, ids))
+        if _WORD in entered:
+            raise Differs
+        return cls(messages, IdTemplate.of(entered, entered_again, ids))
 
     def fill(
         self, app: Celery, unit: Unit, request: Any, ids: Sequence[str], forms: tuple[str, str]

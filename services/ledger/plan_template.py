@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
@@ -12,10 +11,9 @@ from uuid import UUID, uuid4
 from celery import Celery
 from celery.canvas import Signature
 
+from services.ledger.id_template import Differs, Ids, IdTemplate
 from services.ledger.message import Message
 from services.ledger.planning import Plan, PlannedStep, plan
-
-_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 class PlanTemplate:
@@ -39,17 +37,12 @@ class PlanTemplate:
             return _to_text(made), [str(workflow_id), label]
 
         (one, ones), (other, others) = sample(), sample()
-        self._pieces = _ID.split(one)
-        if _ID.split(other) != self._pieces:
-            raise ValueError("two plans of the canvas differ in more than ids")
-        slots = {pair: number for number, pair in enumerate(zip(ones, others, strict=True))}
-        self._fillings: list[int | str] = []
-        for pair in zip(_ID.findall(one), _ID.findall(other), strict=True):
-            same = pair[0] == pair[1]
-            self._fillings.append(pair[0] if same else slots.setdefault(pair, len(slots)))
-        if any(len({pair[side] for pair in slots}) < len(slots) for side in (0, 1)):
-            raise ValueError("two plans of the canvas use an id in different places")
-        self._fresh = len(slots) - len(ones)
+        ids = Ids(zip(ones, others, strict=True))
+        try:
+            self._text = IdTemplate.of(one, other, ids)
+            self._fresh = ids.fresh
+        except Differs as error:
+            raise ValueError(f"two plans of the canvas {error}") from None
 
     def plan(self, workflow_id: UUID, label: str) -> Plan:
         """As `services.ledger.planning.plan`, under new ids."""
@@ -58,10 +51,7 @@ class PlanTemplate:
             json.dumps(label)[1:-1],
             *(str(uuid4()) for _ in range(self._fresh)),
         ]
-        parts = [self._pieces[0]]
-        for filling, piece in zip(self._fillings, self._pieces[1:], strict=True):
-            parts += (filling if isinstance(filling, str) else values[filling], piece)
-        return _from_text("".join(parts))
+        return _from_text(self._text.fill(values))
 
 
 def _to_text(made: Plan) -> str:
