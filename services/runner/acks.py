@@ -32,6 +32,7 @@ class Acks:
         self._gathered: set[int] = set()
         self._settled: set[int] = set()
         """Told to the broker, behind others that are unsettled."""
+        self._is_gone = False
         self.no_ack_consumers = channel.no_ack_consumers
 
     def __getattr__(self, name: str) -> Any:
@@ -46,9 +47,11 @@ class Acks:
         message.channel = self
 
     def basic_ack(self, tag: int, multiple: bool = False) -> None:
-        """As a channel's, but not sent before the loop's next turn."""
+        """As a channel's, but not sent before the loop's next turn; nothing, once its connection is gone."""
         if multiple:
             raise ValueError("acks of several messages are made here, not asked for")
+        if self._is_gone:
+            return
         if not self._gathered:
             self._call_soon(self.flush)
         self._gathered.add(tag)
@@ -68,6 +71,7 @@ class Acks:
             for tag in sorted(gathered):
                 self._channel.basic_ack(tag)
         except self._errors as error:
+            self._is_gone = True
             logger.warning("acks could not be sent, their messages come again: %s", error)
 
     def _pass_settled(self, gathered: set[int]) -> int | None:

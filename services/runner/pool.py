@@ -29,6 +29,10 @@ BEAT_SECONDS = 3.0
 """Heartbeats of a stopping process; well below half of any sensible interval."""
 
 
+LIFE_SECONDS = 1.0
+"""Between heartbeats that a list's end sends, beside those of Celery's timer."""
+
+
 class StepPool(BasePool):
     """Celery's pool interface (`worker_pool`) over the two styles.
 
@@ -53,7 +57,7 @@ class StepPool(BasePool):
         self.on_still_stopping: Callable[[], None] = lambda: None
         self._done: deque[Callable[[], None]] = deque()
         self.in_flight = 0
-        self._moved_at = monotonic()
+        self._moved_at = self._shown_at = monotonic()
         self._reader, self._writer = socket.socketpair()
         self._reader.setblocking(False)
         self._writer.setblocking(False)
@@ -194,9 +198,15 @@ class StepPool(BasePool):
     def _on_wake(self) -> None:
         try:
             while self._reader.recv(4096):
-                continue
+                self._show_life()
         except BlockingIOError:
             self._drain()
+
+    def _show_life(self) -> None:
+        """A process that hardly gets a processor's time may be late with its heartbeats; it moves all the same."""
+        if monotonic() - self._shown_at > LIFE_SECONDS:
+            self._shown_at = monotonic()
+            self.keep_alive()
 
     def _drain(self) -> None:
         while self._done:
