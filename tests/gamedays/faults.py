@@ -159,7 +159,7 @@ def lost_standby(grounds: Grounds) -> Iterator[None]:
 
 @contextmanager
 def slowed(grounds: Grounds) -> Iterator[None]:
-    """A pool's only process runs a fiftieth of the time, and more comes in than usual."""
+    """A pool's only process runs a twenty-fifth of the time, and more comes in than usual."""
     pid = grounds.pid("db_writes.1")
     stop = threading.Event()
 
@@ -167,9 +167,9 @@ def slowed(grounds: Grounds) -> Iterator[None]:
         while not stop.is_set():
             os.kill(pid, signal.SIGSTOP)
             # In slices as a host short of processors has them: longer ones would cost it its connection too.
-            stop.wait(0.49)
+            stop.wait(0.48)
             os.kill(pid, signal.SIGCONT)
-            stop.wait(0.01)
+            stop.wait(0.02)
 
     thread = threading.Thread(target=hold, daemon=True)
     thread.start()
