@@ -31,7 +31,7 @@ _COMMITTED = ("join_sizes", "join_headers", "join_growth", "groups")
 
 
 class Continuations:
-    """Sends what Celery would send, character for character, at a tenth of its price.
+    """Sends what Celery would send, character for character, without asking it.
 
     A continuation is known again by its text without ids. The second time that one is seen,
     Celery makes it twice, with a mark in the place of the result, and what both have in common

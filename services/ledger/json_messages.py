@@ -18,8 +18,7 @@ _ESCAPED = "\\u00"
 def read_quickly() -> None:
     """Have kombu's serializer `json` decode a message without objects of kombu's own by the C decoder alone.
 
-    The values are the same. kombu (5.7) calls a function for each object, which is half of what decoding costs.
-    Idempotent.
+    The values are the same. kombu (5.7) calls a function for each object. Idempotent.
     """
     register(
         "json",
