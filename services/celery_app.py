@@ -13,6 +13,7 @@ from routing.topology import Topology
 from services.canvas.delivery import delivery
 from services.domain.errors import ConfigurationError
 from services.heartbeat import Heartbeat
+from services.ledger.amqp_frames import move_together
 from services.ledger.amqp_headers import tolerate_headers
 from services.ledger.celery_amqp import LedgerApp
 from services.ledger.database import Ledger
@@ -70,6 +71,7 @@ def make_app(settings: Settings, topology: Topology) -> DoorbellApp:
             " and Celery would use it silently. Remove it: pip uninstall librabbitmq"
         )
     tolerate_headers()
+    move_together()
     app = DoorbellApp(
         "doorbell",
         task_cls=StepTask,

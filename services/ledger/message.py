@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Self
 
 MAX_BODY_BYTES = 64 * 1024
@@ -52,7 +52,8 @@ class Message:
         return embed
 
     def to_json(self) -> str:
-        return json.dumps(asdict(self))
+        # Not `asdict`, which copies all that it finds inside, object by object.
+        return json.dumps({name: getattr(self, name) for name in self.__slots__})
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Self:

@@ -10,6 +10,7 @@ from typing import Any
 
 import amqp
 import kombu.exceptions
+from amqp.spec import Basic
 from celery import Celery
 
 from services.broker_tls import explain
@@ -20,6 +21,9 @@ logger = logging.getLogger(__name__)
 
 _REFUSED = (amqp.IrrecoverableChannelError, struct.error, amqp.FrameSyntaxError)
 """The broker closes the channel over a message; or it cannot be written at all: a number of 65 bits, a long id."""
+
+_PUBLISH_FORMAT = "Bssbb"
+"""Of basic.publish's arguments in AMQP 0-9-1: reserved, exchange, routing key, mandatory, immediate."""
 
 _WINDOW = 500
 """Messages in flight without a confirm; bounds what the socket's buffers must hold."""
@@ -57,7 +61,7 @@ class Publisher:
         tries it again from the ledger. What it rejects is first sent once more, on
         another connection: a channel of RabbitMQ 3.10 that was opened while a queue
         had lost its leader was seen to reject one message for it after the other.
-        on_sent: called with the index of each message after it was written.
+        on_sent: called with the index of each message after it was written, each alone then.
 
         Raises:
             Unavailable: when the broker does not answer in time, after one
@@ -99,23 +103,29 @@ class Publisher:
     ) -> list[str]:
         self._confirmed, self._refused, self._nacked = [], set(), set()
         channel = self._open()
+        if channel.connection is None:
+            raise amqp.RecoverableConnectionError("the channel is closed")
+        transport = channel.connection.transport
         self._deadline = monotonic() + self._timeout
-        for index, message in enumerate(messages):
-            if len(self._tags) >= _WINDOW:
-                self._await_confirms(_WINDOW // 2)
-            channel.basic_publish(
-                self._prepared(channel, message),
-                exchange=message.exchange,
-                routing_key=message.routing_key,
-                mandatory=True,
-                timeout=self._timeout,
-            )
-            self._tags[self._next_tag] = message.step_id
-            self._next_tag += 1
-            if on_sent is not None:
-                on_sent(index)
+        with transport.having_timeout(self._timeout), transport.gathering():
+            for index, message in enumerate(messages):
+                if len(self._tags) >= _WINDOW:
+                    transport.flush()
+                    self._await_confirms(_WINDOW // 2)
+                self._write(channel, message)
+                if on_sent is not None:
+                    transport.flush()
+                    on_sent(index)
         self._await_confirms(0)
         return self._taken()
+
+    def _write(self, channel: Any, message: Message) -> None:
+        # py-amqp's own basic_publish looks for what the broker says before each message, and sets time-outs anew.
+        arguments = (0, message.exchange, message.routing_key, True, False)
+        content = self._prepared(channel, message)
+        channel.send_method(Basic.Publish, _PUBLISH_FORMAT, arguments, content)
+        self._tags[self._next_tag] = message.step_id
+        self._next_tag += 1
 
     def _taken(self) -> list[str]:
         return [step_id for step_id in self._confirmed if step_id not in self._refused]

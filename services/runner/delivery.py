@@ -27,7 +27,8 @@ class Delivery:
     names cannot be told of its end, `is_put_off` once somebody else held rows that it,
     or a neighbour in its list, needs; `is_permitted` tells whether a step of a limited task may
     begin, None before anybody has asked; `is_wait_told` once its time in the queue
-    has been measured; `on_answered` is called when the message has been acked or rejected.
+    has been measured; `on_answered` is called when the message has been acked or rejected;
+    `payload` is for `take_payload`.
     """
 
     id: str
@@ -51,6 +52,12 @@ class Delivery:
     leased_until: datetime | None = None
     lease_ends: float = 0.0
     on_answered: Callable[[], object] | None = None
+    payload: Any = None
+
+    def take_payload(self) -> Any:
+        """The body as Celery's request has decoded it; once, for what executes a step may change it."""
+        payload, self.payload = self.payload, None
+        return payload
 
     @property
     def is_redelivered(self) -> bool:
@@ -71,10 +78,7 @@ class Delivery:
 
     def value(self) -> Any:
         """The message's value: its only argument, or all of them when there are several."""
-        if "args" in self.request:
-            # Celery's request has decoded them.
-            return single_value(self.request["args"], self.request["kwargs"])
-        args, kwargs, _ = self._decoded()
+        args, kwargs, _ = self._decoded() if self.payload is None else self.payload
         return single_value(args, kwargs)
 
     def embed(self) -> dict[str, Any]:

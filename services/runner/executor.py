@@ -244,6 +244,9 @@ class Executor:
         return list(deliveries)
 
     def _run_each(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
+        for delivery in deliveries:
+            # A handler may have changed what it was given.
+            delivery.take_payload()
         return [held for delivery in deliveries for held in self.run([delivery])]
 
     def _run_apart(self, deliveries: Sequence[Delivery], error: Exception) -> list[Delivery]:
@@ -385,7 +388,8 @@ class Executor:
             return
         try:
             with self._metrics.publishing():
-                confirmed = self._ledger.publisher().publish(committed.messages, on_sent)
+                watched = on_sent if self._failpoints.are_at("after_first_publish") else None
+                confirmed = self._ledger.publisher().publish(committed.messages, watched)
             self._confirms.add(confirmed, committed.messages)
             self._hit("after_last_publish", deliveries)
         except Unavailable as error:

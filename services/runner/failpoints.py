@@ -39,6 +39,10 @@ class Failpoints:
                 )
             self._armed[point, task] = Path(marker)
 
+    def are_at(self, point: str) -> bool:
+        """Whether this point is armed for any task."""
+        return any(armed == point for armed, _ in self._armed)
+
     def hit(self, point: str, task: str) -> None:
         """Die here by SIGKILL if this point is armed for this task and has not killed before."""
         marker = self._armed.get((point, task))

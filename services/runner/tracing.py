@@ -60,16 +60,13 @@ def about(delivery: Delivery) -> dict[str, str | None]:
 def trace(app: Celery, delivery: Delivery) -> Traced:
     """Run the step's task by Celery's tracer: signals, retries, callbacks, replacement and all."""
     unit = Unit(step_id=delivery.id, label=inherited(delivery.request))
+    payload = delivery.take_payload()
+    if payload is None:
+        body = (delivery.body, delivery.content_type, delivery.content_encoding)
+    else:
+        body = (payload, None, None)
     with unit.active(), concerning(about(delivery)):
-        answer = trace_task_ret(
-            delivery.task,
-            delivery.id,
-            delivery.request,
-            delivery.body,
-            delivery.content_type,
-            delivery.content_encoding,
-            app=app,
-        )
+        answer = trace_task_ret(delivery.task, delivery.id, delivery.request, *body, app=app)
     return _classified(delivery, unit, answer)
 
 
