@@ -27,6 +27,10 @@ class RedactedDispatcher(EventDispatcher):
     app: Any
     _outbound_buffer: Any
 
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._sampling: Sampling | None = None
+
     def extend_buffer(self, other: Any) -> None:
         """Celery's; what the dispatcher of a lost connection had gathered and not tried to send is kept as well."""
         super().extend_buffer(other)
@@ -42,7 +46,10 @@ class RedactedDispatcher(EventDispatcher):
             if fields.get(name) is not None:
                 fields[name] = redact(str(fields[name]))
         kind, *rest = args
-        for name, chosen in self.app.events.sampling.choose(kind, fields):
+        if self._sampling is None:
+            # Celery's attributes are looked up under a lock each time.
+            self._sampling = self.app.events.sampling
+        for name, chosen in self._sampling.choose(kind, fields):
             super().send(name, *rest, **chosen)
 
 

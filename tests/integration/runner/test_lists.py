@@ -24,7 +24,9 @@ def test_an_item_that_blows_up_fails_alone(batch: Bench) -> None:
     good, (bad,) = names("ok", 6), names("raise")
     (gate,) = names("gate")
     batch.send("try.batch", gate)
+    wait_until(lambda: batch.ran(gate) == 1, SECONDS, "the list that the others wait for")
     ids = batch.send("try.batch", *good[:3], bad, *good[3:])
+    wait_until(lambda: batch.unacked() == 8, SECONDS, "the next list to arrive")
     batch.open(gate)
 
     assert batch.ended(ids) == ["done"] * 3 + ["dead"] + ["done"] * 3
