@@ -87,9 +87,10 @@ lint: ## linters and types alone
 	@deploy/local/setup --ansible
 	@deploy/local/lint
 
-bench: ## measure throughput and latency, beside the same workflow as in Celery's documentation
+bench: ## measure throughput and latency, beside the same workflow in plain Celery, dramatiq and taskiq (ten minutes; .local/bench.json, .png)
 	@deploy/local/setup --dev --redis
-	@.venv/bin/python -m tests.bench
+	@mkdir -p .local
+	@.venv/bin/python -m tests.bench --json .local/bench.json --plot .local/bench.png
 
 bench-monitoring: ## measure what Prometheus, Alertmanager, Flower and workers' events cost, by turns with and without
 	@deploy/local/setup --dev

@@ -1,4 +1,4 @@
-"""`python -m tests.bench`: Doorbell and the same workflow in plain Celery, measured side by side."""
+"""`python -m tests.bench`: Doorbell and the same workflow on others' ground, measured side by side."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import signal
 import sys
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from types import FrameType
 
@@ -18,11 +18,11 @@ from deploy.local.choices import Choices
 from deploy.local.layout import REPOSITORY, Layout
 from deploy.local.process import ClusterError
 from services.domain.errors import DoorbellError
-from tests.bench import report
-from tests.bench.doorbell import Doorbell
+from tests.bench import plot, report
+from tests.bench.doorbell import BATCH, Doorbell
 from tests.bench.load import logins
-from tests.bench.plain import Plain
-from tests.bench.result import Result
+from tests.bench.result import DOORBELL, Result, Side
+from tests.bench.rival import KINDS, Rival
 
 ROOT = REPOSITORY / ".local" / "bench"
 """Where the private cluster lives, unless told otherwise."""
@@ -48,7 +48,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("interrupted; what was started has been ended", file=sys.stderr)
         return 130
-    print(report.as_json(result) if options.json else report.as_text(result))
+    print(report.as_text(result))
+    if options.json:
+        options.json.write_text(report.as_json(result) + "\n")
+    if options.plot:
+        plot.draw(result, options.plot)
     return 0 if result.is_complete else 1
 
 
@@ -56,8 +60,15 @@ def _measure(cluster: local_cluster.Cluster, options: argparse.Namespace, load: 
     run = uuid.uuid4().hex[:8]
     doorbell = Doorbell(cluster)
     workers = doorbell.workers
-    result = Result(os.cpu_count() or 1, load, workers, workers)
-    with closing(doorbell), closing(Plain(cluster, workers)) as plain:
+    ours = Side(DOORBELL, _says(workers))
+    kinds = {kind.name: kind for kind in KINDS if kind.name in options.against}
+    others = {name: Side(name, kind.says.format(processes=workers)) for name, kind in kinds.items()}
+    result = Result(os.cpu_count() or 1, load, [ours, *others.values()])
+    with closing(doorbell), ExitStack() as rivals:
+        prepared = {
+            name: rivals.enter_context(closing(Rival(cluster, kind, workers)))
+            for name, kind in kinds.items()
+        }
         _say("warming up")
         doorbell.throughput(logins(_WARM_UP, f"{run}-warm"), _WARM_UP_SECONDS)
         _say(f"single logins on the idle cluster: {options.singles}")
@@ -68,19 +79,28 @@ def _measure(cluster: local_cluster.Cluster, options: argparse.Namespace, load: 
                 doorbell.start()
                 doorbell.throughput(logins(_WARM_UP, f"{run}-warm{number}"), _WARM_UP_SECONDS)
             batch = logins(options.logins, f"{run}-{number}")
-            _say(f"round {number}, Doorbell: {options.logins} logins")
-            result.doorbell.append(doorbell.throughput(batch, options.deadline))
+            _say(f"round {number}, {DOORBELL}: {options.logins} logins")
+            ours.runs.append(doorbell.throughput(batch, options.deadline))
             doorbell.stop()
-            _say(f"round {number}, plain: {options.logins} logins")
-            with plain.running() as pids:
-                # The product is stopped: what is left of the cluster is what both sides use.
-                everything = {n: p for n, p in doorbell.pids().items() if p} | pids
-                warm = logins(_WARM_UP, f"{run}-plain-warm{number}")
-                plain.throughput(warm, _WARM_UP_SECONDS, everything)
-                result.plain.append(plain.throughput(batch, options.deadline, everything))
+            for name, rival in prepared.items():
+                _say(f"round {number}, {name}: {options.logins} logins")
+                with rival.running() as pids:
+                    # The product is stopped: what is left of the cluster is what all sides use.
+                    everything = {n: p for n, p in doorbell.pids().items() if p} | pids
+                    warm = logins(_WARM_UP, f"{run}-{name}-warm{number}")
+                    rival.throughput(warm, _WARM_UP_SECONDS, everything)
+                    measured = rival.throughput(batch, options.deadline, everything)
+                    others[name].runs.append(measured)
             if not result.is_complete:
                 break  # what is left over would disturb the next round
     return result
+
+
+def _says(workers: int) -> str:
+    return (
+        f"{workers} worker processes, a gateway, beat, Flower;"
+        f" one client posts {BATCH} logins at a time to /v1/logins:batch"
+    )
 
 
 @contextmanager
@@ -114,7 +134,15 @@ def _parser() -> argparse.ArgumentParser:
     add("--rounds", type=_positive, default=1, help="runs of each side, by turns")
     add("--deadline", type=_positive, default=75, help="seconds after which a run is cut off")
     add("--processes", type=parse_counts, default={}, metavar="POOL=NUMBER,...")
-    add("--json", action="store_true", help="print all numbers instead of tables")
+    add("--json", type=Path, metavar="FILE", help="write all numbers that the tables are made of")
+    add("--plot", type=Path, metavar="FILE", help="draw the sides' figures into a PNG")
+    add(
+        "--against",
+        type=_names,
+        default=[kind.name for kind in KINDS],
+        metavar="NAME,...",
+        help=f"sides to compare with, of {', '.join(kind.name for kind in KINDS)} (default: all)",
+    )
     add(
         "--root",
         type=Path,
@@ -129,6 +157,14 @@ def _positive(text: str) -> int:
     if not text.isdigit() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number of at least 1")
     return int(text)
+
+
+def _names(text: str) -> list[str]:
+    known = [kind.name for kind in KINDS]
+    names = [name for name in text.split(",") if name]
+    if unknown := [name for name in names if name not in known]:
+        raise argparse.ArgumentTypeError(f"{unknown[0]!r} is none of {', '.join(known)}")
+    return names
 
 
 def _say(text: str) -> None:

@@ -1,11 +1,12 @@
-"""CPU time by process from /proc: a process counts with its children, ended ones included."""
+"""CPU time and memory by process from /proc: a process counts with its children, of CPU time ended ones included."""
 
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -17,12 +18,14 @@ class Consumption:
 
     seconds: its length. by_process: CPU seconds. others: CPU seconds that processes
     outside the measurement used meanwhile. load: the load average when it began.
+    memory: resident bytes by process at the end, what children share counted once.
     """
 
     seconds: float
     by_process: Mapping[str, float]
     others: float
     load: float
+    memory: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def total(self) -> float:
@@ -44,7 +47,8 @@ class Meter:
         after = cpu_seconds(self._pids)
         used = {name: max(0.0, after[name] - self._before[name]) for name in self._pids}
         others = max(0.0, _machine_busy() - self._busy - sum(used.values()))
-        return Consumption(time.monotonic() - self._began, used, others, self._load)
+        seconds = time.monotonic() - self._began
+        return Consumption(seconds, used, others, self._load, resident_bytes(self._pids))
 
 
 def cpu_seconds(pids: Mapping[str, int]) -> dict[str, float]:
@@ -52,19 +56,41 @@ def cpu_seconds(pids: Mapping[str, int]) -> dict[str, float]:
 
     0 for one that is gone.
     """
-    ticks: dict[int, int] = {}
-    children: dict[int, list[int]] = {}
-    for pid, parent, used in _processes():
-        ticks[pid] = used
-        children.setdefault(parent, []).append(pid)
+    ticks = {pid: used for pid, _, used in _processes()}
+    return {
+        name: sum(ticks.get(pid, 0) for pid in members) / _TICKS
+        for name, members in _families(pids).items()
+    }
 
+
+def resident_bytes(pids: Mapping[str, int]) -> dict[str, int]:
+    """Memory in use, as `cpu_seconds`: proportional set sizes, so that what processes share counts once in all."""
+    return {
+        name: sum(_resident(pid) for pid in members) for name, members in _families(pids).items()
+    }
+
+
+def _families(pids: Mapping[str, int]) -> dict[str, list[int]]:
+    """Each process with its descendants as far as they are not named themselves."""
+    children: dict[int, list[int]] = {}
+    for pid, parent, _ in _processes():
+        children.setdefault(parent, []).append(pid)
     named = set(pids.values())
 
-    def total(pid: int) -> int:
+    def family(pid: int) -> list[int]:
         below = (child for child in children.get(pid, ()) if child not in named)
-        return ticks.get(pid, 0) + sum(total(child) for child in below)
+        return [pid, *(member for child in below for member in family(child))]
 
-    return {name: total(pid) / _TICKS for name, pid in pids.items()}
+    return {name: family(pid) for name, pid in pids.items()}
+
+
+def _resident(pid: int) -> int:
+    try:
+        text = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    except OSError:
+        return 0  # it ended meanwhile, or is the kernel's
+    found = re.search(r"^Pss:\s+(\d+) kB", text, re.MULTILINE)
+    return int(found[1]) * 1024 if found else 0
 
 
 def _processes() -> Iterator[tuple[int, int, int]]:

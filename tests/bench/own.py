@@ -8,5 +8,5 @@ LOAD_GENERATOR = "load generator"
 
 
 def own_pids() -> dict[str, int]:
-    """This process by its name in the tables; the plain side's producer counts with it."""
+    """This process by its name in the tables; a rival's producer counts with it."""
     return {LOAD_GENERATOR: os.getpid()}

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import Any
 
-from tests.bench.doorbell import BATCH
-from tests.bench.result import Latency, Result, Throughput, median, percentile
+from tests.bench.result import Latency, Result, Side, Throughput, median, percentile
+
+_LEAST_SHOWN = 0.005
+_MIB = 1024 * 1024
 
 
 def as_json(result: Result) -> str:
@@ -16,9 +17,8 @@ def as_json(result: Result) -> str:
     return json.dumps(
         asdict(result)
         | {
-            "doorbell_logins_per_second": [run.logins_per_second for run in result.doorbell],
-            "plain_logins_per_second": [run.logins_per_second for run in result.plain],
-            "ratio": result.ratio,
+            "logins_per_second": {side.name: side.logins_per_second for side in result.sides},
+            "ratios": {side.name: result.ratio(side) for side in result.sides[1:]},
             "is_complete": result.is_complete,
         },
         indent=2,
@@ -30,10 +30,11 @@ def as_text(result: Result) -> str:
     parts = [_machine(result)]
     if result.latency:
         parts.append(_latency(result.latency))
-    parts.append(_throughput(result))
-    for name, runs in (("Doorbell", result.doorbell), ("Plain", result.plain)):
-        if runs:
-            parts.append(_cpu(name, runs))
+    measured = [side for side in result.sides if side.runs]
+    parts.append(_throughput(result, measured))
+    if any(run.traffic for side in measured for run in side.runs):
+        parts.append(_traffic(measured))
+    parts += [_cpu(side) for side in measured]
     return "\n\n".join(parts)
 
 
@@ -48,20 +49,12 @@ def warning(load: float, cores: int) -> str | None:
 
 
 def _machine(result: Result) -> str:
-    lines = [
-        (
-            f"{result.cores} cores, load average {result.load_at_start:.1f} at the start;"
-            " broker, database, outlier API, mail sink and load generator on the same cores"
-        ),
-        (
-            f"Doorbell: {result.doorbell_workers} worker processes, a gateway, beat, Flower;"
-            f" one client posts {BATCH} logins at a time to /v1/logins:batch"
-        ),
-        (
-            f"plain:    one worker as in Celery's documentation, {result.plain_workers} child processes,"
-            " default settings, Redis backend; one producer calls .delay()"
-        ),
-    ]
+    conditions = (
+        f"{result.cores} cores, load average {result.load_at_start:.1f} at the start;"
+        " broker, database, outlier API, mail sink and load generator on the same cores"
+    )
+    lines = [conditions]
+    lines += [f"{side.name + ':':<10}{side.says}" for side in result.sides]
     if text := warning(result.load_at_start, result.cores):
         lines.append(text)
     return "\n".join(lines)
@@ -83,19 +76,22 @@ def _latency(latency: Latency) -> str:
     return "\n".join(lines)
 
 
-def _throughput(result: Result) -> str:
+def _throughput(result: Result, sides: Sequence[Side]) -> str:
     lines = ["First login sent to last verdict stored"]
-    for name, runs in (("Doorbell", result.doorbell), ("plain", result.plain)):
-        for number, run in enumerate(runs, 1):
+    for side in sides:
+        for number, run in enumerate(side.runs, 1):
             note = "" if run.is_complete else f"   STOPPED by the deadline, {run.sent} were sent"
             lines.append(
-                f"  {name:<9} round {number}   {run.stored:>6,} logins in {run.seconds:6.1f} s"
+                f"  {side.name:<9} round {number}   {run.stored:>6,} logins in {run.seconds:6.1f} s"
                 f"   {run.logins_per_second:7.1f} logins/s"
-                f"   {1000 * run.cpu.total / max(1, run.stored):6.1f} ms CPU a login"
+                f"   {run.cpu_milliseconds:6.1f} ms CPU a login"
                 f"   {_others(run.cpu.others, run.cpu.seconds)}{note}"
             )
-    if result.ratio:
-        lines.append(f"  ratio     {result.ratio:.2f} (Doorbell over plain, medians)")
+    lines += [
+        f"  {ratio:5.2f} times {side.name} ({result.sides[0].name} over it, medians)"
+        for side in sides[1:]
+        if (ratio := result.ratio(side))
+    ]
     return "\n".join(lines)
 
 
@@ -103,16 +99,40 @@ def _others(seconds: float, over: float) -> str:
     return f"other processes of the machine meanwhile used {seconds / max(over, 0.001):.2f} cores"
 
 
-def _cpu(name: str, runs: Sequence[Throughput]) -> str:
-    names = {process for run in runs for process in run.cpu_per_login}
-    columns = {process: [run.cpu_per_login.get(process, 0.0) for run in runs] for process in names}
+def _traffic(sides: Sequence[Side]) -> str:
+    lines = ["Through the broker for each login, its events included (medians)"]
+    for side in sides:
+        columns = [run.traffic.for_each(run.stored) for run in side.runs if run.traffic]
+        if columns:
+            each = {name: median([column[name] for column in columns]) for name in columns[0]}
+            lines.append(
+                f"  {side.name:<9} {each['published']:5.1f} messages published"
+                f"   {each['confirmed']:5.1f} confirmed   {each['delivered']:5.1f} delivered"
+                f"   {each['acked']:5.1f} acked"
+                f"   {each['bytes_in'] / 1024:6.1f} KiB in   {each['bytes_out'] / 1024:6.1f} KiB out"
+            )
+    return "\n".join(lines)
+
+
+def _cpu(side: Side) -> str:
+    names = {process for run in side.runs for process in run.cpu_per_login}
+    columns = {
+        process: [run.cpu_per_login.get(process, 0.0) for run in side.runs] for process in names
+    }
+    memory = _memory(side.runs)
     ordered = sorted(columns.items(), key=lambda item: -median(item[1]))
-    lines = [f"{name}: CPU milliseconds a login by process, with its children"]
+    lines = [f"{side.name}: CPU milliseconds a login by process, with its children; MiB at the end"]
     lines += [
-        f"  {process:<18}" + "".join(f"{value:9.2f}" for value in values)
+        f"  {process:<18}"
+        + "".join(f"{value:9.2f}" for value in values)
+        + f"{memory.get(process, 0) / _MIB:9.0f} MiB"
         for process, values in ordered
-        if max(values) >= 0.005
+        if max(values) >= _LEAST_SHOWN
     ]
-    totals: list[Any] = [1000 * run.cpu.total / max(1, run.stored) for run in runs]
+    totals = [run.cpu_milliseconds for run in side.runs]
     lines.append(f"  {'all':<18}" + "".join(f"{value:9.2f}" for value in totals))
     return "\n".join(lines)
+
+
+def _memory(runs: Sequence[Throughput]) -> Mapping[str, int]:
+    return runs[-1].cpu.memory

@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 from math import ceil
 
 from tests.bench.cpu import Consumption
+from tests.bench.traffic import Traffic
+
+DOORBELL = "Doorbell"
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,13 +17,14 @@ class Throughput:
     """One run of many logins.
 
     stored: verdicts that were stored within the deadline. seconds: from the first login sent
-    to the last of these verdicts, by one clock.
+    to the last of these verdicts, by one clock. traffic: of the broker meanwhile.
     """
 
     sent: int
     stored: int
     seconds: float
     cpu: Consumption
+    traffic: Traffic | None = None
 
     @property
     def is_complete(self) -> bool:
@@ -29,6 +33,11 @@ class Throughput:
     @property
     def logins_per_second(self) -> float:
         return self.stored / self.seconds if self.seconds else 0.0
+
+    @property
+    def cpu_milliseconds(self) -> float:
+        """CPU milliseconds a login, of all processes."""
+        return 1000 * self.cpu.total / max(1, self.stored)
 
     @property
     def cpu_per_login(self) -> Mapping[str, float]:
@@ -54,29 +63,42 @@ class Latency:
 
 
 @dataclass(slots=True)
+class Side:
+    """One of those that do the same work; `runs` has one for each round."""
+
+    name: str
+    says: str
+    """What it is, in a line."""
+    runs: list[Throughput] = field(default_factory=list)
+
+    @property
+    def logins_per_second(self) -> float | None:
+        """The median of its rounds; None without any."""
+        return median([run.logins_per_second for run in self.runs]) if self.runs else None
+
+    @property
+    def cpu_milliseconds(self) -> float | None:
+        """A login's, of all processes: the median of its rounds; None without any."""
+        return median([run.cpu_milliseconds for run in self.runs]) if self.runs else None
+
+
+@dataclass(slots=True)
 class Result:
-    """Everything of one `make bench`; `doorbell` and `plain` have a run for each round."""
+    """Everything of one `make bench`; Doorbell is the first side."""
 
     cores: int
     load_at_start: float
-    doorbell_workers: int
-    plain_workers: int
+    sides: list[Side]
     latency: Latency | None = None
-    doorbell: list[Throughput] = field(default_factory=list)
-    plain: list[Throughput] = field(default_factory=list)
 
-    @property
-    def ratio(self) -> float | None:
-        """Doorbell's median logins per second over the plain workflow's."""
-        if not self.doorbell or not self.plain:
-            return None
-        other = median([run.logins_per_second for run in self.plain])
-        return median([run.logins_per_second for run in self.doorbell]) / other if other else None
+    def ratio(self, other: Side) -> float | None:
+        """Doorbell's median logins per second over another side's."""
+        ours, theirs = self.sides[0].logins_per_second, other.logins_per_second
+        return ours / theirs if ours and theirs else None
 
     @property
     def is_complete(self) -> bool:
-        runs = [*self.doorbell, *self.plain]
-        return all(run.is_complete for run in runs) and (
+        return all(run.is_complete for side in self.sides for run in side.runs) and (
             self.latency is None or len(self.latency.client) == self.latency.asked
         )
 

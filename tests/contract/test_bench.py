@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -11,25 +12,30 @@ from pathlib import Path
 
 import pytest
 
-from tests.bench import report
+from tests.bench import plot, report
 from tests.bench.__main__ import main
-from tests.bench.cpu import Consumption, cpu_seconds
+from tests.bench.cpu import Consumption, cpu_seconds, resident_bytes
 from tests.bench.load import logins
-from tests.bench.result import Latency, Result, Throughput, percentile
+from tests.bench.result import Latency, Result, Side, Throughput, percentile
+from tests.bench.traffic import Traffic
 
 _BURN = "import time\nwhile time.process_time() < 0.3: pass\nprint(flush=True)\ntime.sleep(60)"
 
 
 def run(stored: int, seconds: float, sent: int | None = None) -> Throughput:
     """A run as the benchmark would have measured it."""
-    cpu = Consumption(seconds, {"worker": 3.0, "broker": 1.0}, others=0.5, load=0.1)
-    return Throughput(sent or stored, stored, seconds, cpu)
+    cpu = Consumption(
+        seconds, {"worker": 3.0, "broker": 1.0}, 0.5, 0.1, {"worker": 96 * 1024 * 1024}
+    )
+    traffic = Traffic(7 * stored, 9 * stored, 7 * stored, 6 * stored, 10_000, 20_000)
+    return Throughput(sent or stored, stored, seconds, cpu, traffic)
 
 
 def result(doorbell: Throughput, plain: Throughput, load: float = 0.1) -> Result:
     """A whole result with one round."""
     latency = Latency(2, [0.02, 0.04], [0.03, 0.05], doorbell.cpu)
-    return Result(2, load, 5, 5, latency, [doorbell], [plain])
+    sides = [Side("Doorbell", "ours", [doorbell]), Side("plain", "theirs", [plain])]
+    return Result(2, load, sides, latency)
 
 
 def test_percentiles_are_values_that_were_measured() -> None:
@@ -41,7 +47,9 @@ def test_percentiles_are_values_that_were_measured() -> None:
 
 def test_the_ratio_is_of_logins_per_second() -> None:
     """Twice the time for as many logins is half the rate."""
-    assert result(run(100, 2.0), run(100, 4.0)).ratio == 2
+    measured = result(run(100, 2.0), run(100, 4.0))
+    assert measured.ratio(measured.sides[1]) == 2
+    assert "2.00 times plain" in report.as_text(measured)
 
 
 def test_a_run_that_was_cut_off_says_so_and_is_not_complete() -> None:
@@ -62,8 +70,30 @@ def test_json_has_the_raw_numbers() -> None:
     """Each latency and each process's seconds, so that others can compute something else."""
     found = json.loads(report.as_json(result(run(100, 2.0), run(100, 4.0))))
     assert found["latency"]["database"] == [0.02, 0.04]
-    assert found["doorbell"][0]["cpu"]["by_process"] == {"worker": 3.0, "broker": 1.0}
-    assert found["ratio"] == 2
+    ours = found["sides"][0]["runs"][0]
+    assert ours["cpu"]["by_process"] == {"worker": 3.0, "broker": 1.0}
+    assert ours["traffic"]["published"] == 700
+    assert found["ratios"] == {"plain": 2}
+
+
+def test_what_a_login_costs_the_broker_and_the_memory_is_told() -> None:
+    """Messages and bytes for each login, megabytes for each process."""
+    text = report.as_text(result(run(100, 2.0), run(100, 4.0)))
+    assert "7.0 messages published" in text
+    assert re.search(r"worker +30\.00 +96 MiB", text)
+
+
+def test_the_picture_is_a_png(tmp_path: Path) -> None:
+    """One bar for each side that was measured."""
+    plot.draw(result(run(100, 2.0), run(100, 4.0)), tmp_path / "bench.png")
+    assert (tmp_path / "bench.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_unknown_sides_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    """The error says which there are; nothing was started."""
+    with pytest.raises(SystemExit):
+        main(["--against", "plain,huey"])
+    assert "'huey' is none of plain, careful, dramatiq, taskiq" in capsys.readouterr().err
 
 
 def test_cpu_time_counts_children_with_their_parent_unless_they_are_named() -> None:
@@ -97,3 +127,13 @@ def test_a_directory_that_is_no_cluster_is_left_alone(
     assert "is not a cluster's directory" in capsys.readouterr().err
     assert (tmp_path / "thesis.txt").exists()
     assert time.monotonic() - began < 5
+
+
+def test_memory_is_what_a_process_holds() -> None:
+    """A hundred megabytes more are seen, and a process that is gone has none."""
+    before = resident_bytes({"self": os.getpid()})["self"]
+    held = bytearray(os.urandom(1024)) * 100 * 1024
+    after = resident_bytes({"self": os.getpid(), "gone": 2**22 + 1})
+    assert len(held) == 100 * 1024 * 1024
+    assert after["self"] - before > 90 * 1024 * 1024
+    assert after["gone"] == 0

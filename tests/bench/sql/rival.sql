@@ -1,13 +1,9 @@
--- name: database
--- The plain side's own database.
-CREATE DATABASE plain
-
 -- name: verdicts
 -- How many of these logins have a verdict, and when the last one was stored.
 SELECT count(*), max(stored_at) FROM verdict WHERE event_id = ANY (%(events)s)
 
 -- name: schema
--- What a plain version of the workflow keeps.
+-- What a version of the workflow without a ledger keeps.
 CREATE TABLE device (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     user_id text NOT NULL,

@@ -1,4 +1,4 @@
-"""The plain side: its own Redis, vhost and database on the private cluster, a worker and a producer."""
+"""A side that Doorbell is compared with: a worker and a producer with services of their own on the private cluster."""
 
 from __future__ import annotations
 
@@ -10,11 +10,13 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import psycopg
 import redis
+from psycopg import sql
 
 from deploy.local import postgres, rabbitmq
 from deploy.local.cluster import Cluster
@@ -25,32 +27,90 @@ from services.queries import load_queries
 from tests.bench.cpu import Meter
 from tests.bench.own import own_pids
 from tests.bench.result import Throughput
+from tests.bench.traffic import Counters
 from tests.support.ports import free_port
 
-_VHOST = "plain"
-_POLL_SECONDS = 0.25
+_POLL_SECONDS = 1.0
+"""When the last verdict was stored is the database's word: looking often would only cost both sides."""
+
 _STARTS_SECONDS = 30.0
 _STOPS_SECONDS = 20.0
 _COMMAND_SECONDS = 60.0
 
 
-class Plain:
-    """Prepared services for the plain workflow; `running` starts its worker for a while."""
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What a rival runs. `{processes}` in `worker` and `says` is the number of its processes.
 
-    def __init__(self, cluster: Cluster, workers: int) -> None:
-        """Create the vhost and the database.
+    Attributes:
+        app: the module with the workflow and `send`.
+        worker: what follows `python -m` in the worker's command.
+        ready: what its log says once it consumes.
+        environment: what its processes are given besides addresses.
+    """
+
+    name: str
+    says: str
+    app: str
+    worker: str
+    ready: str
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
+_CELERY = "celery -A tests.bench.plain_app worker --loglevel=INFO --concurrency={processes}"
+
+PLAIN = Kind(
+    "plain",
+    "one worker as in Celery's documentation, {processes} child processes, default settings,"
+    " Redis backend; one producer calls .delay()",
+    "tests.bench.plain_app",
+    _CELERY,
+    " ready.",
+)
+CAREFUL = Kind(
+    "careful",
+    "the same with late acks, confirms and a quorum queue",
+    "tests.bench.plain_app",
+    _CELERY,
+    " ready.",
+    {"RIVAL_IS_CAREFUL": "1"},
+)
+DRAMATIQ = Kind(
+    "dramatiq",
+    "dramatiq with confirms, {processes} processes of 8 threads, actors that send what follows,"
+    " a group with a callback",
+    "tests.bench.dramatiq_app",
+    "dramatiq tests.bench.dramatiq_app --processes {processes}",
+    "Worker process is ready for action.",
+)
+TASKIQ = Kind(
+    "taskiq",
+    "taskiq on aio-pika with confirms, {processes} processes, a task that awaits the others' results",
+    "tests.bench.taskiq_app",
+    "taskiq worker tests.bench.taskiq_app:broker --workers {processes}",
+    "Listening started.",
+)
+KINDS = (PLAIN, CAREFUL, DRAMATIQ, TASKIQ)
+
+
+class Rival:
+    """Prepared services for one kind; `running` starts its worker for a while."""
+
+    def __init__(self, cluster: Cluster, kind: Kind, workers: int) -> None:
+        """Create the vhost and the database. workers: how many processes it has.
 
         Raises:
             ClusterError: redis-server is not installed, or the broker refuses.
         """
         if shutil.which("redis-server") is None:
             raise ClusterError(
-                "redis-server is not installed, which the plain workflow needs:"
+                "redis-server is not installed, which Doorbell is compared with:"
                 " call deploy/local/setup --dev --redis"
             )
         self._cluster = cluster
-        self._workers = workers
-        self._root = cluster.layout.root / "plain"
+        self._kind = kind
+        self._worker = kind.worker.format(processes=workers).split()
+        self._root = cluster.layout.root / kind.name
         self._root.mkdir(exist_ok=True)
         self._redis_port = free_port()
         password = secrets.token_urlsafe(16)
@@ -61,44 +121,44 @@ class Plain:
             "PATH": os.environ["PATH"],
             "HOME": str(self._root),
             "PYTHONPATH": str(REPOSITORY),
-            "PLAIN_BROKER": f"pyamqp://{_VHOST}:{password}@{HOST}:{cluster.ports['rabbitmq']}/{_VHOST}",
-            "PLAIN_BACKEND": f"redis://{HOST}:{self._redis_port}/0",
-            "PLAIN_DATABASE": self._database_url,
-            "PLAIN_OUTLIER_API": f"http://{HOST}:{cluster.ports['outlier_api']}",
-            "PLAIN_OUTLIER_API_KEY": (cluster.layout.secrets / "outlier_api_key")
+            "RIVAL_BROKER": f"amqp://{kind.name}:{password}@{HOST}:{cluster.ports['rabbitmq']}/{kind.name}",
+            "RIVAL_BACKEND": f"redis://{HOST}:{self._redis_port}/0",
+            "RIVAL_DATABASE": self._database_url,
+            "RIVAL_OUTLIER_API": f"http://{HOST}:{cluster.ports['outlier_api']}",
+            "RIVAL_OUTLIER_API_KEY": (cluster.layout.secrets / "outlier_api_key")
             .read_text()
             .strip(),
-            "PLAIN_SMTP_PORT": str(cluster.ports["mail_sink"]),
+            "RIVAL_SMTP_PORT": str(cluster.ports["mail_sink"]),
+            **kind.environment,
         }
 
     @contextlib.contextmanager
     def running(self) -> Iterator[dict[str, int]]:
-        """Redis and a worker as in the documentation; yields their pids by name."""
+        """Redis and the worker; yields their pids by name."""
         data = ["--port", str(self._redis_port), "--bind", HOST, "--dir", str(self._root)]
-        worker = ["-A", "tests.bench.plain_app", "worker", "--loglevel=INFO"]
-        worker.append(f"--concurrency={self._workers}")
         with (
             self._process("redis", ["redis-server", *data]) as redis_pid,
-            self._process("worker", [sys.executable, "-m", "celery", *worker]) as worker_pid,
+            self._process("worker", [sys.executable, "-m", *self._worker]) as worker_pid,
         ):
             self._wait_until(self._redis_answers, "Redis")
-            self._wait_until(self._is_consumed, "the plain worker")
-            yield {"redis": redis_pid, "plain worker": worker_pid}
+            self._wait_until(self._is_consumed, f"the worker of {self._kind.name}")
+            yield {"redis": redis_pid, f"{self._kind.name} worker": worker_pid}
 
     def throughput(
         self, logins: Sequence[dict[str, Any]], seconds: float, pids: dict[str, int]
     ) -> Throughput:
-        """Send `logins` by `.delay()` from one producer, and wait for their verdicts.
+        """Send `logins` from one producer, and wait for their verdicts.
 
         pids: the processes to account for.
         """
         events = [login["event_id"] for login in logins]
         meter = Meter(pids | own_pids())
+        counters = Counters(self._cluster.ports["rabbitmq_prometheus"])
         deadline = time.monotonic() + seconds
         with (
             (self._root / "producer.log").open("wb") as log,
             subprocess.Popen(
-                [sys.executable, "-m", "tests.bench.plain_send"],
+                [sys.executable, "-m", "tests.bench.rival_send", self._kind.app],
                 env=self._environment,
                 cwd=REPOSITORY,
                 stdin=subprocess.PIPE,
@@ -114,18 +174,20 @@ class Plain:
                 producer.stdin.close()
                 first = producer.stdout.readline()
                 if not first:
-                    raise ClusterError(f"the plain producer failed: see {log.name}")
+                    raise ClusterError(f"the producer of {self._kind.name} failed: see {log.name}")
                 began = float(first)
                 stored, last = self._wait(events, deadline)
+                traffic = counters.read()
             finally:
                 producer.terminate()
-        return Throughput(len(logins), stored, (last or time.time()) - began, meter.read())
+        took = (last or time.time()) - began
+        return Throughput(len(logins), stored, took, meter.read(), traffic)
 
     def close(self) -> None:
         self._database.close()
 
     def _wait(self, events: Sequence[str], deadline: float) -> tuple[int, float | None]:
-        query = load_queries("tests.bench", "plain.sql")["verdicts"].encode()
+        query = load_queries("tests.bench", "rival.sql")["verdicts"].encode()
         while True:
             row = self._database.execute(query, {"events": list(events)}).fetchone()
             assert row is not None
@@ -166,7 +228,7 @@ class Plain:
 
     def _is_consumed(self) -> bool:
         log = self._root / "worker.log"
-        return " ready." in log.read_text(errors="replace")
+        return self._kind.ready in log.read_text(errors="replace")
 
     def _wait_until(self, condition: Callable[[], bool], what: str) -> None:
         deadline = time.monotonic() + _STARTS_SECONDS
@@ -178,9 +240,9 @@ class Plain:
     def _create_vhost(self, password: str) -> None:
         node = next(process for process in self._cluster.services if process.name == "rabbitmq")
         for arguments in (
-            ("add_vhost", _VHOST),
-            ("add_user", _VHOST, password),
-            ("set_permissions", "-p", _VHOST, _VHOST, ".*", ".*", ".*"),
+            ("add_vhost", self._kind.name),
+            ("add_user", self._kind.name, password),
+            ("set_permissions", "-p", self._kind.name, self._kind.name, ".*", ".*", ".*"),
         ):
             done = subprocess.run(
                 [rabbitmq.find_binary("rabbitmqctl"), *arguments],
@@ -195,10 +257,11 @@ class Plain:
 
     def _create_database(self) -> str:
         url = postgres.url(self._cluster.layout, self._cluster.ports["postgres"])
-        queries = load_queries("tests.bench", "plain.sql")
+        queries = load_queries("tests.bench", "rival.sql")
         with psycopg.connect(url, autocommit=True) as connection:
-            connection.execute(queries["database"].encode())
-        own = url.removesuffix(postgres.DATABASE) + _VHOST
+            name = sql.Identifier(self._kind.name)
+            connection.execute(sql.SQL("CREATE DATABASE {}").format(name))
+        own = url.removesuffix(postgres.DATABASE) + self._kind.name
         with psycopg.connect(own, autocommit=True) as connection:
             connection.execute(queries["schema"].encode())
         return own

@@ -1,0 +1,59 @@
+"""What goes through the broker, by its own counters."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+
+import requests
+from prometheus_client.parser import text_string_to_metric_families
+
+from deploy.local.ports import HOST
+
+_COUNTERS = {
+    "published": "rabbitmq_global_messages_received_total",
+    "delivered": "rabbitmq_global_messages_delivered_total",
+    "acked": "rabbitmq_global_messages_acknowledged_total",
+    "confirmed": "rabbitmq_global_messages_confirmed_total",
+    "bytes_in": "rabbitmq_connection_incoming_bytes_total",
+    "bytes_out": "rabbitmq_connection_outgoing_bytes_total",
+}
+"""Sums over all queues and connections; of what fields mean, see Traffic."""
+
+
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """Messages with all others that pass, such as events; bytes of connections that are still open."""
+
+    published: float
+    delivered: float
+    acked: float
+    confirmed: float
+    bytes_in: float
+    bytes_out: float
+
+    def for_each(self, number: int) -> dict[str, float]:
+        """By field, divided by a number of logins."""
+        return {name: value / max(1, number) for name, value in asdict(self).items()}
+
+
+class Counters:
+    """Counts from its creation on. port: of the broker's Prometheus plugin, which reads its counters each time."""
+
+    def __init__(self, port: int) -> None:
+        self._url = f"http://{HOST}:{port}/metrics"
+        self._before = self._look()
+
+    def read(self) -> Traffic:
+        """What has passed so far."""
+        now = self._look()
+        return Traffic(**{name: max(0.0, now[name] - self._before[name]) for name in _COUNTERS})
+
+    def _look(self) -> Mapping[str, float]:
+        answer = requests.get(self._url, timeout=10)
+        answer.raise_for_status()
+        sums: dict[str, float] = {}
+        for family in text_string_to_metric_families(answer.text):
+            for sample in family.samples:
+                sums[sample.name] = sums.get(sample.name, 0.0) + sample.value
+        return {name: sums.get(metric, 0.0) for name, metric in _COUNTERS.items()}
