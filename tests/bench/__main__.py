@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 from deploy.local import cluster as local_cluster
 from deploy.local.__main__ import parse_counts
@@ -21,7 +22,7 @@ from services.domain.errors import DoorbellError
 from tests.bench import plot, report
 from tests.bench.doorbell import BATCH, Doorbell
 from tests.bench.load import logins
-from tests.bench.result import DOORBELL, Result, Side
+from tests.bench.result import DOORBELL, Result, Side, Steady, Throughput
 from tests.bench.rival import KINDS, Rival
 
 ROOT = REPOSITORY / ".local" / "bench"
@@ -30,6 +31,8 @@ ROOT = REPOSITORY / ".local" / "bench"
 _WARM_UP = 60
 _WARM_UP_SECONDS = 30.0
 _LATENCY_SECONDS = 40.0
+_STEADY_PERCENT = (10, 80, 100)
+_STEADY_SECONDS = 20.0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -59,16 +62,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _measure(cluster: local_cluster.Cluster, options: argparse.Namespace, load: float) -> Result:
     run = uuid.uuid4().hex[:8]
     doorbell = Doorbell(cluster)
-    workers = doorbell.workers
-    ours = Side(DOORBELL, _says(workers))
-    kinds = {kind.name: kind for kind in KINDS if kind.name in options.against}
-    others = {name: Side(name, kind.says.format(processes=workers)) for name, kind in kinds.items()}
-    result = Result(os.cpu_count() or 1, load, [ours, *others.values()])
-    with closing(doorbell), ExitStack() as rivals:
-        prepared = {
-            name: rivals.enter_context(closing(Rival(cluster, kind, workers)))
-            for name, kind in kinds.items()
-        }
+    with closing(doorbell), ExitStack() as stack:
+        kinds = [kind for kind in KINDS if kind.name in options.against]
+        rivals = [
+            (Side(kind.name, kind.says.format(processes=doorbell.workers)), kind) for kind in kinds
+        ]
+        prepared = [
+            (side, stack.enter_context(closing(Rival(cluster, kind, doorbell.workers))))
+            for side, kind in rivals
+        ]
+        ours = Side(DOORBELL, _says(doorbell.workers))
+        result = Result(os.cpu_count() or 1, load, [ours, *(side for side, _ in rivals)])
         _say("warming up")
         doorbell.throughput(logins(_WARM_UP, f"{run}-warm"), _WARM_UP_SECONDS)
         _say(f"single logins on the idle cluster: {options.singles}")
@@ -81,19 +85,40 @@ def _measure(cluster: local_cluster.Cluster, options: argparse.Namespace, load: 
             batch = logins(options.logins, f"{run}-{number}")
             _say(f"round {number}, {DOORBELL}: {options.logins} logins")
             ours.runs.append(doorbell.throughput(batch, options.deadline))
+            if number == 1:
+                result.steady = _steady(doorbell, ours.logins_per_second or 0.0, run)
             doorbell.stop()
-            for name, rival in prepared.items():
-                _say(f"round {number}, {name}: {options.logins} logins")
-                with rival.running() as pids:
-                    # The product is stopped: what is left of the cluster is what all sides use.
-                    everything = {n: p for n, p in doorbell.pids().items() if p} | pids
-                    warm = logins(_WARM_UP, f"{run}-{name}-warm{number}")
-                    rival.throughput(warm, _WARM_UP_SECONDS, everything)
-                    measured = rival.throughput(batch, options.deadline, everything)
-                    others[name].runs.append(measured)
+            for side, rival in prepared:
+                _say(f"round {number}, {side.name}: {options.logins} logins")
+                warm = logins(_WARM_UP, f"{run}-{side.name}-warm{number}")
+                side.runs.append(_rival_round(doorbell, rival, warm, batch, options.deadline))
             if not result.is_complete:
                 break  # what is left over would disturb the next round
     return result
+
+
+def _rival_round(
+    doorbell: Doorbell,
+    rival: Rival,
+    warm: Sequence[dict[str, Any]],
+    batch: Sequence[dict[str, Any]],
+    deadline: float,
+) -> Throughput:
+    with rival.running() as pids:
+        # The product is stopped: what is left of the cluster is what all sides use.
+        everything = {name: pid for name, pid in doorbell.pids().items() if pid} | pids
+        rival.throughput(warm, _WARM_UP_SECONDS, everything)
+        return rival.throughput(batch, deadline, everything)
+
+
+def _steady(doorbell: Doorbell, peak: float, run: str) -> list[Steady]:
+    measured = []
+    for percent in _STEADY_PERCENT:
+        rate = max(1.0, peak * percent / 100)
+        _say(f"{rate:.0f} logins a second, {percent} per cent of the peak")
+        number = int(rate * _STEADY_SECONDS)
+        measured.append(doorbell.steady(logins(number, f"{run}-{percent}"), percent, rate))
+    return measured
 
 
 def _says(workers: int) -> str:

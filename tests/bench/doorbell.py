@@ -18,7 +18,7 @@ from deploy.local.supervision import Supervisor
 from services.queries import load_queries
 from tests.bench.cpu import Meter
 from tests.bench.own import own_pids
-from tests.bench.result import Latency, Throughput
+from tests.bench.result import Latency, Steady, Throughput
 from tests.bench.traffic import Counters
 
 BATCH = 50
@@ -28,6 +28,7 @@ _POLL_SECONDS = 1.0
 """When the last verdict was stored is the database's word: looking often would only cost both sides."""
 
 _GLANCE_SECONDS = 0.002
+_TICK_SECONDS = 0.1
 _READY_SECONDS = 60.0
 _STOP_SECONDS = 60.0
 _DRAIN_SECONDS = 20.0
@@ -104,14 +105,30 @@ class Doorbell:
             seen[workflow] = time.perf_counter() - began
         return self._latency(len(logins), seen, meter)
 
+    def steady(self, logins: Sequence[dict[str, Any]], percent_of_peak: int, rate: float) -> Steady:
+        """Post `logins` so many a second, ten times in a second; then wait until all have ended."""
+        meter = Meter(self.pids() | own_pids())
+        workflows: list[UUID] = []
+        began = time.monotonic()
+        while len(workflows) < len(logins):
+            due = min(len(logins), int((time.monotonic() - began) * rate) + 1)
+            if chosen := logins[len(workflows) : min(due, len(workflows) + BATCH)]:
+                workflows += self._post(chosen)
+            time.sleep(_TICK_SECONDS)
+        cpu = meter.read()
+        self._drain(time.monotonic() + _DRAIN_SECONDS)
+        verdicts, notices = (
+            [float(seconds) for (seconds,) in self._rows(query, workflows=workflows)]
+            for query in ("latencies", "notice_latencies")
+        )
+        return Steady(percent_of_peak, rate, len(logins), verdicts, notices, cpu)
+
     def close(self) -> None:
         self._session.close()
         self._database.close()
 
     def _latency(self, asked: int, seen: dict[UUID, float], meter: Meter) -> Latency:
-        rows = self._database.execute(
-            self._queries["latencies"].encode(), {"workflows": list(seen)}
-        ).fetchall()
+        rows = self._rows("latencies", workflows=list(seen))
         return Latency(asked, [float(row[0]) for row in rows], list(seen.values()), meter.read())
 
     def _post_one(self, login: dict[str, Any]) -> UUID:
@@ -147,6 +164,8 @@ class Doorbell:
             time.sleep(_POLL_SECONDS)
 
     def _row(self, query: str, **values: object) -> tuple[Any, ...]:
-        row = self._database.execute(self._queries[query].encode(), values).fetchone()
-        assert row is not None
+        [row] = self._rows(query, **values)
         return row
+
+    def _rows(self, query: str, **values: object) -> list[tuple[Any, ...]]:
+        return self._database.execute(self._queries[query].encode(), values).fetchall()

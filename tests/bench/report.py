@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
-from tests.bench.result import Latency, Result, Side, Throughput, median, percentile
+from tests.bench.result import Latency, Result, Side, Steady, Throughput, median, percentile
 
 _LEAST_SHOWN = 0.005
 _MIB = 1024 * 1024
@@ -30,6 +30,8 @@ def as_text(result: Result) -> str:
     parts = [_machine(result)]
     if result.latency:
         parts.append(_latency(result.latency))
+    if result.steady:
+        parts.append(_steady(result.steady))
     measured = [side for side in result.sides if side.runs]
     parts.append(_throughput(result, measured))
     if any(run.traffic for side in measured for run in side.runs):
@@ -73,6 +75,23 @@ def _latency(latency: Latency) -> str:
             f"   p99 {1000 * percentile(values, 99):6.1f} ms   of {len(values)}"
         )
     lines.append(f"  {_others(latency.cpu.others, latency.cpu.seconds)}")
+    return "\n".join(lines)
+
+
+def _steady(steady: Sequence[Steady]) -> str:
+    lines = ["Logins that come in evenly, by parts of the peak: from accepted to"]
+    for each in steady:
+        times = "   ".join(
+            f"{name} p50 {1000 * median(values):6.0f} ms  p99 {1000 * percentile(values, 99):6.0f} ms"
+            if values
+            else f"{name} none"
+            for name, values in (("verdict", each.verdicts), ("notice", each.notices))
+        )
+        lines.append(
+            f"  {each.percent_of_peak:>3}%, {each.rate:5.1f} a second: {times}"
+            f"   {1000 * each.cpu.total / max(1, each.sent):5.1f} ms CPU a login"
+            f"   {len(each.verdicts)} of {each.sent} judged"
+        )
     return "\n".join(lines)
 
 

@@ -62,6 +62,22 @@ class Latency:
     cpu: Consumption
 
 
+@dataclass(frozen=True, slots=True)
+class Steady:
+    """Logins that come in evenly, whether earlier ones have ended or not.
+
+    rate: logins a second. verdicts, notices: from accepted to verdict stored and to mail handed
+    over, by the database's clock; a login without a verdict at the end is in neither.
+    """
+
+    percent_of_peak: int
+    rate: float
+    sent: int
+    verdicts: Sequence[float]
+    notices: Sequence[float]
+    cpu: Consumption
+
+
 @dataclass(slots=True)
 class Side:
     """One of those that do the same work; `runs` has one for each round."""
@@ -90,6 +106,7 @@ class Result:
     load_at_start: float
     sides: list[Side]
     latency: Latency | None = None
+    steady: list[Steady] = field(default_factory=list)
 
     def ratio(self, other: Side) -> float | None:
         """Doorbell's median logins per second over another side's."""

@@ -16,7 +16,7 @@ from tests.bench import plot, report
 from tests.bench.__main__ import main
 from tests.bench.cpu import Consumption, cpu_seconds, resident_bytes
 from tests.bench.load import logins
-from tests.bench.result import Latency, Result, Side, Throughput, percentile
+from tests.bench.result import Latency, Result, Side, Steady, Throughput, percentile
 from tests.bench.traffic import Traffic
 
 _BURN = "import time\nwhile time.process_time() < 0.3: pass\nprint(flush=True)\ntime.sleep(60)"
@@ -35,7 +35,8 @@ def result(doorbell: Throughput, plain: Throughput, load: float = 0.1) -> Result
     """A whole result with one round."""
     latency = Latency(2, [0.02, 0.04], [0.03, 0.05], doorbell.cpu)
     sides = [Side("Doorbell", "ours", [doorbell]), Side("plain", "theirs", [plain])]
-    return Result(2, load, sides, latency)
+    steady = [Steady(80, 40.0, 100, [0.1, 0.3], [], doorbell.cpu)]
+    return Result(2, load, sides, latency, steady)
 
 
 def test_percentiles_are_values_that_were_measured() -> None:
@@ -87,6 +88,13 @@ def test_the_picture_is_a_png(tmp_path: Path) -> None:
     """One bar for each side that was measured."""
     plot.draw(result(run(100, 2.0), run(100, 4.0)), tmp_path / "bench.png")
     assert (tmp_path / "bench.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_share_of_the_peak_says_what_is_missing() -> None:
+    """Logins without a verdict are in no percentile, and so are counted beside them."""
+    text = report.as_text(result(run(100, 2.0), run(100, 4.0)))
+    assert "80%,  40.0 a second: verdict p50    100 ms  p99    300 ms   notice none" in text
+    assert "2 of 100 judged" in text
 
 
 def test_unknown_sides_are_refused(capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,6 +12,13 @@ SELECT extract(epoch FROM verdict.stored_at - workflow.accepted_at)::float8
 FROM workflow JOIN verdict ON verdict.workflow_id = workflow.id
 WHERE workflow.id = ANY (%(workflows)s)
 
+-- name: notice_latencies
+-- Seconds from accepted to a mail's hand-over, of those of some workflows that tell of a new device.
+SELECT extract(epoch FROM notice.sent_at - workflow.accepted_at)::float8
+FROM workflow JOIN notice ON notice.workflow_id = workflow.id
+WHERE workflow.id = ANY (%(workflows)s) AND notice.reason = 'new_device'
+    AND notice.channel = 'email' AND notice.sent_at IS NOT NULL
+
 -- name: unfinished
 -- Workflows and notices that are still under way.
 SELECT (SELECT count(*) FROM workflow WHERE state = 'accepted')
