@@ -228,11 +228,18 @@ class LedgerApp(Celery[Any]):
 
     amqp_cls: Any = GuardedAMQP
     control_cls: Any = LedgerControl
+    _is_utc: bool | None = None
 
     def on_init(self) -> None:
         """Celery's hook for subclasses."""
         refuse_compression()
         read_quickly()
+
+    def uses_utc_timezone(self) -> bool:
+        """Celery's, which it asks for each message; the zone, once looked up, stays."""
+        if self._is_utc is None:
+            self._is_utc = bool(super().uses_utc_timezone())
+        return self._is_utc
 
     def send_task(self, name: str, *args: Any, **options: Any) -> Any:
         """Celery's, with delays in whole seconds, rounded up: the broker's native delays know no others.

@@ -47,7 +47,7 @@ def moment_of(value: Any) -> datetime | None:
 
 def seconds_until(value: Any) -> float:
     """How far away a moment in a header is; 0 when it is over, or none."""
-    moment = moment_of(value)
+    moment = None if value is None else moment_of(value)
     return max(0.0, (moment - datetime.now(UTC)).total_seconds()) if moment else 0.0
 
 

@@ -124,8 +124,8 @@ class StepPool(BasePool):
             callback,
             soft_timeout,
             timeout,
-            # The callback is a method of Celery's request.
-            payload=callback.__self__._payload,
+            # The callback is a method of Celery's request, which has decoded its message.
+            payload=callback.__self__.message.payload,
         )
         accept_callback(os.getpid(), monotonic())
         self.take(delivery)

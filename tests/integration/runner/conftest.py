@@ -52,7 +52,7 @@ class Bench:
         self.app.ledger.close()
         self.app.close()
 
-    def send(self, task: str, *items: str, **options: Any) -> list[str]:
+    def send(self, task: str, *items: Any, **options: Any) -> list[str]:
         """Send one step for each item; returns their ids."""
         with self.app.producer_or_acquire() as producer:
             return [

@@ -36,6 +36,20 @@ def test_an_item_that_blows_up_fails_alone(batch: Bench) -> None:
     assert batch.dead_letter(ids[3]).headers["task"] == "try.batch"
 
 
+def test_a_list_that_blows_up_begins_again_with_what_was_sent(batch: Bench) -> None:
+    """Whatever its handler has made of its values by then."""
+    (gate,) = names("gate")
+    batch.send("try.batch", gate)
+    wait_until(lambda: batch.ran(gate) == 1, SECONDS, "the list that the others wait for")
+    ids = batch.send("try.taking_apart", {"word": "one"}, {"word": "two"})
+    wait_until(lambda: batch.unacked() == 3, SECONDS, "the next list to arrive")
+    batch.open(gate)
+
+    assert batch.ended(ids) == ["done", "done"]
+    found = dict(batch.rows("SELECT id, result FROM step WHERE id = ANY(%s)", ids))
+    assert [json.loads(found[each]) for each in ids] == [{"word": "one"}, {"word": "two"}]
+
+
 def test_outcomes_are_each_items_own(batch: Bench) -> None:
     """Refused becomes failed at once, Unavailable is tried again until the limit and is dead."""
     items = [*names("ok"), *names("refuse"), *names("unavailable"), *names("unavailable once")]

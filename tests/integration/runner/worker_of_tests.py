@@ -117,6 +117,14 @@ def register(app: Celery, queue: str) -> None:  # noqa: C901, PLR0915  # one fla
             cursor.executemany("INSERT INTO effect VALUES (%s)", [(item,) for item in items])
         return outcomes
 
+    @steps.batch("try.taking_apart")
+    def taking_apart(items: Sequence[dict[str, str]], _: Connection[Any]) -> Sequence[Outcome]:
+        """Takes words out of what it was given, and fails if there are several."""
+        words = [item.pop("word") for item in items]
+        if len(words) > 1:
+            raise ValueError("as asked")
+        return [Done({"word": words[0]})]
+
     @steps.batch("try.slow_statement")
     def slow_statement(items: Sequence[str], connection: Connection[Any]) -> Sequence[Outcome]:
         """Waits in PostgreSQL, once."""
