@@ -1,6 +1,6 @@
 # What people do with Doorbell on one machine. Each target calls one script; the work is done there.
 .DEFAULT_GOAL := help
-.PHONY: help demo up down status test test-chaos chaos game-days operations quiet-days test-rabbitmq4 test-slow test-compose test-hosts bench lint lock bench-monitoring
+.PHONY: help demo up down status test test-chaos chaos game-days operations quiet-days test-rabbitmq4 test-slow test-compose test-hosts bench lint lock bench-monitoring bench-curves
 
 # What make up and make demo are told is kept for the next time; none takes it back.
 # Processes of a pool, where not one: make up PROCESSES="device_checks=2 db_writes=2"
@@ -95,6 +95,11 @@ bench: ## measure throughput and latency, beside the same workflow in plain Cele
 bench-monitoring: ## measure what Prometheus, Alertmanager, Flower and workers' events cost, by turns with and without
 	@deploy/local/setup --dev
 	@.venv/bin/python -m tests.bench.monitoring
+
+bench-curves: ## measure throughput against processes, and a login's cost as the ledger grows (ten minutes; .local/curves.json, .png)
+	@deploy/local/setup --dev
+	@mkdir -p .local
+	@.venv/bin/python -m tests.bench.curves --json .local/curves.json --plot .local/curves.png
 
 lock: ## renew the locked requirements from pyproject.toml (needs uv)
 	@deploy/local/lock
