@@ -23,13 +23,18 @@ RETURNING notice_id
 
 -- name: forget_device
 -- The device that this sign-in brought is none that its user has signed in on: the next sign-in there is new, and told of.
+-- So are those of all that its mail told of together.
 UPDATE device SET signed_in = false, first_of_user = false
-WHERE tenant_id = %(tenant)s AND user_id = %(user)s AND first_workflow_id = %(workflow)s
+WHERE tenant_id = %(tenant)s AND user_id = %(user)s AND first_workflow_id IN (
+    SELECT %(workflow)s UNION SELECT workflow_id FROM folded_notice WHERE told_in = %(workflow)s
+)
 
 -- name: forget_network
--- Nor is the network that it brought one that its user signs in from.
+-- Nor are the networks that they brought some that their user signs in from.
 DELETE FROM user_network
-WHERE tenant_id = %(tenant)s AND user_id = %(user)s AND first_workflow_id = %(workflow)s
+WHERE tenant_id = %(tenant)s AND user_id = %(user)s AND first_workflow_id IN (
+    SELECT %(workflow)s UNION SELECT workflow_id FROM folded_notice WHERE told_in = %(workflow)s
+)
 
 -- name: unsubscribe
 -- A user wants no mails about new devices.

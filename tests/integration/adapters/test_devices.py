@@ -17,6 +17,7 @@ from services.domain.outcome import Done, Failed
 from services.handlers.check_device import check_devices, check_reported
 from services.handlers.fingerprint import describe_families
 from services.handlers.save_event import save_events
+from services.queries import load_queries
 from tests.integration.adapters.conftest import AT, FIREFOX, SAFARI, World
 from tests.support.postgres import PrivatePostgres
 
@@ -287,6 +288,22 @@ def test_the_same_browser_in_another_country_is_another_device(world: World) -> 
     assert (abroad.is_new, abroad.is_first) == (True, False)
     assert abroad.device_id != home.device_id
     assert not any(world.check(world.report(ip=ip))[0].is_new for ip in (ABROAD, HOME, AT_WORK))
+
+
+@pytest.mark.parametrize("name", ["forget_device", "forget_network"])
+def test_what_was_disowned_is_new_again(world: World, name: str) -> None:
+    """Also where only one of the two is forgotten, as of a device that came to a network known before."""
+    world.check(world.report(ip=HOME))
+    stranger = world.report(ip=ABROAD, occurred_at=AT + timedelta(hours=1))
+    [first] = world.check(stranger)
+    forget = load_queries("services.gateway", "notices.sql")[name]
+    with psycopg.connect(world.url) as connection:
+        named = {"tenant": stranger.tenant_id, "user": stranger.user_id}
+        connection.execute(forget.encode(), named | {"workflow": stranger.workflow_id})
+
+    [again] = world.check(world.report(ip=ABROAD, occurred_at=AT + timedelta(hours=2)))
+
+    assert (first.is_new, again.is_new, again.is_first) == (True, True, False)
 
 
 def test_another_network_of_the_country_is_nothing_new(world: World) -> None:

@@ -155,6 +155,40 @@ def test_a_strangers_network_is_none_of_the_users(notices: Notices) -> None:
     assert sorted(left) == [(ADA, "DE"), ("bob", "US")]
 
 
+def test_all_that_a_mail_told_of_is_disowned(notices: Notices) -> None:
+    """A mail about several sign-ins names the last of them; none of their devices and networks stays the user's."""
+    others = [uuid4() for _ in range(3)]
+    for number, workflow in enumerate(others):
+        notices.door.rows(
+            "INSERT INTO workflow (id, tenant_id, name, user_id) VALUES (%s, 'shop', 'login', %s)",
+            *(workflow, ADA),
+        )
+        notices.door.rows(
+            "INSERT INTO device (id, tenant_id, user_id, fingerprint, description, first_workflow_id,"
+            " first_of_user, first_seen_at, last_seen_at)"
+            " VALUES (%s, 'shop', %s, 'f', '', %s, false, now(), now())",
+            *(uuid4(), ADA, workflow),
+        )
+        notices.door.rows(
+            "INSERT INTO user_network (tenant_id, user_id, country, asn, first_workflow_id)"
+            " VALUES ('shop', %s, 'US', %s, %s)",
+            *(ADA, number, workflow),
+        )
+    told_in = [notices.workflow, notices.workflow, uuid4()]
+    for workflow, told in zip(others, told_in, strict=True):
+        notices.door.rows(
+            "INSERT INTO folded_notice (workflow_id, tenant_id, user_id, told_in)"
+            " VALUES (%s, 'shop', %s, %s)",
+            *(workflow, ADA, told),
+        )
+
+    notices.press(notices.token("disown"))
+
+    kept = notices.door.rows("SELECT first_workflow_id FROM device WHERE signed_in")
+    assert kept == [(others[2],)]
+    assert notices.door.rows("SELECT first_workflow_id FROM user_network") == [(others[2],)]
+
+
 def test_an_older_device_stays_the_users(notices: Notices) -> None:
     """Only one that this very sign-in brought is forgotten."""
     notices.door.rows("UPDATE device SET first_workflow_id = gen_random_uuid()")
