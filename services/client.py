@@ -5,9 +5,12 @@ It needs `requests` and nothing else of Doorbell: copy the file, or install the 
 
 from __future__ import annotations
 
+import json
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from time import monotonic
 from typing import Any
 from urllib.parse import quote
 
@@ -21,6 +24,7 @@ COOKIE_SECONDS = 400 * 86_400
 _COOKIE_HEADER = "Doorbell-Device-Cookie"
 _SECONDS = 0.5
 _TRIES = 2
+_MOST_BYTES = 64 * 1024
 _LONGEST_USER_AGENT = 2048
 
 
@@ -32,10 +36,20 @@ class Switches:
     locked: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    status_code: int
+    headers: Mapping[str, str]
+    content: bytes
+
+    def json(self) -> Any:
+        return json.loads(self.content)
+
+
 class Doorbell:
     """One tenant's Doorbell. Threads may share it. No call raises: what went wrong is logged, but not of whom.
 
-    seconds: for connecting, and then for each silence of the answer; a report is tried twice.
+    seconds: for connecting, then until the answer begins, and then for all of it; a report is tried twice.
     """
 
     def __init__(self, url: str, api_key: str, seconds: float = _SECONDS) -> None:
@@ -98,22 +112,31 @@ class Doorbell:
             logger.error("the switches are not known: %s", type(error).__name__)  # noqa: TRY400  a line, not a stack
             return Switches()
 
-    def _ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> requests.Response:
-        return requests.request(
+    def _ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> _Answer:
+        with requests.request(
             method,
             f"{self._url}{path}",
             json=body,
             headers=self._headers,
             timeout=self._seconds,
             allow_redirects=False,
-        )
+            stream=True,
+        ) as answer:
+            until = monotonic() + self._seconds
+            content = bytearray()
+            # One by one: of more, the library waits for the last, however slowly they come.
+            for byte in answer.iter_content(1):
+                content += byte
+                if monotonic() > until or len(content) > _MOST_BYTES:
+                    raise requests.Timeout
+            return _Answer(answer.status_code, answer.headers, bytes(content))
 
 
 def _printable(text: str) -> str:
     return "".join(char if char.isprintable() else " " for char in text)
 
 
-def _problem(answer: requests.Response) -> str:
+def _problem(answer: _Answer) -> str:
     """A problem document's fields and what is wrong with them; no value of a login is in it."""
     try:
         errors = answer.json()["errors"]

@@ -207,8 +207,9 @@ class PostgresTransaction:
             reasons=[n.reason for n in notices],
             channels=[n.channel for n in notices],
             most_per_hour=[n.most_per_hour for n in notices],
+            dry_runs=[n.is_dry_run for n in notices],
         )
-        return {row["id"] for row in rows}
+        return {row["id"] for row in rows if row["state"] != "dry_run"}
 
     def record_events(self, events: Sequence[NewEvent]) -> None:
         if events:
@@ -352,6 +353,6 @@ class PostgresTransaction:
 
 
 def _fate(row: Mapping[str, Any]) -> Fate:
-    if row["is_bounced"] or row["state"] in ("failed", "superseded"):
+    if row["is_bounced"] or row["state"] in ("failed", "superseded", "dry_run"):
         return "lost"
     return "reached" if row["state"] == "sent" else "under_way"

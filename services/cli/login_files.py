@@ -89,24 +89,29 @@ def _form_of(first: str) -> Format:
 
 def _ndjson(lines: Iterable[str]) -> Iterator[Line]:
     for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        if len(line) > LOGIN_BYTES:
-            yield Line(number, problem="is larger than 64 KiB")
-            continue
-        try:
-            value = json.loads(line)
-        except ValueError as error:
-            yield Line(number, problem=f"is not JSON: {error}")
-            continue
-        if not isinstance(value, dict):
-            yield Line(number, problem="is no JSON object with a login's fields")
-        elif not isinstance(value.get(_SUCCESSFUL, True), bool):
-            yield Line(number, problem="successful: must be true or false")
-        elif value.pop(_SUCCESSFUL, True):
-            yield Line(number, _with_id(value))
-        else:
-            yield Line(number)
+        if line.strip():
+            yield _json_login(number, line)
+
+
+def _json_login(number: int, line: str) -> Line:
+    if len(line) > LOGIN_BYTES:
+        return Line(number, problem="is larger than 64 KiB")
+    try:
+        value = json.loads(line, parse_constant=_refuse_constant)
+    except ValueError as error:
+        return Line(number, problem=f"is not JSON: {error}")
+    except RecursionError:
+        return Line(number, problem="is nested too deeply")
+    if not isinstance(value, dict):
+        return Line(number, problem="is no JSON object with a login's fields")
+    success = value.pop(_SUCCESSFUL, True)
+    if not isinstance(success, bool):
+        return Line(number, problem="successful: must be true or false")
+    return Line(number, _with_id(value)) if success else Line(number)
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is no value")
 
 
 def _csv(
@@ -140,7 +145,8 @@ def _columns(reader: Iterator[list[str]], form: Format) -> list[str]:
         columns = next(reader, [])
     except csv.Error as error:
         raise ConfigurationError(f"line 1 is not CSV: {error}") from error
-    needed = tuple(_RBA) if form is Format.rba else _NEEDED
+    # Whoever cannot tell which logins failed would teach that attackers are the user.
+    needed = (*_RBA, _RBA_SUCCESSFUL) if form is Format.rba else _NEEDED
     missing = [name for name in needed if name not in columns]
     strange = [] if form is Format.rba else [name for name in columns if name not in COLUMNS]
     twice = sorted({name for name in columns if columns.count(name) > 1})
@@ -168,10 +174,10 @@ def _csv_login(number: int, row: Mapping[str, str]) -> Line:
 
 
 def _rba_login(number: int, row: Mapping[str, str]) -> Line:
-    success = row.get(_RBA_SUCCESSFUL, "").strip().lower()
+    success = row[_RBA_SUCCESSFUL].strip().lower()
     takeover = row.get(_RBA_TAKEOVER, "").strip().lower()
-    for name, value in ((_RBA_SUCCESSFUL, success), (_RBA_TAKEOVER, takeover)):
-        if value not in _TRUE | _FALSE:
+    for name, value in ((_RBA_SUCCESSFUL, success), (_RBA_TAKEOVER, takeover or "no")):
+        if value not in _TRUE | _FALSE or not value:
             return Line(number, problem=f"{name} is {value!r}: it must be true or false")
     # An attacker who got in would teach that he is the user.
     if success in _FALSE or (takeover and takeover in _TRUE):

@@ -17,11 +17,14 @@ from services.cli import importing
 from services.cli.endpoints import find
 from services.cli.exits import OK, REFUSED
 from services.cli.keys import text_of
-from services.cli.login_files import Format, read_logins
+from services.cli.login_files import LOGIN_BYTES, Format, read_logins
 from services.cli.output import AsJson, print_json
 from services.domain.errors import ConfigurationError, DoorbellError
 
 app = typer.Typer(help="Logins.", no_args_is_help=True)
+
+_PART_CHARACTERS = 2 * LOGIN_BYTES
+"""A longer line is not held in memory."""
 
 
 @app.callback()
@@ -106,10 +109,18 @@ def _reading(path: Path) -> Iterator[tuple[Iterator[str], Callable[[int], None]]
         task = progress.add_task("", total=size, logins=0)
         answered = 0
 
+        def read() -> str:
+            part = file.readline(_PART_CHARACTERS)
+            progress.advance(task, len(part.encode(errors="surrogateescape")))
+            return part
+
         def lines() -> Iterator[str]:
-            for line in file:
-                progress.advance(task, len(line.encode(errors="surrogateescape")))
+            while line := read():
                 yield line
+                part = line
+                # Of one that is too long the beginning is enough: it is refused, and the rest is no line.
+                while part and part[-1] not in "\r\n":
+                    part = read()
 
         def on_batch(count: int) -> None:
             nonlocal answered

@@ -47,7 +47,10 @@ def set_policy(tenant: TenantId, file: PolicyFile, as_json: AsJson = False) -> N
     else:
         typer.echo(f"{tenant} has the policy of {file}")
     if read.is_dry_run:
-        typer.echo("it is a dry run: from now on verdicts lock and tell nobody", err=True)
+        typer.echo(
+            "it is a dry run: from now on verdicts lock nobody, and nobody is sent a notice",
+            err=True,
+        )
     if ("application" in read.tell.values() or "login.verdict" in read.events) and not found[
         "has_webhook"
     ]:

@@ -43,7 +43,7 @@ class Policy:
     events: what the application is told of, where it has a webhook.
     mails_per_hour: so many mails about new devices a user gets within an hour; what is more is told in one.
     may_unsubscribe: users may do without mails about new devices.
-    is_dry_run: verdicts are stored with what would have been done, and nothing is done.
+    is_dry_run: verdicts are stored with what would have been done, notices are recorded, and nothing is done or sent.
     """
 
     levels: Mapping[Literal["medium", "high"], float] = field(default_factory=dict)

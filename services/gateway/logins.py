@@ -95,7 +95,7 @@ async def report_login(request: Request, tenant: Tenant) -> Response:
         raise prepared
     _refuse_when_full(parts)
     [answer] = await parts.intake.submit([prepared])
-    accepted = _accepted_or_problem(answer)
+    accepted = _accepted_or_problem(answer, "event_id" if key is None else "Idempotency-Key")
     if isinstance(accepted, Problem):
         raise accepted
     assert isinstance(answer, Answer)
@@ -176,12 +176,14 @@ def _refuse_when_full(parts: Parts) -> None:
         raise Overloaded("too many accepted logins wait for the broker; send this again later")
 
 
-def _accepted_or_problem(answer: Answer | BaseException) -> dict[str, Any] | Problem:
+def _accepted_or_problem(
+    answer: Answer | BaseException, key_field: str = "event_id"
+) -> dict[str, Any] | Problem:
     if isinstance(answer, BaseException):
         return as_problem(answer)
     if answer.outcome == "conflict":
-        message = "this event_id or Idempotency-Key was sent before with another body"
-        return Problem(409, message, [FieldError("event_id", "is another login's")])
+        message = f"this {key_field} was sent before with another body"
+        return Problem(409, message, [FieldError(key_field, "is another login's")])
     if answer.outcome == "gone":
         return Problem(410, "this login was accepted before, and retention has removed it since")
     return {

@@ -81,6 +81,7 @@ def first_notices(contact: Contact, reason: Reason) -> list[NewNotice]:
             most_per_hour=contact.policy.mails_per_hour
             if reason == "new_device" and channel in MAILS
             else None,
+            is_dry_run=contact.policy.is_dry_run,
         )
         for channel in chosen
     ]
@@ -91,7 +92,7 @@ def tell_folded(tx: Transaction) -> Done:
     lasts = tx.fold(FOLD_SECONDS)
     contacts = tx.contacts(lasts)
     due = [
-        new_notice(last, "folded", mail)
+        replace(new_notice(last, "folded", mail), is_dry_run=contacts[last].policy.is_dry_run)
         for last in lasts
         # Since then the user may have unsubscribed.
         for mail in _first_mail(contacts.get(last))

@@ -27,7 +27,7 @@ from services.handlers.erase_user import Forgets
 
 NoticeReason = Reason | Literal["folded"]
 """folded: several sign-ins on new devices, told of together."""
-NoticeState = Literal["recorded", "sending", "sent", "failed", "superseded"]
+NoticeState = Literal["recorded", "sending", "sent", "failed", "superseded", "dry_run"]
 Fate = Literal["reached", "under_way", "lost"]
 """reached: its receiver took it, and it did not come back. lost: it was given up, or came back."""
 FailureLevel = Literal["task", "member", "group", "chain"]
@@ -108,7 +108,7 @@ class Contact:
 class NewNotice:
     """A notice to record; of what more than `most_per_hour` of its user's would be, the login is put aside instead.
 
-    most_per_hour: None where there is no limit.
+    most_per_hour: None where there is no limit. is_dry_run: it is recorded as one that is never sent.
     """
 
     id: UUID
@@ -116,6 +116,7 @@ class NewNotice:
     reason: NoticeReason
     channel: Channel
     most_per_hour: int | None = None
+    is_dry_run: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 from ipaddress import ip_network
 from typing import Annotated, Literal
 
@@ -46,7 +46,14 @@ Fact = Annotated[str, Field(min_length=1, max_length=512), AfterValidator(_witho
 """One observed value; two logins share it when the texts are equal."""
 
 
-Time = Annotated[AwareDatetime, Field(strict=False), BeforeValidator(_written_as_time)]
+_EARLIEST, _LATEST = datetime(1970, 1, 1, tzinfo=UTC), datetime(9000, 1, 1, tzinfo=UTC)
+"""Nobody signed in before, and what lies outside cannot be computed with in every zone."""
+
+Time = Annotated[
+    AwareDatetime,
+    Field(strict=False, ge=_EARLIEST, lt=_LATEST),
+    BeforeValidator(_written_as_time),
+]
 
 
 class _Strict(BaseModel):

@@ -37,8 +37,8 @@ WITH due AS (
         ) AS number
     FROM unnest(
         %(ids)s::uuid[], %(workflow_ids)s::uuid[], %(reasons)s::text[], %(channels)s::text[],
-        %(most_per_hour)s::integer[]
-    ) AS given (id, workflow_id, reason, channel, most)
+        %(most_per_hour)s::integer[], %(dry_runs)s::boolean[]
+    ) AS given (id, workflow_id, reason, channel, most, is_dry_run)
     JOIN reported_login AS reported USING (workflow_id)
     CROSS JOIN LATERAL (
         SELECT count(*) FILTER (WHERE earlier.reason = given.reason AND earlier.channel = given.channel) AS notices
@@ -58,13 +58,13 @@ folded AS (
     SELECT workflow_id, tenant_id, user_id FROM due WHERE number > most ORDER BY workflow_id
     ON CONFLICT DO NOTHING
 )
-INSERT INTO notice (id, workflow_id, tenant_id, user_id, reason, channel)
-SELECT id, workflow_id, tenant_id, user_id, reason, channel
+INSERT INTO notice (id, workflow_id, tenant_id, user_id, reason, channel, state)
+SELECT id, workflow_id, tenant_id, user_id, reason, channel, CASE WHEN is_dry_run THEN 'dry_run' ELSE 'recorded' END
 FROM due
 WHERE most IS NULL OR number <= most
 ORDER BY workflow_id, reason, channel
 ON CONFLICT DO NOTHING
-RETURNING id;
+RETURNING id, state;
 
 -- name: fold
 -- Take the logins that were put aside, of users whose first of them was so long ago; returns the last of each user's.

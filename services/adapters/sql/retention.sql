@@ -1,5 +1,6 @@
 -- name: truncate_addresses
--- Of the next logins that are old enough: addresses lose their last part (the network of /24 or /48 is left), mail addresses go.
+-- Of the next logins that are old enough: addresses lose their last part (the network of /24 or /48 is left), mail addresses go,
+-- and the digests of reports, by which both could be found out.
 WITH old AS (
     SELECT workflow.id, workflow.accepted_at
     FROM workflow, retention
@@ -19,6 +20,9 @@ stored AS (
         ip = host(network(set_masklen(it.ip, CASE family(it.ip) WHEN 4 THEN 24 ELSE 48 END)))::inet
     FROM old WHERE it.workflow_id = old.id
 ),
+keys AS (
+    UPDATE idempotency_key AS it SET body_sha256 = '' FROM old WHERE it.workflow_id = old.id
+),
 noted AS (
     UPDATE retention SET done_until = (SELECT max(accepted_at) FROM old)
     WHERE what = 'addresses' AND EXISTS (SELECT FROM old)
@@ -26,12 +30,17 @@ noted AS (
 SELECT count(*) AS rows FROM old;
 
 -- name: delete_workflows
--- Delete the oldest workflows that have ended, with all that hangs on them.
+-- Delete the oldest workflows that have ended, with all that hangs on them; of their keys the digest goes, which the address may
+-- still be in.
 WITH old AS (
     SELECT id FROM workflow
     WHERE accepted_at < now() - make_interval(days => %(days)s) AND state <> 'accepted'
     ORDER BY accepted_at LIMIT %(most)s
     FOR UPDATE SKIP LOCKED
+),
+keys AS (
+    UPDATE idempotency_key AS it SET body_sha256 = ''
+    FROM old WHERE it.workflow_id = old.id AND it.body_sha256 <> ''
 ),
 gone AS (
     DELETE FROM workflow USING old WHERE workflow.id = old.id RETURNING workflow.id

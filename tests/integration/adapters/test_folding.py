@@ -116,3 +116,19 @@ def test_without_more_nothing_is_told(world: World) -> None:
     """Exactly as many as there may be."""
     assert notify(world, new_devices(world, MOST)) == MOST
     assert (folded(world), tell(world)) == (0, [])
+
+
+def test_a_dry_run_records_and_sends_nothing(world: World) -> None:
+    """Neither one by one nor together; what is recorded so is never taken up, also by a later policy."""
+    tried = replace(DEFAULT, mails_per_hour=MOST, is_dry_run=True).to_document()
+    world.rows("UPDATE tenant SET policy = %s", json.dumps(tried))
+
+    assert notify(world, new_devices(world, MOST + 2)) == 0
+    assert tell(world) == []
+
+    states = "SELECT reason, state, count(*) FROM notice GROUP BY 1, 2 ORDER BY 1"
+    assert world.rows(states) == [("folded", "dry_run", 1), ("new_device", "dry_run", MOST)]
+    world.rows("UPDATE tenant SET policy = NULL")
+    [(notice_id,)] = world.rows("SELECT id FROM notice WHERE reason = 'folded'")
+    with world.begin() as tx:
+        assert not tx.claim_notice(notice_id, 60)

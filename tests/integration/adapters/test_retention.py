@@ -51,6 +51,19 @@ def test_old_addresses_lose_their_last_part(world: World, address: str, left: st
     assert _forget(world)["truncate_addresses"] == 0
 
 
+@pytest.mark.parametrize(("addresses", "logins"), [(ADDRESSES, 0), (0, ADDRESSES)])
+def test_a_digest_that_an_address_is_in_goes_with_it(
+    world: World, addresses: int, logins: int
+) -> None:
+    """Whether the address is truncated, or its login deleted before that."""
+    old, young = _old(world, ADDRESSES + 1), _old(world, ADDRESSES - 1, user_id="bob")
+    for workflow in (old, young):
+        world.rows("INSERT INTO idempotency_key VALUES ('shop', %s, 'sha', %s)", workflow, workflow)
+    _forget(world, addresses, logins)
+    kept = dict(world.rows("SELECT workflow_id, body_sha256 FROM idempotency_key"))
+    assert kept == {old: b"", young: b"sha"}
+
+
 def test_a_backlog_is_gone_through_whole(world: World) -> None:
     """Also where many logins were accepted in one moment."""
     for number in range(7):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import re
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -62,9 +64,24 @@ def test_what_is_refused_is_logged_by_its_field(
     assert "ada at example" not in caplog.text
 
 
-@pytest.fixture(params=["refuses", "hangs", "fails", "talks rubbish"])
+def _drip(listening: socket.socket) -> None:
+    """Answer each request with a byte now and then, for longer than anybody waits."""
+    while True:
+        try:
+            caller, _ = listening.accept()
+        except OSError:
+            return
+        with caller, contextlib.suppress(OSError):
+            caller.recv(65_536)
+            caller.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
+            for _ in range(1000):
+                caller.sendall(b" ")
+                time.sleep(0.05)
+
+
+@pytest.fixture(params=["refuses", "hangs", "drips", "fails", "talks rubbish"])
 def closed(request: pytest.FixtureRequest) -> Iterator[str]:
-    """A door that does not open, in one of four ways."""
+    """A door that does not open, in one of five ways."""
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{silent.getsockname()[1]}"
@@ -73,6 +90,11 @@ def closed(request: pytest.FixtureRequest) -> Iterator[str]:
         elif request.param == "hangs":
             silent.listen()
             yield url
+        elif request.param == "drips":
+            silent.listen()
+            threading.Thread(target=_drip, args=(silent,), daemon=True).start()
+            yield url
+            silent.shutdown(socket.SHUT_RDWR)
         else:
             status = 503 if request.param == "fails" else 200
             with http_server(lambda _: (status, {}, b"[7]")) as server:

@@ -113,6 +113,24 @@ def test_another_login_under_the_same_key_is_409(door: Door) -> None:
     assert door.count("workflow") == 1
 
 
+def test_the_header_is_named_where_it_was_the_key(door: Door) -> None:
+    """What was sent before is not the event_id."""
+    door.report(login(), Idempotency_Key="once")
+    answer = door.report(login(), Idempotency_Key="once")
+    assert answer.status_code == 409
+    assert answer.json()["errors"][0]["field"] == "Idempotency-Key"
+    assert "this Idempotency-Key was sent before" in answer.json()["detail"]
+
+
+def test_a_body_that_was_forgotten_is_no_other(door: Door) -> None:
+    """Retention has taken the digest, for the address could be found out from it."""
+    body = login()
+    first = door.report(body).json()
+    door.rows("UPDATE idempotency_key SET body_sha256 = ''")
+    again = door.report(body | {"ip": "192.0.2.1"})
+    assert (again.status_code, again.json()["workflow_id"]) == (202, first["workflow_id"])
+
+
 def test_the_header_stands_in_for_the_event_id(door: Door) -> None:
     """With Idempotency-Key a login needs no event_id, and gets the key as its own."""
     body = login()

@@ -173,6 +173,18 @@ def test_an_erased_user_is_nowhere_and_others_are_untouched(
     assert did == [("users erase",)]
 
 
+def test_one_that_was_broken_off_is_gone_on_with(cluster: Cluster, operate: Operate) -> None:
+    """Where the rows have gone before the outlier API answered, to repeat it is all that is left to do."""
+    cluster.rows(
+        "INSERT INTO erasure (id, tenant_id, user_id, pseudonym, erased_at)"
+        " VALUES (gen_random_uuid(), 'shop', 'half-gone', '', now())"
+    )
+    code, outcome = operate("users", "erase", "shop", "half-gone", "--yes", "--json")
+    assert (code, outcome["outlier_api"]) == (0, "forgot 0 logins")
+    assert cluster.rows("SELECT count(*) FROM erasure WHERE user_id IS NOT NULL") == [(0,)]
+    assert operate("users", "erase", "shop", "half-gone", "--yes")[0] == 4
+
+
 def test_a_user_who_comes_back_is_new(cluster: Cluster, operate: Operate) -> None:
     """As if never seen before: no notice, no score to compare with."""
     workflow = cluster.post("quagga-9", WINDOWS)

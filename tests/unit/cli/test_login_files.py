@@ -114,6 +114,30 @@ def test_an_unclear_success_is_a_problem(text: str) -> None:
     assert line.problem.startswith("successful")
 
 
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ('{"user_id": "ada", "ip": NaN}', "is not JSON: NaN is no value"),
+        ('{"user_id": -Infinity}', "is not JSON: -Infinity is no value"),
+        ("[" * 60_000, "is nested too deeply"),
+        ("x" * 70_000, "is larger than 64 KiB"),
+    ],
+)
+def test_what_no_gateway_can_be_sent_is_a_problem_of_its_line(text: str, problem: str) -> None:
+    """The lines around it are read."""
+    good = json.dumps(ADA)
+    lines = _read(f"{good}\n{text}\n{good}")
+    assert [line.problem for line in lines] == [None, problem, None]
+
+
+def test_the_public_data_set_says_of_each_login_whether_it_failed() -> None:
+    """Whoever failed must not be learned from because nobody says so."""
+    [line] = _read(f"{RBA}\n{_rba(1, success='')}")
+    assert line.problem == "Login Successful is '': it must be true or false"
+    with pytest.raises(ConfigurationError, match="lacks 'Login Successful'"):
+        _read(f"{RBA}\n{_rba(1)}".replace("Login Successful", "Login"))
+
+
 def test_a_login_without_an_id_gets_the_same_one_each_time() -> None:
     """By what it says, in whichever format and order."""
     [by_json] = _read(json.dumps(ADA))
