@@ -128,6 +128,7 @@ class Rival:
             "RIVAL_OUTLIER_API_KEY": (cluster.layout.secrets / "outlier_api_key")
             .read_text()
             .strip(),
+            "RIVAL_TENANT": kind.name,
             "RIVAL_SMTP_PORT": str(cluster.ports["mail_sink"]),
             **kind.environment,
         }

@@ -84,7 +84,7 @@ def score_login(login: Json) -> Json:
         headers={"Authorization": f"Bearer {os.environ['RIVAL_OUTLIER_API_KEY']}"},
         json={
             "request_id": login["event_id"],
-            "tenant_id": "rival",
+            "tenant_id": os.environ["RIVAL_TENANT"],
             "user_id": login["user_id"],
             "occurred_at": login["occurred_at"],
             "ip_network": network(login["ip"]),
