@@ -85,7 +85,8 @@ DRAMATIQ = Kind(
 )
 TASKIQ = Kind(
     "taskiq",
-    "taskiq on aio-pika with confirms, {processes} processes, a task that awaits the others' results",
+    "taskiq on aio-pika with confirms, {processes} processes, tasks that send what follows,"
+    " joined by a counter in Redis",
     "tests.bench.taskiq_app",
     "taskiq worker tests.bench.taskiq_app:broker --workers {processes}",
     "Listening started.",

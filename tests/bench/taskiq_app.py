@@ -1,79 +1,81 @@
-"""The main workflow in taskiq (0.13) on aio-pika, with confirms: a task that awaits the others' results.
+"""The main workflow in taskiq (0.13) on aio-pika, with confirms: tasks that send what follows, joined by a counter.
 
-taskiq has no join of a group: its documentation awaits results, which are polled. What awaits lives in
-one process's memory; if that is killed, its message comes again and begins anew.
+taskiq has no join of a group; to await results inside a task takes the places that the awaited tasks
+need. So the two steps count themselves in Redis, and the second one sends the score's.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
+from functools import cache
 from typing import Any
 
-from taskiq import AsyncTaskiqTask
+from redis.asyncio import Redis
 from taskiq_aio_pika import AioPikaBroker
-from taskiq_redis import RedisAsyncResultBackend
 
 from tests.bench import work
 from tests.bench.work import Json
 
-_BACKEND: Any = RedisAsyncResultBackend(os.environ["RIVAL_BACKEND"])
-_WAIT_SECONDS = 60.0
+_JOIN_SECONDS = 3600
+_BOTH = 2
 
-broker = AioPikaBroker(os.environ["RIVAL_BROKER"]).with_result_backend(_BACKEND)
+broker = AioPikaBroker(os.environ["RIVAL_BROKER"])
+
+
+@cache
+def _redis() -> Redis:
+    return Redis.from_url(os.environ["RIVAL_BACKEND"])
 
 
 @broker.task
-def check_device(login: Json) -> Json:
-    """Is this the user's known device?"""
-    return work.check_device(login)
+async def check_device(login: Json) -> None:
+    """Is this the user's known device? Then the two steps at once."""
+    checked = await asyncio.to_thread(work.check_device, login)
+    await notify_user.kiq(checked)
+    await save_event.kiq(checked)
 
 
 @broker.task
-def notify_user(login: Json) -> bool:
+async def notify_user(login: Json) -> None:
     """Mail the user when the device is new, but not the first."""
-    return work.notify_user(login)
+    await asyncio.to_thread(work.notify_user, login)
+    await _join(login)
 
 
 @broker.task
-def save_event(login: Json) -> Json:
+async def save_event(login: Json) -> None:
     """Store the login."""
-    return work.save_event(login)
+    await asyncio.to_thread(work.save_event, login)
+    await _join(login)
+
+
+async def _join(login: Json) -> None:
+    """Send the score's step when both have come here."""
+    key = f"join:{login['event_id']}"
+    there = await _redis().incr(key)
+    await _redis().expire(key, _JOIN_SECONDS)
+    if there == _BOTH:
+        await score_login.kiq(login)
 
 
 @broker.task
-def score_login(login: Json) -> Json:
+async def score_login(login: Json) -> None:
     """Ask the outlier API."""
-    return work.score_login(login)
+    await apply_verdict.kiq(await asyncio.to_thread(work.score_login, login))
 
 
 @broker.task
-def apply_verdict(login: Json) -> str:
+async def apply_verdict(login: Json) -> None:
     """Store the verdict, flip switches by the same policy, tell the user of a high level."""
-    return work.apply_verdict(login)
-
-
-@broker.task
-async def report(login: Json) -> None:
-    """The canvas: the check, two steps at once, the score, the verdict."""
-    checked = await _result(await check_device.kiq(login))
-    both = await asyncio.gather(notify_user.kiq(checked), save_event.kiq(checked))
-    _, saved = await asyncio.gather(*(_result(each) for each in both))
-    scored = await _result(await score_login.kiq(saved))
-    await _result(await apply_verdict.kiq(scored))
-
-
-async def _result(task: AsyncTaskiqTask[Any]) -> Any:
-    found = await task.wait_result(timeout=_WAIT_SECONDS)
-    found.raise_for_error()
-    return found.return_value
+    await asyncio.to_thread(work.apply_verdict, login)
 
 
 class _Sender:
     """A loop and a broker's connection, begun with the first login."""
 
     def __init__(self) -> None:
-        self._loop = asyncio.new_event_loop()
+        self._loop: Any = asyncio.new_event_loop()
         self._is_begun = False
 
     def __call__(self, login: Json) -> None:
@@ -84,7 +86,7 @@ class _Sender:
         if not self._is_begun:
             await broker.startup()
             self._is_begun = True
-        await report.kiq(login)
+        await check_device.kiq(login)
 
 
 send = _Sender()
