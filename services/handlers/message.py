@@ -60,7 +60,7 @@ def compose_mail(notice: Notice, network: Network, public_url: str | None = None
     wording = wording_for(notice.locale)
     stop = _unsubscribe_url(notice, public_url) if public_url else None
     app = one_line(notice.tenant_name, _LONGEST_NAME)
-    kind = "locked" if _is_locked(notice) else notice.reason
+    kind = _kind(notice)
     words = {
         name: str(text).format(app=app, logins=notice.logins)
         for name, text in wording.words[kind].items()
@@ -145,6 +145,13 @@ def facts_of(sign_in: SignIn, network: Network, wording: Wording) -> list[tuple[
     names = wording.words["facts"]
     lines = {name: one_line(value or "", _LONGEST_NAME) for name, value in found.items()}
     return [(str(names[name]), line) for name, line in lines.items() if line]
+
+
+def _kind(notice: Notice) -> str:
+    """Under which name its words stand."""
+    if _is_locked(notice):
+        return "locked"
+    return "folded_one" if notice.reason == "folded" and notice.logins == 1 else notice.reason
 
 
 def _is_locked(notice: Notice) -> bool:

@@ -224,3 +224,19 @@ def test_a_mail_needs_an_address() -> None:
     """A login that lost its address cannot be told by mail."""
     with pytest.raises(Refused, match="no address"):
         compose_mail(replace(NOTICE, email=None), NOWHERE)
+
+
+@pytest.mark.parametrize(
+    ("locale", "logins", "subject"),
+    [
+        ("en", 1, "One more sign-in to The Shop"),
+        ("en", 12, "12 more sign-ins to The Shop"),
+        ("de", 1, "Eine weitere Anmeldung bei The Shop"),
+        ("de", 12, "12 weitere Anmeldungen bei The Shop"),
+    ],
+)
+def test_one_sign_in_is_one(locale: str, logins: int, subject: str) -> None:
+    """A mail about those that were put aside counts as people do."""
+    mail = compose_mail(replace(NOTICE, reason="folded", locale=locale, logins=logins), NOWHERE)
+    assert mail.subject == subject
+    assert " 1 " not in mail.text.partition(":")[0]
