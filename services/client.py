@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from time import monotonic
@@ -124,12 +124,22 @@ class Doorbell:
         ) as answer:
             until = monotonic() + self._seconds
             content = bytearray()
-            # One by one: of more, the library waits for the last, however slowly they come.
-            for byte in answer.iter_content(1):
-                content += byte
+            for part in _parts(answer):
+                content += part
                 if monotonic() > until or len(content) > _MOST_BYTES:
                     raise requests.Timeout
             return _Answer(answer.status_code, answer.headers, bytes(content))
+
+
+def _parts(answer: requests.Response) -> Iterator[bytes]:
+    """The body as it comes: whoever asks for so many bytes waits for the last of them, however slowly they come."""
+    read = getattr(answer.raw, "read1", None)
+    if read is None:
+        # An older urllib3: one by one.
+        yield from answer.iter_content(1)
+    else:
+        while part := read(_MOST_BYTES, decode_content=True):
+            yield part
 
 
 def _printable(text: str) -> str:
