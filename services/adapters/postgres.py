@@ -16,7 +16,7 @@ from psycopg_pool import ConnectionPool
 from services.domain.device import Device
 from services.domain.model import Channel, DeviceCheck, Login, SwitchName
 from services.domain.network import Network
-from services.domain.policy import stored_policy
+from services.domain.policy import Reason, stored_policy
 from services.handlers.ports import (
     Begin,
     Contact,
@@ -221,9 +221,11 @@ class PostgresTransaction:
                 data=[json.dumps(event.data) for event in events],
             )
 
-    def fold(self, seconds: float) -> Sequence[UUID]:
-        rows = self._run("fold", seconds=seconds)
-        return list(dict.fromkeys(row["last_id"] for row in rows))
+    def fold(self, seconds: float) -> Mapping[UUID, Reason]:
+        verdicts: dict[UUID, bool] = {}
+        for row in self._run("fold", seconds=seconds):
+            verdicts[row["last_id"]] = verdicts.get(row["last_id"], False) or row["is_verdict"]
+        return {last: "verdict" if any_of else "new_device" for last, any_of in verdicts.items()}
 
     def notice(self, notice_id: UUID) -> Notice | None:
         rows = self._run("notice", notice_id=notice_id)

@@ -41,7 +41,7 @@ class Policy:
     expire_seconds: so long after it was turned on by a verdict a switch goes off by itself; without one, never.
     tell: who hears of what.
     events: what the application is told of, where it has a webhook.
-    mails_per_hour: so many mails about new devices a user gets within an hour; what is more is told in one.
+    mails_per_hour: so many mails for each reason a user gets within an hour at an address; what is more is told in one.
     may_unsubscribe: users may do without mails about new devices.
     is_dry_run: verdicts are stored with what would have been done, notices are recorded, and nothing is done or sent.
     """

@@ -77,10 +77,8 @@ def first_notices(contact: Contact, reason: Reason) -> list[NewNotice]:
     return [
         replace(
             new_notice(contact.workflow_id, reason, channel),
-            # What does not look like the user is told whatever else there was.
-            most_per_hour=contact.policy.mails_per_hour
-            if reason == "new_device" and channel in MAILS
-            else None,
+            # Counted by its reason: what does not look like the user is told whatever else there was.
+            most_per_hour=contact.policy.mails_per_hour if channel in MAILS else None,
             is_dry_run=contact.policy.is_dry_run,
         )
         for channel in chosen
@@ -90,12 +88,12 @@ def first_notices(contact: Contact, reason: Reason) -> list[NewNotice]:
 def tell_folded(tx: Transaction) -> Done:
     """Record one mail for all sign-ins of a user that were put aside, an hour after the first of them."""
     lasts = tx.fold(FOLD_SECONDS)
-    contacts = tx.contacts(lasts)
+    contacts = tx.contacts([*lasts])
     due = [
         replace(new_notice(last, "folded", mail), is_dry_run=contacts[last].policy.is_dry_run)
         for last in lasts
         # Since then the user may have unsubscribed.
-        for mail in _first_mail(contacts.get(last))
+        for mail in _first_mail(contacts.get(last), lasts[last])
     ]
     recorded = tx.record_notices(due)
     return Done(
@@ -104,10 +102,8 @@ def tell_folded(tx: Transaction) -> Done:
     )
 
 
-def _first_mail(contact: Contact | None) -> list[Channel]:
-    return (
-        [] if contact is None else [it for it in channels(contact, "new_device") if it in MAILS][:1]
-    )
+def _first_mail(contact: Contact | None, reason: Reason) -> list[Channel]:
+    return [] if contact is None else [it for it in channels(contact, reason) if it in MAILS][:1]
 
 
 def new_notice(workflow_id: UUID, reason: NoticeReason, channel: Channel) -> NewNotice:

@@ -300,10 +300,11 @@ class Transaction(Protocol):
         """A canary has returned, now."""
         ...
 
-    def fold(self, seconds: float) -> Sequence[UUID]:
+    def fold(self, seconds: float) -> Mapping[UUID, Reason]:
         """Take all logins of up to a hundred users that were put aside, the first of them so long ago.
 
-        They are to be told of together: with the notice of the workflow that is returned, the last of them.
+        They are to be told of together: with the notice of the workflow that is returned, the last of them, and
+        for the weightiest of their reasons.
         """
         ...
 

@@ -50,12 +50,13 @@ WITH due AS (
     ) AS before
     WHERE NOT EXISTS (SELECT FROM notice WHERE notice.id = given.id)
         AND (given.most IS NULL OR NOT EXISTS (
-            SELECT FROM folded_notice AS folded WHERE folded.workflow_id = given.workflow_id
+            SELECT FROM folded_notice AS folded
+            WHERE folded.workflow_id = given.workflow_id AND folded.reason = given.reason
         ))
 ),
 folded AS (
-    INSERT INTO folded_notice (workflow_id, tenant_id, user_id)
-    SELECT workflow_id, tenant_id, user_id FROM due WHERE number > most ORDER BY workflow_id
+    INSERT INTO folded_notice (workflow_id, tenant_id, user_id, reason)
+    SELECT workflow_id, tenant_id, user_id, reason FROM due WHERE number > most ORDER BY workflow_id
     ON CONFLICT DO NOTHING
 )
 INSERT INTO notice (id, workflow_id, tenant_id, user_id, reason, channel, state)
@@ -67,7 +68,8 @@ ON CONFLICT DO NOTHING
 RETURNING id, state;
 
 -- name: fold
--- Take the logins that were put aside, of users whose first of them was so long ago; returns the last of each user's.
+-- Take the logins that were put aside, of users whose first of them was so long ago; returns the last of each user's, and
+-- whether one was to be told of for its verdict.
 WITH ripe AS (
     SELECT tenant_id, user_id FROM folded_notice
     WHERE told_in IS NULL
@@ -92,7 +94,7 @@ told AS (
 UPDATE folded_notice SET told_in = told.last_id
 FROM told
 WHERE folded_notice.workflow_id = told.workflow_id
-RETURNING told.last_id;
+RETURNING told.last_id, folded_notice.reason = 'verdict' AS is_verdict;
 
 -- name: notice
 -- One notice with all that its message says: of a verdict, only if the notice is due to one. Such a

@@ -17,6 +17,7 @@ from services.handlers.message import compose_mail
 from services.handlers.notify_user import notify_plainly, notify_users, tell_folded
 from services.handlers.ports import Notice
 from tests.integration.adapters.conftest import SAFARI, World
+from tests.integration.adapters.judging import apply, make_verdict
 
 MOST = 3
 
@@ -132,3 +133,28 @@ def test_a_dry_run_records_and_sends_nothing(world: World) -> None:
     [(notice_id,)] = world.rows("SELECT id FROM notice WHERE reason = 'folded'")
     with world.begin() as tx:
         assert not tx.claim_notice(notice_id, 60)
+
+
+def test_verdicts_have_their_number_too(world: World) -> None:
+    """Whoever knows a password sends nobody mails without end; users who want none of new devices hear of these."""
+    policy = replace(DEFAULT, mails_per_hour=MOST, may_unsubscribe=True).to_document()
+    world.rows("UPDATE tenant SET policy = %s", json.dumps(policy))
+    world.rows("INSERT INTO unsubscribed (tenant_id, user_id) VALUES ('shop', 'ada')")
+    logins = [world.report(other_email="ada@example.net") for _ in range(MOST + 2)]
+    outcomes = [apply(world, make_verdict(each.workflow_id, "high", "deny"))[0] for each in logins]
+
+    at_each = "SELECT channel, count(*) FROM notice GROUP BY 1 ORDER BY 1"
+    assert world.rows(at_each) == [("email", MOST), ("other_email", MOST)]
+    assert [len(it.notices) for it in outcomes if isinstance(it, Done)] == [2] * MOST + [0] * 2
+    [notice] = tell(world)
+    assert (notice.reason, notice.logins) == ("folded", 2)
+    assert tell(world) == []
+
+
+def test_a_verdict_is_told_of_whatever_was_put_aside(world: World) -> None:
+    """A login of too many new ones may still be one that does not look like the user."""
+    checks = new_devices(world, MOST + 1)
+    notify(world, checks)
+    apply(world, make_verdict(checks[-1].workflow_id, "high", "deny"))
+    verdicts = "SELECT workflow_id FROM notice WHERE reason = 'verdict'"
+    assert world.rows(verdicts) == [(checks[-1].workflow_id,)]
