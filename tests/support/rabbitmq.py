@@ -29,6 +29,7 @@ ADMINISTRATOR = "test_administrator"
 SERVER_NAME = "broker"
 
 _DEADLINE_SECONDS = 90.0
+_TRIES = 3
 # RabbitMQ 4.3 has neither any more: nothing of ours may need them.
 _AS_IF_REMOVED = (
     "deprecated_features.permit.transient_nonexcl_queues = false\n"
@@ -195,14 +196,23 @@ class PrivateRabbitMQ:
 
     def control(self, *arguments: str) -> str:
         """Run rabbitmqctl on this node and return what it prints."""
-        done = subprocess.run(
-            [*self._ctl, *arguments],
-            check=True,
-            capture_output=True,
-            text=True,
-            env=self._environment(),
-            timeout=_DEADLINE_SECONDS,
-        )
+        for _ in range(_TRIES):
+            done = subprocess.run(
+                [*self._ctl, *arguments],
+                check=False,
+                capture_output=True,
+                text=True,
+                env=self._environment(),
+                timeout=_DEADLINE_SECONDS,
+            )
+            # Seen now and then on a busy machine, and gone with the next try.
+            if done.returncode != os.EX_UNAVAILABLE:
+                break
+        try:
+            done.check_returncode()
+        except subprocess.CalledProcessError as error:
+            error.add_note(done.stderr)
+            raise
         return done.stdout
 
     def log(self) -> str:
