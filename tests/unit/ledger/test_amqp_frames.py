@@ -53,6 +53,14 @@ def record(connection: amqp_frames.Connection) -> list[tuple[int, int, bytes]]:
     return handled
 
 
+def watched(connection: amqp_frames.Connection) -> tuple[amqp_frames.Transport, Hub]:
+    """A loop that reads the connection's frames."""
+    hub = Hub()
+    transport = amqp_frames.Transport(KombuConnection("pyamqp://"))
+    transport.register_with_event_loop(connection, hub)
+    return transport, hub
+
+
 @pytest.mark.parametrize("size", [1, 3, 7, 8, 4096, 1_000_000])
 def test_frames_come_whole_however_their_bytes_come(
     pair: tuple[amqp_frames.Connection, socket.socket], size: int
@@ -115,9 +123,7 @@ def test_frames_behind_an_answer_wait_for_no_other(
     """Whoever waited for the first has read the others too: the socket will not tell of them."""
     connection, theirs = pair
     handled = record(connection)
-    hub = Hub()
-    transport = amqp_frames.Transport(KombuConnection("pyamqp://"))
-    transport.register_with_event_loop(connection, hub)
+    _, hub = watched(connection)
     theirs.sendall(bytes_of(FRAMES[:3]))
     connection.blocking_read(timeout=1)
     assert handled == FRAMES[:1]
@@ -136,9 +142,7 @@ def test_one_turn_of_the_loop_handles_all_that_came(
     """And a connection that is gone is watched no more; who reads from it is told."""
     connection, theirs = pair
     handled = record(connection)
-    hub = Hub()
-    transport = amqp_frames.Transport(KombuConnection("pyamqp://"))
-    transport.register_with_event_loop(connection, hub)
+    transport, hub = watched(connection)
     theirs.sendall(bytes_of(FRAMES[:3] * 20))
 
     loop = hub.create_loop()
