@@ -63,7 +63,7 @@ def import_logins(
     importer = importing.Importer(gateway, api_key, ahead)
     outcome = importer.outcome
     try:
-        with _reading(file) as (lines, on_batch):
+        with reading(file) as (lines, on_batch):
             found = read_logins(lines, form)
             importer.run((each for each in found if each.number >= from_line), on_batch)
     except (KeyboardInterrupt, DoorbellError):
@@ -88,7 +88,7 @@ def _show(outcome: importing.Import, as_json: bool) -> None:
 
 
 @contextmanager
-def _reading(path: Path) -> Iterator[tuple[Iterator[str], Callable[[int], None]]]:
+def reading(path: Path) -> Iterator[tuple[Iterator[str], Callable[[int], None]]]:
     """A file's lines, and what is told how many more logins were answered; a bar shows both.
 
     What is not UTF-8 spoils its own line alone: the gateway refuses the stray halves.

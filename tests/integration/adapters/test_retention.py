@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
 
@@ -62,6 +62,24 @@ def test_a_digest_that_an_address_is_in_goes_with_it(
     _forget(world, addresses, logins)
     kept = dict(world.rows("SELECT workflow_id, body_sha256 FROM idempotency_key"))
     assert kept == {old: b"", young: b"sha"}
+
+
+def test_digests_of_earlier_releases_are_taken_away(world: World) -> None:
+    """Of logins whose addresses were truncated before, or that were deleted; no others."""
+    migration = ROOT / "deploy" / "postgres" / "migrations" / "0029.bodies-forgotten.sql"
+    old, young = _old(world, ADDRESSES + 1), _old(world, 0, user_id="bob")
+    gone = uuid4()
+    world.rows(
+        "UPDATE retention SET done_until = now() - interval '1 day' WHERE what = 'addresses'"
+    )
+    world.rows(
+        "INSERT INTO idempotency_key SELECT 'shop', id::text, 'sha', id, now() - make_interval(days => days)"
+        " FROM unnest(%s::uuid[], %s::int[]) AS given (id, days)",
+        *([old, young, gone], [ADDRESSES + 1, 0, 0]),
+    )
+    world.rows(migration.read_text())
+    kept = dict(world.rows("SELECT workflow_id, body_sha256 FROM idempotency_key"))
+    assert kept == {old: b"", young: b"sha", gone: b""}
 
 
 def test_a_backlog_is_gone_through_whole(world: World) -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from services.cli.login_files import COLUMNS, Format, Line, read_logins
+from services.cli.login_files import COLUMNS, LOGIN_BYTES, Format, Line, read_logins
+from services.cli.logins import reading
 from services.domain.errors import ConfigurationError
 
 ADA = {
@@ -128,6 +130,19 @@ def test_what_no_gateway_can_be_sent_is_a_problem_of_its_line(text: str, problem
     good = json.dumps(ADA)
     lines = _read(f"{good}\n{text}\n{good}")
     assert [line.problem for line in lines] == [None, problem, None]
+
+
+def test_a_line_of_any_length_is_never_held_whole(tmp_path: Path) -> None:
+    """One JSON array of a year's logins is one line: its beginning is refused, and the next line is read."""
+    good = json.dumps(ADA)
+    for end in ("\n", "\r\n"):
+        file = tmp_path / "logins.ndjson"
+        file.write_bytes(f"{good}{end}{'x' * 1_000_000}{end}{good}".encode())
+        with reading(file) as (lines, _):
+            kept = list(lines)
+        assert max(len(line) for line in kept) <= 2 * LOGIN_BYTES
+        problems = [line.problem for line in read_logins(kept)]
+        assert problems == [None, "is larger than 64 KiB", None]
 
 
 def test_the_public_data_set_says_of_each_login_whether_it_failed() -> None:
