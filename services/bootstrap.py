@@ -15,6 +15,7 @@ from services.adapters.breaker import PostgresBreaker
 from services.adapters.clock import SystemClock
 from services.adapters.erasures import erasures
 from services.adapters.events import PostgresEvents, event_stores
+from services.adapters.exports import exports
 from services.adapters.networks import AddressData
 from services.adapters.outlier_api import HttpOutlierApi
 from services.adapters.postgres import PostgresTransaction, open_pool, transactions
@@ -87,6 +88,7 @@ def make_wiring(app: DoorbellApp, settings: Settings, topology: Topology) -> Wir
         begin=transactions(connect),
         events=event_stores(connect),
         erasures=erasures(connect),
+        exports=exports(connect),
         networks=networks,
         mailer=SmtpMailer(
             MailServer.from_url(settings.smtp_url or ""), settings.mail_from, SystemClock()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
+from uuid import UUID
 
 from psycopg import Connection, sql
 from psycopg.rows import dict_row
@@ -16,13 +17,19 @@ Owner = Literal["of_user", "of_workflow", "of_notice"]
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A table with rows about users, and how it is known whose they are."""
+    """A table with rows about users, and how it is known whose they are.
+
+    is_copy: of what other tables have.
+    """
 
     table: str
     owner: Owner
+    is_copy: bool = False
 
 
 PLACES = (
+    Place("export_part", "of_workflow", is_copy=True),
+    Place("export_archive", "of_workflow", is_copy=True),
     Place("application_event", "of_user"),
     Place("folded_notice", "of_workflow"),
     Place("notice_answer", "of_notice"),
@@ -47,18 +54,28 @@ PLACES = (
 _SQL = load_queries("services", "personal.sql")
 
 
-def export(connection: Connection[Any], tenant: str, user: str) -> dict[str, list[Any]]:
-    """All rows about a user, by table."""
-    return {
-        place.table: [row["row"] for row in _run(connection, "rows", place, tenant, user)]
+def collect(connection: Connection[Any], tenant: str, user: str, export: UUID) -> int:
+    """Put all rows about a user aside for an export, in the caller's transaction; how many."""
+    return sum(
+        row["rows"]
         for place in PLACES
-    }
+        if not place.is_copy
+        for row in _execute(connection, "collect", place, tenant, user, export=export)
+    )
+
+
+def export_under_way(connection: Connection[Any], tenant: str, user: str) -> UUID | None:
+    """The user's export that has not ended; until the caller's transaction ends nobody else begins one."""
+    who = {"tenant": tenant, "user": user}
+    connection.execute(_SQL["lock_exports"].encode(), who)
+    row = connection.execute(_SQL["export_under_way"].encode(), who).fetchone()
+    return row[0] if row else None
 
 
 def count(connection: Connection[Any], tenant: str, user: str) -> dict[str, int]:
     """How many rows there are about a user, by table."""
     return {
-        place.table: int(_run(connection, "count", place, tenant, user)[0]["rows"])
+        place.table: int(_execute(connection, "count", place, tenant, user).fetchone()["rows"])
         for place in PLACES
     }
 
@@ -71,17 +88,14 @@ def erase(connection: Connection[Any], tenant: str, user: str) -> Mapping[str, i
     }
 
 
-def _run(
-    connection: Connection[Any], name: str, place: Place, tenant: str, user: str
-) -> list[dict[str, Any]]:
-    return list(_execute(connection, name, place, tenant, user).fetchall())
-
-
-def _execute(connection: Connection[Any], name: str, place: Place, tenant: str, user: str) -> Any:
+def _execute(
+    connection: Connection[Any], name: str, place: Place, tenant: str, user: str, **more: object
+) -> Any:
     # The text is of a file of ours, and the table's name is quoted.
     statement = sql.SQL(_SQL[name]).format(
         table=sql.Identifier(place.table),
+        name=sql.Literal(place.table),
         condition=sql.SQL(_SQL[place.owner]),
     )
     cursor = connection.cursor(row_factory=dict_row)
-    return cursor.execute(statement, {"tenant": tenant, "user": user})
+    return cursor.execute(statement, {"tenant": tenant, "user": user, **more})

@@ -34,6 +34,7 @@ _OFFER_SECONDS = 600.0
 _NOT_OFFERED = (404, 405, 501)
 _COUNTRY = re.compile("[A-Z]{2}")
 _LONGEST_ANSWER = 16 * 1024
+_LONGEST_EXPORT = 16 * 1024 * 1024
 _LONGEST_USER_AGENT = 512
 
 _Text = Annotated[str, Field(min_length=1, max_length=255, pattern=r"^[^\x00]*$")]
@@ -64,8 +65,15 @@ class _Forgotten(BaseModel):
     logins: int = Field(ge=0)
 
 
+class _Exported(BaseModel):
+    """Whatever an API has learned, it is an object; what stands in it is the API's."""
+
+    model_config = ConfigDict(strict=True, extra="allow", frozen=True)
+
+
 class HttpOutlierApi:
-    """Implements `services.handlers.ports.OutlierApi` over `POST /v1/score`, `/v1/score:batch`, `/v1/users:forget`.
+    """Implements `services.handlers.ports.OutlierApi` over `POST /v1/score`, `/v1/score:batch`,
+    `/v1/users:forget`, `/v1/users:export`.
 
     Whether the API takes several logins together is found out by asking, and asked again
     after ten minutes; one that does not is asked about each at the same time.
@@ -153,6 +161,18 @@ class HttpOutlierApi:
             return _Forgotten.model_validate_json(answer.body).logins
         except ValidationError as error:
             raise Unavailable("the outlier API's answer to forgetting has no logins") from error
+
+    def export(self, tenant_id: str, user_id: str) -> Mapping[str, Any] | None:
+        body = json.dumps({"tenant_id": tenant_id, "user_id": user_id}).encode()
+        answer = self._post("/v1/users:export", body, self._authorization, _LONGEST_EXPORT)
+        if answer.status in _NOT_OFFERED:
+            return None
+        if answer.status != 200:
+            raise _no_answer(answer)
+        try:
+            return _Exported.model_validate_json(answer.body).model_dump()
+        except ValidationError as error:
+            raise Unavailable("the outlier API's answer to exporting is no JSON object") from error
 
     def _post(
         self, path: str, body: bytes, headers: Mapping[str, str], longest: int = _LONGEST_ANSWER

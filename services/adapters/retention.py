@@ -18,6 +18,9 @@ _SQL = {
 KEYS_DAYS = 366
 """One day longer than a login may be old when it is reported: until then a repetition is known as one."""
 
+EXPORTS_DAYS = 1
+"""So long can what was exported be fetched."""
+
 _ROUND_SECONDS = 20.0
 _MOST = 500
 
@@ -36,6 +39,7 @@ def forget_old(
         "delete_workflows": logins_days,
         "delete_events": logins_days,
         "delete_keys": KEYS_DAYS if logins_days else 0,
+        "delete_exports": EXPORTS_DAYS,
     }
     until = monotonic() + _ROUND_SECONDS
     return {name: _all(connect, name, days, until) if days else 0 for name, days in wanted.items()}

@@ -20,6 +20,7 @@ from services.cli import (
     bounces,
     breakers,
     dead,
+    exports,
     keys,
     ledger,
     logins,
@@ -81,7 +82,7 @@ app.add_typer(users.app, name="users")
 app.add_typer(webhooks.app, name="webhook")
 app.add_typer(bounces.app, name="mail")
 app.command("audit")(audit.show)
-users.app.command("export")(personal.export)
+users.app.command("export")(exports.export)
 users.app.command("erase")(personal.erase)
 
 

@@ -1,10 +1,9 @@
-"""`doorbell users export` and `erase`: what is kept about a user, for the user, and gone."""
+"""`doorbell users erase`: what is kept about a user is gone."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from datetime import UTC, datetime
 from time import monotonic, sleep
 from typing import Annotated, Any
 from uuid import UUID, uuid4
@@ -15,10 +14,8 @@ from psycopg.rows import dict_row
 
 from services import personal_data
 from services.cli import audit
-from services.cli.database import connected
 from services.cli.dead import DryRun, Yes, drop_quietly
 from services.cli.desk import Desk, counted, opened
-from services.cli.endpoints import find
 from services.cli.exits import REFUSED, NotFound
 from services.cli.output import AsJson, print_json, print_table
 from services.cli.tenants import UnknownTenant
@@ -39,20 +36,6 @@ _POLL_SECONDS = 0.2
 _NOT_OFFERED = "does not offer it"
 
 
-def export(tenant: TenantId, user: UserId) -> None:
-    """Print all that the database has about a user, as JSON.
-
-    What the outlier API has learned is counts of the same logins' facts.
-    """
-    with connected(find().database_url) as connection:
-        key = _key(connection, tenant)
-        found = personal_data.export(connection, tenant, user)
-        if not any(found.values()):
-            raise NotFound(f"nothing is kept about a user {user} of {tenant}")
-        audit.note(connection, "users export", f"{pseudonym(key, user)} of {tenant}")
-    print_json({"tenant": tenant, "user": user, "exported_at": datetime.now(UTC), "rows": found})
-
-
 def erase(
     tenant: TenantId,
     user: UserId,
@@ -70,7 +53,7 @@ def erase(
             "nobody can be asked here (standard input is no terminal): say --yes, or look first with --dry-run"
         )
     with opened() as desk:
-        name = pseudonym(_key(desk.connection, tenant), user)
+        name = pseudonym(key_of(desk.connection, tenant), user)
         before = personal_data.count(desk.connection, tenant, user)
         # One that was asked for before may have deleted all rows, and wait for the outlier API.
         is_pending = bool(_run(desk.connection, "pending", tenant=tenant, user=user))
@@ -179,7 +162,8 @@ def _show(outcome: dict[str, Any]) -> None:
         typer.echo("something is left, such as of a login since: repeat this", err=True)
 
 
-def _key(connection: Any, tenant: str) -> UUID:
+def key_of(connection: Any, tenant: str) -> UUID:
+    """The key to a tenant's users' pseudonyms. Raises UnknownTenant."""
     found = _run(connection, "tenant", tenant=tenant)
     if not found:
         raise UnknownTenant(f"there is no tenant {tenant}")

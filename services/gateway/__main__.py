@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import sys
-from functools import partial
 
 import uvicorn
 from prometheus_client import start_http_server
 
 from routing.load import load as load_topology
-from services.canvas.login import login_workflow
 from services.celery_app import make_app as make_celery_app
 from services.domain.errors import ConfigurationError
 from services.garbage import settle_down
 from services.gateway.app import make_app
 from services.gateway.parts import Parts
-from services.ledger.plan_template import PlanTemplate
+from services.gateway.plans import plans
 from services.ledger.publisher import Publisher
 from services.observability import logs
 from services.observability.spans import make_spans
@@ -28,11 +26,9 @@ _SHUTDOWN_SECONDS = 20
 def serve(settings: Settings) -> None:
     """Serve until told to stop; what was answered with 202 by then is committed."""
     celery_app = make_celery_app(settings, load_topology())
-
-    template = PlanTemplate(celery_app, partial(login_workflow, celery_app))
     app = make_app(
         settings.database_url,
-        template.plan,
+        plans(celery_app),
         lambda: Publisher(celery_app, CONFIRM_SECONDS),
         make_spans("gateway", settings.host_name, environment()),
     )

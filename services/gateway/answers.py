@@ -151,6 +151,17 @@ class WorkflowPage(BaseModel):
     next_cursor: str | None = Field(description="Send it as `cursor`; null: the last page.")
 
 
+class ExportBegun(BaseModel):
+    """The user's data is being collected; /v1/exports/{workflow_id} has the archive once the workflow is done."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"example": {"workflow_id": _WORKFLOW_ID, "state": "accepted"}}
+    )
+
+    workflow_id: UUID
+    state: Literal["accepted"]
+
+
 class Device(BaseModel):
     """One device that the user signed in from."""
 

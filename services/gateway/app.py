@@ -5,33 +5,40 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from uuid import UUID
 
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from services.gateway import health, logins, notice_pages, problems, specification, users, workflows
+from services.gateway import (
+    exports,
+    health,
+    logins,
+    notice_pages,
+    problems,
+    specification,
+    users,
+    workflows,
+)
 from services.gateway.metrics import Metrics
 from services.gateway.outbox import PublishesMessages
 from services.gateway.parts import Parts
-from services.ledger.planning import Plan
+from services.gateway.plans import Plans
 from services.observability.spans import Spans
 
 
 def make_app(
     database_url: str,
-    plan_login: Callable[[UUID, str], Plan],
+    plans: Plans,
     new_publisher: Callable[[], PublishesMessages],
     spans: Spans | None = None,
 ) -> FastAPI:
     """The application; it connects to nothing before it is started.
 
-    plan_login: the planned steps of a login's workflow, by its id and the label of its steps.
     new_publisher: makes a publisher for one thread.
     spans: who is told of accepted logins.
     """
-    parts = Parts(database_url, plan_login, new_publisher, spans)
+    parts = Parts(database_url, plans, new_publisher, spans)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -52,7 +59,7 @@ def make_app(
         redirect_slashes=False,
     )
     app.state.parts = parts
-    for module in (logins, workflows, users, health, notice_pages):
+    for module in (logins, workflows, users, exports, health, notice_pages):
         app.include_router(module.router)
     problems.install(app)
     specification.install(app)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from time import time_ns
 from typing import Any, TypeVar, cast
-from uuid import UUID
 
 import anyio
 import anyio.to_thread
@@ -19,10 +18,11 @@ from services.gateway.clock import DatabaseClock
 from services.gateway.intake import Intake
 from services.gateway.metrics import Metrics
 from services.gateway.outbox import Backlog, Measured, Outbox, PublishesMessages
+from services.gateway.plans import Plans
 from services.gateway.problems import unavailable
 from services.gateway.rates import Rates
 from services.gateway.tenant_keys import KeyChain
-from services.ledger.planning import Plan
+from services.ledger.message import Message
 from services.ledger.store import mark_published
 from services.observability.sampling import Budget
 from services.observability.spans import Spans
@@ -58,7 +58,7 @@ class Parts:
     def __init__(
         self,
         database_url: str,
-        plan_login: Callable[[UUID, str], Plan],
+        plans: Plans,
         new_publisher: Callable[[], PublishesMessages],
         spans: Spans | None = None,
     ) -> None:
@@ -83,7 +83,7 @@ class Parts:
         self.outbox = Outbox(new_publisher, self._mark_published, self.metrics)
         self.backlog = Backlog(self._measure_outbox, self.metrics)
         self.intake = Intake(self._accept)
-        self._plan_login = plan_login
+        self.plans = plans
         self._budget = Budget()
         self._spans = spans
 
@@ -113,6 +113,12 @@ class Parts:
         except TimeoutError:
             raise unavailable("the database does not answer in time") from None
 
+    async def begin(self, act: Callable[[Connection], tuple[T, Sequence[Message]]]) -> T:
+        """As `read`, for what takes a workflow into the ledger; its first messages are published after the commit."""
+        answer, messages = await self.read(act)
+        self.outbox.offer(messages)
+        return answer
+
     def is_read_only(self, connection: Connection) -> bool:
         """Whether logins cannot be written; raises when there is no schema."""
         row = connection.execute(_SQL["readiness"]).fetchone()
@@ -122,7 +128,7 @@ class Parts:
         began = time_ns()
         with self.pool.connection() as connection:
             answers, messages = accept(
-                connection, submissions, self._plan_login, self.key_chain, self._budget.take
+                connection, submissions, self.plans.login, self.key_chain, self._budget.take
             )
         self.outbox.offer(messages)
         if self._spans is not None:

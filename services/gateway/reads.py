@@ -113,6 +113,12 @@ def switches_of_user(connection: psycopg.Connection[Any], tenant: str, user_id: 
     )
 
 
+def archive_of(connection: psycopg.Connection[Any], tenant: str, workflow_id: UUID) -> bytes | None:
+    """What an export was packed into, unless it is not there or another tenant's."""
+    rows = _fetch(connection, "archive", tenant=tenant, workflow=workflow_id)
+    return bytes(rows[0]["archive"]) if rows else None
+
+
 def _fetch(connection: psycopg.Connection[Any], name: str, **values: object) -> list[Row]:
     with connection.cursor(row_factory=dict_row) as cursor:
         return cursor.execute(_SQL[name], values).fetchall()

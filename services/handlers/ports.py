@@ -24,6 +24,7 @@ from services.domain.model import (
 from services.domain.network import Network
 from services.domain.policy import EventName, Policy, Reason
 from services.handlers.erase_user import Forgets
+from services.handlers.export_user import SaysWhatItLearned
 
 NoticeReason = Reason | Literal["folded"]
 """folded: several sign-ins on new devices, told of together."""
@@ -409,7 +410,7 @@ class WebhookSender(Protocol):
         ...
 
 
-class OutlierApi(Forgets, Protocol):
+class OutlierApi(Forgets, SaysWhatItLearned, Protocol):
     def score(self, logins: Sequence[SavedLogin]) -> Sequence[Verdict | Unavailable | Refused]:
         """Ask for verdicts, together where the API takes several; one answer for each login.
 

@@ -55,6 +55,8 @@ class PlanTemplate:
 
 
 def _to_text(made: Plan) -> str:
+    if made.join_sizes:
+        raise ValueError("the canvas begins with a chord, whose join is no part of a template")
     return json.dumps([asdict(step) for step in made.steps])
 
 

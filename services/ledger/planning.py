@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from celery import Celery
@@ -31,9 +31,14 @@ class PlannedStep:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """All planned steps of a workflow, in the order in which they can run."""
+    """All planned steps of a workflow, in the order in which they can run.
+
+    join_sizes, join_headers: of chords that the canvas begins with, as `services.ledger.unit.Unit` has them.
+    """
 
     steps: tuple[PlannedStep, ...]
+    join_sizes: Mapping[str, int] = field(default_factory=dict)
+    join_headers: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def messages(self) -> tuple[Message, ...]:
@@ -43,29 +48,31 @@ class Plan:
 def plan(app: Celery, signature: Signature, label: str | None = None) -> Plan:
     """Freeze `signature` and list its steps.
 
-    The canvas must not begin with a chord, whose header would need a join
-    before the first step. Error callbacks are not planned: they appear when
-    they fire. `label` is what monitors show of every step (`services.ledger.labels`).
+    Error callbacks are not planned: they appear when they fire. `label` is what
+    monitors show of every step (`services.ledger.labels`).
     """
     unit = Unit(label=label)
     with unit.active():
         result = signature.apply_async()
-    if unit.join_sizes:
-        raise ValueError("a planned canvas begins with a task or a group, not with a chord")
     root = next((m.headers.get("root_id") for m in unit.messages), result.id)
     steps: list[PlannedStep] = []
+    ends: list[tuple[tuple[str, ...], Any]] = []
     for message in unit.messages:
         last = _add(app, steps, message.step_id, message.task, message.queue, (), root, message)
         following = _embedded(message, "chain")
-        _follow(app, steps, list(reversed(following)), last, root)
-    return Plan(tuple(steps))
+        last = _follow(app, steps, list(reversed(following)), last, root)
+        body = _body_of(following[0]) if following else _embedded(message, "chord")
+        ends.append((last, body))
+    _join(app, steps, ends, root)
+    return Plan(tuple(steps), unit.join_sizes, unit.join_headers)
 
 
 def unshown(plan: Plan) -> Plan:
     """The same plan for a workflow of which monitors shall hear bad news alone."""
-    return Plan(
-        tuple(replace(step, message=step.message and _unshown(step.message)) for step in plan.steps)
+    steps = tuple(
+        replace(step, message=step.message and _unshown(step.message)) for step in plan.steps
     )
+    return replace(plan, steps=steps)
 
 
 def _unshown(message: Message) -> Message:
@@ -77,6 +84,46 @@ def _unshown(message: Message) -> Message:
 
 def _embedded(message: Message, key: str) -> list[Any]:
     return json.loads(message.body)[2].get(key) or []
+
+
+def _body_of(embedded: Any) -> Any:
+    """The body of the chord whose header ends in this signature; None: it ends none."""
+    last = embedded
+    while last["subtask_type"] == "chain" or last["options"].get("chain"):
+        # What follows a signature stands in its options the other way round.
+        last = (last["options"].get("chain") or last["kwargs"]["tasks"][::-1])[0]
+    return last["options"].get("chord")
+
+
+def _join(
+    app: Celery,
+    steps: list[PlannedStep],
+    ends: Iterable[tuple[tuple[str, ...], Any]],
+    root: str | None,
+) -> None:
+    """Plan the bodies of the chords that a canvas begins with, the inner ones first.
+
+    ends: the last steps of what is sent at once, with the body that they are leaves for.
+    """
+    leaves: dict[str, list[str]] = {}
+
+    def add(last: tuple[str, ...], body: Any) -> None:
+        if body:
+            leaves.setdefault(json.dumps(body, sort_keys=True), []).extend(last)
+
+    for last, body in ends:
+        add(last, body)
+    while leaves:
+        key = max(leaves, key=lambda text: _depth(json.loads(text)))
+        body = json.loads(key)
+        following = list(reversed(body["options"].get("chain") or []))
+        last = _walk(app, steps, body, tuple(leaves.pop(key)), root)
+        add(_follow(app, steps, following, last, root), _body_of(body))
+
+
+def _depth(body: Any) -> int:
+    outer = _body_of(body)
+    return 1 + _depth(outer) if outer else 0
 
 
 def _add(  # one row's columns

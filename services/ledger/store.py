@@ -235,8 +235,17 @@ def forget(connection: Connection[Any], step_id: str) -> None:
     _run(connection, "forget", id=step_id)
 
 
+def insert_workflow(
+    connection: Connection[Any], workflow_id: UUID, name: str, tenant_id: str, user_id: str | None
+) -> None:
+    """Write the row of a workflow that no login causes."""
+    _run(connection, "insert_workflow", id=workflow_id, kind=name, tenant=tenant_id, user=user_id)
+
+
 def insert_workflows(connection: Connection[Any], workflows: Sequence[tuple[UUID, Plan]]) -> None:
-    """Write the planned steps of accepted workflows, whose own rows must exist."""
+    """Write the planned steps of accepted workflows, and joins they begin with; their own rows must exist."""
+    for _, plan in workflows:
+        declare_joins(connection, plan.join_sizes, plan.join_headers, {}, ())
     steps = [(workflow, step) for workflow, plan in workflows for step in plan.steps]
     if not steps:
         return

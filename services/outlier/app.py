@@ -19,8 +19,11 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from services.outlier import problems
 from services.outlier.body_limit import BodyLimit
 from services.outlier.contract import (
+    ExportAnswer,
+    ExportRequest,
     ForgetAnswer,
     ForgetRequest,
+    LearnedFact,
     Problem,
     ScoreAnswer,
     ScoreBatch,
@@ -132,6 +135,20 @@ def _add_scoring(app: FastAPI, metrics: Metrics, authorized: Any) -> None:
             store: Store = request.app.state.store
             with store.transaction():
                 return ForgetAnswer(logins=store.forget(body.tenant_id, body.user_id))
+
+    @app.post("/v1/users:export", responses=_PROBLEMS, dependencies=[authorized])
+    async def export(request: Request, body: ExportRequest) -> ExportAnswer:
+        """Say what was learned of a user."""
+        with metrics.timed():
+            store: Store = request.app.state.store
+            facts = store.learned_of(body.tenant_id, body.user_id)
+            return ExportAnswer(
+                logins=store.totals(body.tenant_id, body.user_id).user_logins,
+                facts=tuple(
+                    LearnedFact(month=month, level=level, value=value, logins=logins)
+                    for month, level, value, logins in facts
+                ),
+            )
 
     @app.post("/v1/score:batch", responses=_PROBLEMS, dependencies=[authorized])
     async def score_batch(request: Request, body: ScoreBatch) -> ScoreBatchAnswer:

@@ -146,6 +146,29 @@ class ForgetAnswer(_Strict):
     logins: int = Field(ge=0, examples=[12])
 
 
+class ExportRequest(_Strict):
+    """Of whom it is to be said what was learned. Optional: who does not offer it answers 404."""
+
+    tenant_id: Token = Field(default="default", examples=["shop"])
+    user_id: Token = Field(examples=["u-1001"])
+
+
+class LearnedFact(_Strict):
+    """How many of a user's logins of a month had one value."""
+
+    month: str = Field(examples=["2026-03"])
+    level: str = Field(examples=["country"])
+    value: str = Field(examples=["DE"])
+    logins: int = Field(ge=0, examples=[12])
+
+
+class ExportAnswer(_Strict):
+    """All that was learned of one user; of a user who is not known, nothing."""
+
+    logins: int = Field(ge=0, examples=[12])
+    facts: tuple[LearnedFact, ...] = Field(strict=False)
+
+
 class Problem(BaseModel):
     """An RFC 9457 problem document; `errors` names each wrong field by a JSON pointer."""
 

@@ -124,6 +124,10 @@ class Store:
                     month=month,
                 )
 
+    def learned_of(self, tenant_id: str, user_id: str) -> list[tuple[str, str, str, int]]:
+        """Month, level, value, and how many of the user's logins had it; in order."""
+        return self._run("learned_of", tenant_id=tenant_id, user_id=user_id).fetchall()
+
     def forget(self, tenant_id: str, user_id: str, before: str = _FOR_EVER) -> int:
         """Take a user's logins out of the history, in the caller's transaction; how many they were.
 

@@ -7,6 +7,7 @@ from uuid import UUID
 
 from services.domain.outcome import Done, Outcome, Wire
 from services.handlers.erase_user import forget_user as forget
+from services.handlers.export_user import export_learned as ask_what_was_learned
 from services.handlers.score_login import score_logins, unscored
 from services.pools.wiring import Wiring
 from services.runner.task import Steps
@@ -28,3 +29,8 @@ def register(steps: Steps, wiring: Wiring) -> None:
     def forget_user(erasure: Wire) -> Outcome:
         """Have the outlier API forget a user."""
         return forget(UUID(erasure["erasure_id"]), wiring.erasures, wiring.outlier_api)
+
+    @steps.io("external_api.export_learned")
+    def export_learned(export: Wire) -> Outcome:
+        """Put aside what the outlier API has learned of a user."""
+        return ask_what_was_learned(UUID(export["workflow_id"]), wiring.exports, wiring.outlier_api)

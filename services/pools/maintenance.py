@@ -7,6 +7,8 @@ from uuid import UUID
 
 from services.domain.outcome import Done, Outcome, Wire
 from services.handlers.erase_user import erase_user as erase
+from services.handlers.export_user import export_rows as collect_rows
+from services.handlers.export_user import pack_export as pack
 from services.handlers.note_failed import note_failed
 from services.handlers.notify_user import tell_folded as tell_folded_logins
 from services.handlers.ports import FailedStep, Transaction
@@ -82,6 +84,16 @@ def _register_privacy(steps: Steps, wiring: Wiring) -> None:
     def erase_user(erasure: Wire) -> Outcome:
         """Delete what is kept about a user."""
         return erase(UUID(erasure["erasure_id"]), wiring.erasures)
+
+    @steps.io("maintenance.export_rows")
+    def export_rows(export: Wire) -> Outcome:
+        """Put aside what the database has about a user."""
+        return collect_rows(UUID(export["workflow_id"]), wiring.exports)
+
+    @steps.io("maintenance.pack_export")
+    def pack_export(stores: Sequence[Wire]) -> Outcome:
+        """Body of the chord over all stores: pack what they have put aside."""
+        return pack(UUID(stores[0]["workflow_id"]), wiring.exports)
 
     @steps.io("maintenance.forget_old")
     def forget_old(_: object) -> Outcome:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from services.domain.outcome import Wire
 from services.handlers.erase_user import BeginErasure
 from services.handlers.event_ports import BeginEvents
+from services.handlers.export_user import BeginExports
 from services.handlers.ports import Begin, Breaker, Mailer, Networks, OutlierApi, WebhookSender
 
 
@@ -27,6 +28,7 @@ class Wiring:
     begin: Begin
     events: BeginEvents
     erasures: BeginErasure
+    exports: BeginExports
     networks: Networks
     mailer: Mailer
     webhooks: WebhookSender

@@ -13,9 +13,25 @@ it.notice_id IN (
     WHERE w.tenant_id = %(tenant)s AND w.user_id = %(user)s
 )
 
--- name: rows
--- A user's rows of one table, in an order that holds from one export to the next.
-SELECT to_jsonb(it) AS row FROM {table} AS it WHERE {condition} ORDER BY to_jsonb(it)
+-- name: collect
+-- Put a user's rows of one table aside for an export, 500 together, in an order that holds from one export to the next.
+INSERT INTO export_part (workflow_id, store, name, position, rows, body)
+SELECT %(export)s, 'database', {name}, place / 500, count(*), string_agg(found.row::text, E'\n' ORDER BY place)
+FROM (
+    SELECT to_jsonb(it) AS row, row_number() OVER (ORDER BY to_jsonb(it)) - 1 AS place FROM {table} AS it WHERE {condition}
+) AS found
+GROUP BY place / 500
+RETURNING rows
+
+-- name: lock_exports
+-- Of two who want the same user's export at one moment the second waits.
+SELECT pg_advisory_xact_lock(hashtextextended(concat_ws(E'\x1f', 'export', %(tenant)s::text, %(user)s::text), 0))
+
+-- name: export_under_way
+-- An export that is being made.
+SELECT id FROM workflow
+WHERE tenant_id = %(tenant)s AND user_id = %(user)s AND name = 'export' AND state = 'accepted'
+ORDER BY accepted_at DESC LIMIT 1
 
 -- name: count
 -- How many rows of one table are a user's.

@@ -47,6 +47,16 @@ gone AS (
 )
 SELECT count(*) AS rows FROM gone;
 
+-- name: delete_exports
+-- Delete what was put aside and packed for users; who has not fetched it asks once more.
+WITH parts AS (
+    DELETE FROM export_part WHERE put_aside_at < now() - make_interval(days => %(days)s) RETURNING workflow_id
+),
+archives AS (
+    DELETE FROM export_archive WHERE packed_at < now() - make_interval(days => %(days)s) RETURNING workflow_id
+)
+SELECT (SELECT count(*) FROM parts) + (SELECT count(*) FROM archives) AS rows;
+
 -- name: delete_events
 -- Delete what applications heard long ago, of no workflow.
 WITH old AS (

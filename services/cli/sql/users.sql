@@ -6,7 +6,7 @@ SELECT t.id AS tenant_id, t.pseudonym_key, last.id AS last_workflow, last.accept
             AND s.is_on AND coalesce(s.expires_at > now(), true) ORDER BY s.name) AS switches
 FROM tenant AS t
 CROSS JOIN LATERAL (SELECT w.id, w.accepted_at FROM workflow AS w
-                    WHERE w.tenant_id = t.id AND w.user_id = %(user)s
+                    WHERE w.tenant_id = t.id AND w.user_id = %(user)s AND w.name = 'login'
                     ORDER BY w.accepted_at DESC LIMIT 1) AS last
 WHERE %(tenant)s::text IS NULL OR t.id = %(tenant)s
 ORDER BY t.id

@@ -37,3 +37,8 @@ LIMIT %(limit)s
 SELECT name, is_on AND coalesce(expires_at > now(), true) AS is_on, changed_at,
     CASE WHEN is_on AND expires_at > now() THEN expires_at END AS expires_at
 FROM switch WHERE tenant_id = %(tenant)s AND user_id = %(user)s
+
+-- name: archive
+-- What an export of a tenant's user was packed into.
+SELECT archive FROM export_archive JOIN workflow ON workflow.id = workflow_id
+WHERE tenant_id = %(tenant)s AND workflow_id = %(workflow)s

@@ -158,6 +158,10 @@ FROM step WHERE id = %(id)s
 -- A result that its reader no longer wants.
 UPDATE step SET result = NULL, traceback = NULL, status = 'PENDING' WHERE id = %(id)s
 
+-- name: insert_workflow
+-- A workflow that no login causes.
+INSERT INTO workflow (id, tenant_id, name, user_id) VALUES (%(id)s, %(tenant)s, %(kind)s, %(user)s)
+
 -- name: insert_planned
 -- The planned steps of accepted workflows; the first ones with their messages.
 INSERT INTO step (id, workflow_id, position, task, queue, state, after, root_id, message, ready_at)

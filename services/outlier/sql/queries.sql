@@ -51,6 +51,11 @@ ON CONFLICT DO UPDATE SET logins = logins + 1;
 INSERT INTO level_total (tenant_id, level, distinct_values) VALUES (:tenant_id, :level, 1)
 ON CONFLICT DO UPDATE SET distinct_values = distinct_values + 1;
 
+-- name: learned_of
+-- What was learned of one user.
+SELECT month, level, value, logins FROM value_count
+WHERE tenant_id = :tenant_id AND user_id = :user_id AND user_id <> '' ORDER BY month, level, value;
+
 -- name: take_values
 -- What all users have of each value, without one user's logins of before a month.
 UPDATE value_count AS everyone SET logins = everyone.logins - theirs.logins

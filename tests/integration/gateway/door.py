@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import partial
 from typing import Any, TypeVar
 from uuid import uuid4
 
@@ -20,14 +19,13 @@ import uvicorn
 from fastapi import FastAPI
 
 from routing.load import load
-from services.canvas.login import login_workflow
 from services.celery_app import make_app as make_celery_app
 from services.domain.errors import Unavailable
 from services.gateway.app import make_app
 from services.gateway.outbox import PublishesMessages
 from services.gateway.parts import Parts
+from services.gateway.plans import plans
 from services.ledger.message import Message
-from services.ledger.plan_template import PlanTemplate
 from services.ledger.publisher import Publisher
 from services.settings import Settings
 
@@ -113,12 +111,10 @@ def opened_door(database_url: str, broker_url: str | None = None) -> Iterator[Do
         Settings(broker_url=broker_url or NO_BROKER, database_url=database_url), load()
     )
 
-    template = PlanTemplate(celery_app, partial(login_workflow, celery_app))
-
     def new_publisher() -> PublishesMessages:
         return Publisher(celery_app, 3.0) if broker_url else AbsentBroker()
 
-    app = make_app(database_url, template.plan, new_publisher)
+    app = make_app(database_url, plans(celery_app), new_publisher)
     listener = socket.create_server(("127.0.0.1", 0))
     server = uvicorn.Server(uvicorn.Config(app, access_log=False, log_level="warning"))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})

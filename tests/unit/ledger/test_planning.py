@@ -15,6 +15,7 @@ from routing.load import load
 from services.canvas.login import login_workflow
 from services.celery_app import DoorbellApp, make_app
 from services.ledger.labels import label_of
+from services.ledger.plan_template import PlanTemplate
 from services.ledger.planning import Plan, plan
 from services.ledger.unit import Unit
 from services.settings import Settings
@@ -108,11 +109,46 @@ def test_a_group_at_the_beginning(app: DoorbellApp) -> None:
     assert len(planned.messages) == 2
 
 
-def test_a_chord_at_the_beginning_is_refused(app: DoorbellApp) -> None:
-    """Its header would need a join before the first step."""
+def test_a_chord_at_the_beginning(app: DoorbellApp) -> None:
+    """Its header's members are first steps, its body joins their ends, and the join is known beforehand."""
+
+    def step() -> Any:
+        return app.signature("hand.step", queue="db_writes")
+
+    planned = plan(app, chord([step(), chain(step(), step(), app=app)], step(), app=app))
+    one, first, second, body = planned.steps
+    assert [s.after for s in planned.steps] == [(), (), (first.id,), (one.id, second.id)]
+    assert planned.messages == (one.message, first.message)
+    assert body.message is None
+    assert [*planned.join_sizes.values()] == [2]
+
+
+def test_a_chord_in_a_chords_header(app: DoorbellApp) -> None:
+    """The outer body joins the inner one, and what follows stands behind it."""
+
+    def step() -> Any:
+        return app.signature("hand.step", queue="db_writes")
+
+    inner = chord([step(), step()], step(), app=app)
+    outer = chord([inner, step()], step(), app=app)
+    planned = plan(app, chain(outer, step(), app=app))
+    after = {s.id: set(s.after) for s in planned.steps}
+    leaves = [s.id for s in planned.steps if not s.after]
+    assert len(planned.steps) == 6
+    assert len(leaves) == 3
+    [inner_body] = [key for key, before in after.items() if len(before & set(leaves)) == 2]
+    [outer_body] = [key for key, before in after.items() if inner_body in before]
+    assert len(after[outer_body]) == 2
+    assert [key for key, before in after.items() if before == {outer_body}]
+    assert sorted(planned.join_sizes.values()) == [2, 2]
+
+
+def test_a_template_begins_with_a_step(app: DoorbellApp) -> None:
+    """A join has ids that a template does not fill in."""
     header = [app.signature("hand.step", queue="db_writes") for _ in range(2)]
-    with pytest.raises(ValueError, match="begins with a task or a group"):
-        plan(app, chord(header, app.signature("hand.step", queue="db_writes"), app=app))
+    body = app.signature("hand.step", queue="db_writes")
+    with pytest.raises(ValueError, match="begins with a chord"):
+        PlanTemplate(app, lambda _: chord(header, body, app=app))
 
 
 def test_groups_in_groups(app: DoorbellApp) -> None:

@@ -1,0 +1,133 @@
+"""`doorbell users export`: what is kept about a user, for the user."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from time import monotonic, sleep
+from typing import Annotated, Any
+from uuid import UUID, uuid4
+from zipfile import ZipFile
+
+import typer
+
+from services import personal_data
+from services.cli import audit
+from services.cli.desk import Desk, opened
+from services.cli.exits import NotFound
+from services.cli.output import print_json
+from services.cli.personal import TenantId, UserId, key_of
+from services.domain.errors import ConfigurationError, Refused, Unavailable
+from services.ledger.labels import label_of, pseudonym
+from services.ledger.message import Message
+from services.ledger.starting import NewWorkflow, start
+from services.queries import load_queries
+
+_SQL = {name: text.encode() for name, text in load_queries(__package__, "exports.sql").items()}
+_DONE_SECONDS = 120.0
+_POLL_SECONDS = 0.2
+
+Archive = Annotated[
+    Path | None,
+    typer.Option(
+        help="Write the archive (ZIP, a file for each table) there instead of JSON to standard output.",
+        dir_okay=False,
+    ),
+]
+
+
+def export(tenant: TenantId, user: UserId, archive: Archive = None) -> None:
+    """Collect all that is kept about a user, database and outlier API, and print it as JSON.
+
+    A workflow does it, which goes on when this is interrupted: one that is under
+    way is waited for, not begun again. Its archive is kept for a day.
+    """
+    with _written(archive) as file, opened() as desk:
+        packed = _archive(desk, _begun(desk, tenant, user))
+        if file is None:
+            print_json(_as_json(packed))
+        else:
+            file.write(packed)
+
+
+@contextmanager
+def _written(path: Path | None) -> Iterator[io.BufferedWriter | None]:
+    """A file that can be written is found out before any work is done for it."""
+    if path is None:
+        yield None
+        return
+    try:
+        file = path.open("wb")
+    except OSError as error:
+        raise ConfigurationError(f"--archive: {path} cannot be written: {error.strerror}") from None
+    with file:
+        yield file
+
+
+def _begun(desk: Desk, tenant: str, user: str) -> UUID:
+    messages: list[Message] = []
+    with desk.connection.transaction():
+        name = pseudonym(key_of(desk.connection, tenant), user)
+        workflow_id = personal_data.export_under_way(desk.connection, tenant, user)
+        if workflow_id is None:
+            if not any(personal_data.count(desk.connection, tenant, user).values()):
+                raise NotFound(f"nothing is kept about a user {user} of {tenant}")
+            workflow_id = uuid4()
+            messages += _start(desk, NewWorkflow(workflow_id, "export", tenant, user), name)
+        audit.note(desk.connection, "users export", f"{name} of {tenant}")
+    desk.ledger.publish(messages)
+    return workflow_id
+
+
+def _start(desk: Desk, workflow: NewWorkflow, name: str) -> list[Message]:
+    # Celery slows other commands down.
+    from services.canvas.exporting import exporting
+    from services.ledger.planning import plan
+
+    planned = plan(desk.app, exporting(desk.app, workflow.id), label_of(workflow.id, name))
+    return [*start(desk.connection, workflow, planned)]
+
+
+def _archive(desk: Desk, workflow_id: UUID) -> bytes:
+    until = monotonic() + _DONE_SECONDS
+    while monotonic() < until:
+        with desk.connection.transaction():
+            row = desk.connection.execute(_SQL["export"], {"id": workflow_id}).fetchone()
+        state, archive = row or ("gone", None)
+        if archive is not None:
+            return bytes(archive)
+        if state != "accepted":
+            raise Refused(
+                f"the export ended {state} and without an archive: doorbell trace {workflow_id} shows its steps,"
+                " doorbell dead show STEP why one was given up; repeat this once that is mended"
+            )
+        sleep(_POLL_SECONDS)
+    raise Unavailable(
+        f"the export is not done yet: it goes on (doorbell trace {workflow_id}; its pools are maintenance and"
+        " external_api, see doorbell pool list); repeat this to have it"
+    )
+
+
+def _as_json(packed: bytes) -> dict[str, Any]:
+    with ZipFile(io.BytesIO(packed)) as archive:
+        about = json.loads(archive.read("export.json"))
+        stores: dict[str, dict[str, list[Any]]] = {"database": {}, "outlier_api": {}}
+        for name in archive.namelist():
+            store, _, file = name.partition("/")
+            if file:
+                lines = archive.read(name).decode().split("\n")
+                stores[store][file.removesuffix(".ndjson")] = [json.loads(it) for it in lines if it]
+    empty: dict[str, list[Any]] = {
+        place.table: [] for place in personal_data.PLACES if not place.is_copy
+    }
+    learned = stores["outlier_api"].get("learned")
+    return {
+        "tenant": about["tenant"],
+        "user": about["user"],
+        "exported_at": about["asked_at"],
+        "rows": empty | stores["database"],
+        "outlier_api": learned[0] if learned else "does not offer it",
+    }

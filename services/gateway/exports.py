@@ -1,0 +1,76 @@
+"""What a user is given of all that is kept about them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from uuid import UUID, uuid4
+
+from fastapi import APIRouter, Request
+from fastapi.responses import Response
+
+from services import personal_data
+from services.canvas.exporting import NAME
+from services.gateway.answers import ExportBegun
+from services.gateway.parameters import UserInPath, checked_user
+from services.gateway.parts import Connection, Parts, parts_of
+from services.gateway.problems import Problem
+from services.gateway.reads import archive_of
+from services.gateway.specification import problem_responses
+from services.gateway.tenants import Tenant
+from services.ledger.labels import label_of
+from services.ledger.message import Message
+from services.ledger.starting import NewWorkflow, start
+
+router = APIRouter(prefix="/v1", tags=["users"])
+
+
+@router.post(
+    "/users/{user_id:path}/export",
+    status_code=202,
+    summary="Collect what is kept about a user",
+    responses=problem_responses(401, 404, 422, 429, 503),
+)
+async def begin_export(request: Request, tenant: Tenant, user_id: UserInPath) -> ExportBegun:
+    """A workflow asks every store and packs one archive, which is kept for a day.
+
+    While one is under way for the user, that one is answered: asking again is safe.
+    """
+    user = checked_user(user_id)
+    parts = parts_of(request)
+    workflow_id = await parts.begin(lambda connection: _begin(connection, parts, tenant, user))
+    return ExportBegun(workflow_id=workflow_id, state="accepted")
+
+
+@router.get(
+    "/exports/{workflow_id}",
+    summary="The archive of an export",
+    response_class=Response,
+    responses=problem_responses(401, 404, 422, 429, 503)
+    | {200: {"description": "A ZIP file.", "content": {"application/zip": {}}}},
+)
+async def read_archive(request: Request, tenant: Tenant, workflow_id: UUID) -> Response:
+    """A ZIP: `export.json` says what is in it, and each table is a file with one JSON row a line."""
+    archive = await parts_of(request).read(lambda it: archive_of(it, tenant, workflow_id))
+    if archive is None:
+        raise Problem(
+            404,
+            "there is no archive of this id: either its workflow is not done, which"
+            f" /v1/workflows/{workflow_id} says, or it is older than a day",
+        )
+    disposition = f'attachment; filename="export-{workflow_id}.zip"'
+    return Response(
+        archive, media_type="application/zip", headers={"Content-Disposition": disposition}
+    )
+
+
+def _begin(
+    connection: Connection, parts: Parts, tenant: str, user: str
+) -> tuple[UUID, Sequence[Message]]:
+    if under_way := personal_data.export_under_way(connection, tenant, user):
+        return under_way, ()
+    if not any(personal_data.count(connection, tenant, user).values()):
+        raise Problem(404, "nothing is kept about this user")
+    workflow_id = uuid4()
+    keys = parts.key_chain.of(connection, [tenant])[tenant]
+    plan = parts.plans.export(workflow_id, label_of(workflow_id, keys.pseudonym(user)))
+    return workflow_id, start(connection, NewWorkflow(workflow_id, NAME, tenant, user), plan)

@@ -1,0 +1,34 @@
+"""Which workflows can begin at the gateway."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from uuid import UUID
+
+from celery import Celery
+
+from services.canvas.exporting import exporting
+from services.canvas.login import login_workflow
+from services.ledger.plan_template import PlanTemplate
+from services.ledger.planning import Plan, plan
+
+MakePlan = Callable[[UUID, str], Plan]
+"""The planned steps of a workflow, by its id and the label of its steps."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plans:
+    """How each kind of workflow is planned."""
+
+    login: MakePlan
+    export: MakePlan
+
+
+def plans(app: Celery) -> Plans:
+    """Those of the product's canvases."""
+    return Plans(
+        login=PlanTemplate(app, partial(login_workflow, app)).plan,
+        export=lambda workflow_id, label: plan(app, exporting(app, workflow_id), label),
+    )
