@@ -64,6 +64,10 @@ class Cluster:
         assert answer.status_code == 202, answer.text
         return str(answer.json()["workflow_id"])
 
+    def call(self, method: str, path: str) -> httpx.Response:
+        """Ask the gateway as the application does."""
+        return self._client.request(method, path)
+
     def workflow(self, workflow_id: str) -> dict[str, Any]:
         answer = self._client.get(f"/v1/workflows/{workflow_id}")
         assert answer.status_code == 200, answer.text

@@ -9,6 +9,7 @@ from struct import pack
 from typing import Any
 
 import amqp.transport
+import kombu.transport.pyamqp
 import pytest
 from amqp.exceptions import RecoverableConnectionError, UnexpectedFrame
 from kombu import Connection as KombuConnection
@@ -196,6 +197,20 @@ def test_both_kinds_of_url_are_meant() -> None:
 
     for scheme in ("amqp", "pyamqp"):
         found: Any = resolve_transport(scheme)
+        assert found is amqp_frames.Transport
+
+
+def test_who_has_connected_before_moves_them_together_from_now_on() -> None:
+    """kombu keeps what it has looked up."""
+    aliases = dict.fromkeys(("amqp", "pyamqp"), "kombu.transport.pyamqp:Transport")
+    kombu.transport.TRANSPORT_ALIASES.update(aliases)
+    for scheme in aliases:
+        kombu.transport._transport_cache.pop(scheme, None)
+        assert kombu.transport.get_transport_cls(scheme) is kombu.transport.pyamqp.Transport
+
+    amqp_frames.move_together()
+    for scheme in aliases:
+        found: Any = kombu.transport.get_transport_cls(scheme)
         assert found is amqp_frames.Transport
 
 
