@@ -40,11 +40,11 @@ class PostgresExports:
         rows = self._run("export", id=workflow_id)
         return Export(**rows[0]) if rows else None
 
-    def collect_rows(self, workflow_id: UUID) -> int:
+    def collect_rows(self, workflow_id: UUID) -> int | None:
         self._run("one_snapshot")
         export = self.find(workflow_id)
         if export is None:
-            return 0
+            return None
         self._run("drop_parts", id=workflow_id, store="database")
         return personal_data.collect(
             self._connection, export.tenant_id, export.user_id, workflow_id

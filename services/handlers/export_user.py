@@ -52,8 +52,11 @@ class Exports(Protocol):
         """None: there is no such workflow any more, for its user was erased."""
         ...
 
-    def collect_rows(self, workflow_id: UUID) -> int:
-        """Put aside all rows about the user, as they are at one moment; how many. In place of those of before."""
+    def collect_rows(self, workflow_id: UUID) -> int | None:
+        """Put aside all rows about the user, as they are at one moment, in place of those of before.
+
+        Returns how many; None: there is no such workflow any more.
+        """
         ...
 
     def put_aside(self, workflow_id: UUID, part: Part) -> None:
@@ -89,7 +92,8 @@ class SaysWhatItLearned(Protocol):
 def export_rows(workflow_id: UUID, begin: BeginExports) -> Outcome:
     """Put aside what the database has, dead letters among it: a step's row has its message. Idempotent."""
     with begin() as exports:
-        return _done(workflow_id, "database", exports.collect_rows(workflow_id))
+        rows = exports.collect_rows(workflow_id)
+    return Failed(_GONE) if rows is None else _done(workflow_id, "database", rows)
 
 
 def export_learned(workflow_id: UUID, begin: BeginExports, api: SaysWhatItLearned) -> Outcome:

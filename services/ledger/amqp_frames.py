@@ -10,7 +10,8 @@ from typing import Any
 
 import amqp.transport
 from amqp.exceptions import RecoverableConnectionError, UnexpectedFrame
-from kombu.transport import TRANSPORT_ALIASES, _transport_cache, pyamqp
+from kombu import transport as transports
+from kombu.transport import TRANSPORT_ALIASES, pyamqp
 
 _AT_ONCE = 64 * 1024
 """Bytes that one system call reads; so many are written by one."""
@@ -33,7 +34,7 @@ def move_together() -> None:
     for scheme in _SCHEMES:
         TRANSPORT_ALIASES[scheme] = f"{__name__}:Transport"
         # Who has connected before has had kombu look its own up.
-        _transport_cache.pop(scheme, None)
+        transports._transport_cache.pop(scheme, None)  # type: ignore[attr-defined]  # not in its stub
 
 
 class _Together:

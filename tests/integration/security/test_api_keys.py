@@ -91,6 +91,8 @@ def test_a_revoked_key_looks_like_one_that_never_was(door: Door) -> None:
         ("GET", "/v1/workflows?user_id=ada"),
         ("GET", "/v1/users/ada/devices"),
         ("GET", "/v1/users/ada/switches"),
+        ("POST", "/v1/users/ada/export"),
+        ("GET", f"/v1/exports/{ABSENT}"),
         ("POST", "/v1/logins"),
         ("POST", "/v1/logins:batch"),
     ):

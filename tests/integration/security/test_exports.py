@@ -132,9 +132,7 @@ def test_a_rollback_of_the_pools_meets_parts_that_are_gone(cluster: Cluster) -> 
     cluster.fleet.stop("external_api")
     try:
         workflow_id = cluster.call("POST", f"/v1/users/{OTHER}/export").json()["workflow_id"]
-        wait_until(
-            lambda: cluster.count("export_part", workflow_id) > 0, 30, "the database's part"
-        )
+        wait_until(lambda: cluster.count("export_part", workflow_id) > 0, 30, "the database's part")
         cluster.rows("DELETE FROM export_part WHERE workflow_id = %s", workflow_id)
     finally:
         cluster.fleet.start("external_api")
