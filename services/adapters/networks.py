@@ -20,7 +20,8 @@ class AddressData:
 
     Countries are those of the registries (RIR), which the package iptocc brings along, unless one of
     the operator's databases in MaxMind's format says otherwise; providers are known from such a database alone
-    (`GeoLite2-ASN.mmdb` and others with `autonomous_system_number`, `country.iso_code` or `country_code`).
+    (`GeoLite2-ASN.mmdb` and others with `autonomous_system_number` and `autonomous_system_organization`,
+    `country.iso_code` or `country_code`).
     """
 
     def __init__(self, databases: Sequence[str] = ()) -> None:
@@ -37,12 +38,13 @@ class AddressData:
         address = ip_address(ip)
         if not address.is_global:
             return Network()
-        country, asn = "", 0
+        country, asn, provider = "", 0, ""
         for database in self._databases:
             row = _row(database, address)
             country = country or _country(row)
-            asn = asn or _asn(row)
-        return Network(country or country_code(ip) or "", asn)
+            if not asn:
+                asn, provider = _asn(row), _provider(row)
+        return Network(country or country_code(ip) or "", asn, provider)
 
     def close(self) -> None:
         """Close the databases."""
@@ -78,3 +80,8 @@ def _country(row: dict[str, Any]) -> str:
 def _asn(row: dict[str, Any]) -> int:
     found = row.get("autonomous_system_number")
     return found if isinstance(found, int) and 0 < found < 2**32 else 0
+
+
+def _provider(row: dict[str, Any]) -> str:
+    found = row.get("autonomous_system_organization")
+    return found if isinstance(found, str) else ""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,10 +12,12 @@ class Network:
 
     country: two letters (ISO 3166-1), of where the network is registered; empty: unknown.
     asn: the number of the provider's autonomous system (RFC 1930); 0: unknown.
+    provider: its name, to be shown; two networks are told apart by the rest.
     """
 
     country: str = ""
     asn: int = 0
+    provider: str = field(default="", compare=False)
 
 
 def is_usual(network: Network, known: Collection[Network]) -> bool:

@@ -139,6 +139,7 @@ def facts_of(sign_in: SignIn, network: Network, wording: Wording) -> list[tuple[
         "device": wording.device(traits_of(sign_in.user_agent)),
         "time": wording.time(sign_in.occurred_at, sign_in.time_zone),
         "place": wording.place(network.country),
+        "provider": network.provider,
         "address": sign_in.ip,
         "method": sign_in.auth_method,
     }

@@ -39,7 +39,10 @@ def test_databases_add_providers_and_better_countries(tmp_path: Path) -> None:
     asn = _database(
         tmp_path / "asn.mmdb",
         {
-            "8.8.8.0/24": {"autonomous_system_number": 15169},
+            "8.8.8.0/24": {
+                "autonomous_system_number": 15169,
+                "autonomous_system_organization": "Example Net",
+            },
             "2001:4860::/32": {"autonomous_system_number": 15169},
             "9.9.9.0/24": {"autonomous_system_number": "none"},
         },
@@ -52,6 +55,7 @@ def test_databases_add_providers_and_better_countries(tmp_path: Path) -> None:
     assert data.of("8.8.8.8") == Network("CH", 15169)
     assert data.of("2001:4860:4860::8888") == Network("US", 15169)
     assert data.of("9.9.9.9") == Network("DE")
+    assert [data.of(ip).provider for ip in ("8.8.8.8", "9.9.9.9")] == ["Example Net", ""]
     data.close()
 
 

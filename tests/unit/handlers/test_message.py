@@ -116,12 +116,13 @@ def test_a_mail_speaks_the_users_language_by_the_users_clock() -> None:
     notice = replace(
         NOTICE, locale="de-AT", time_zone="Europe/Vienna", user_agent=PIXEL, auth_method="passkey"
     )
-    mail = compose_mail(notice, Network("AT"))
+    mail = compose_mail(notice, Network("AT", 8412, "Example Net"))
     assert mail.subject == "Neue Anmeldung bei The Shop"
     for fact in (
         "1. März 2026, 10:30 (Europe/Vienna)",
         "Chrome Mobile unter Android (Pixel 7)",
         "Österreich (ungefähr, nach der Adresse)",
+        "Example Net",
         "passkey",
     ):
         assert fact in mail.text
