@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import argparse
 import os
-import signal
 import sys
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from deploy.local import cluster as local_cluster
@@ -20,6 +18,7 @@ from deploy.local.layout import REPOSITORY, Layout
 from deploy.local.process import ClusterError
 from services.domain.errors import DoorbellError
 from tests.bench import plot, report
+from tests.bench.command import end_on_sigterm, positive, say
 from tests.bench.doorbell import BATCH, Doorbell
 from tests.bench.load import logins
 from tests.bench.result import DOORBELL, Result, Side, Steady, Throughput
@@ -38,10 +37,10 @@ _STEADY_SECONDS = 20.0
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure and print; 0 when everything was measured, 1 when something ran into its deadline."""
     options = _parser().parse_args(arguments)
-    signal.signal(signal.SIGTERM, _interrupt)
+    end_on_sigterm()
     load = os.getloadavg()[0]
     if text := report.warning(load, os.cpu_count() or 1):
-        _say(text)
+        say(text)
     try:
         with private_cluster(options.processes, options.root) as cluster:
             result = _measure(cluster, options, load)
@@ -73,9 +72,9 @@ def _measure(cluster: local_cluster.Cluster, options: argparse.Namespace, load: 
         ]
         ours = Side(DOORBELL, _says(doorbell.workers))
         result = Result(os.cpu_count() or 1, load, [ours, *(side for side, _ in rivals)])
-        _say("warming up")
+        say("warming up")
         doorbell.throughput(logins(_WARM_UP, f"{run}-warm"), _WARM_UP_SECONDS)
-        _say(f"single logins on the idle cluster: {options.singles}")
+        say(f"single logins on the idle cluster: {options.singles}")
         singles = logins(options.singles, f"{run}-singles")
         result.latency = doorbell.latency(singles, _LATENCY_SECONDS)
         for number in range(1, options.rounds + 1):
@@ -83,13 +82,13 @@ def _measure(cluster: local_cluster.Cluster, options: argparse.Namespace, load: 
                 doorbell.start()
                 doorbell.throughput(logins(_WARM_UP, f"{run}-warm{number}"), _WARM_UP_SECONDS)
             batch = logins(options.logins, f"{run}-{number}")
-            _say(f"round {number}, {DOORBELL}: {options.logins} logins")
+            say(f"round {number}, {DOORBELL}: {options.logins} logins")
             ours.runs.append(doorbell.throughput(batch, options.deadline))
             if number == 1:
                 result.steady = _steady(doorbell, ours.logins_per_second or 0.0, run)
             doorbell.stop()
             for side, rival in prepared:
-                _say(f"round {number}, {side.name}: {options.logins} logins")
+                say(f"round {number}, {side.name}: {options.logins} logins")
                 warm = logins(_WARM_UP, f"{run}-{side.name}-warm{number}")
                 side.runs.append(_rival_round(doorbell, rival, warm, batch, options.deadline))
             if not result.is_complete:
@@ -115,7 +114,7 @@ def _steady(doorbell: Doorbell, peak: float, run: str) -> list[Steady]:
     measured = []
     for percent in _STEADY_PERCENT:
         rate = max(1.0, peak * percent / 100)
-        _say(f"{rate:.0f} logins a second, {percent} per cent of the peak")
+        say(f"{rate:.0f} logins a second, {percent} per cent of the peak")
         number = int(rate * _STEADY_SECONDS)
         measured.append(doorbell.steady(logins(number, f"{run}-{percent}"), percent, rate))
     return measured
@@ -139,25 +138,25 @@ def private_cluster(
     local_cluster.remove(layout)
     is_well = False
     try:
-        _say("starting a private cluster")
+        say("starting a private cluster")
         yield local_cluster.up(layout, Choices(processes), lambda _: None, usual_ports=False)
         is_well = True
     finally:
-        _say("ending what was started")
+        say("ending what was started")
         if is_well:
             local_cluster.remove(layout)
         else:
             local_cluster.down(layout)
-            _say(f"its logs are kept in {layout.logs}")
+            say(f"its logs are kept in {layout.logs}")
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
     add = parser.add_argument
-    add("--logins", type=_positive, default=1500, help="logins of each run (default: 1500)")
-    add("--singles", type=_positive, default=120, help="single logins, for p50 and p99")
-    add("--rounds", type=_positive, default=1, help="runs of each side, by turns")
-    add("--deadline", type=_positive, default=75, help="seconds after which a run is cut off")
+    add("--logins", type=positive, default=1500, help="logins of each run (default: 1500)")
+    add("--singles", type=positive, default=120, help="single logins, for p50 and p99")
+    add("--rounds", type=positive, default=1, help="runs of each side, by turns")
+    add("--deadline", type=positive, default=75, help="seconds after which a run is cut off")
     add("--processes", type=parse_counts, default={}, metavar="POOL=NUMBER,...")
     add("--json", type=Path, metavar="FILE", help="write all numbers that the tables are made of")
     add("--plot", type=Path, metavar="FILE", help="draw the sides' figures into a PNG")
@@ -178,26 +177,12 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _positive(text: str) -> int:
-    if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of at least 1")
-    return int(text)
-
-
 def _names(text: str) -> list[str]:
     known = [kind.name for kind in KINDS]
     names = [name for name in text.split(",") if name]
     if unknown := [name for name in names if name not in known]:
         raise argparse.ArgumentTypeError(f"{unknown[0]!r} is none of {', '.join(known)}")
     return names
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
-
-
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ import psycopg
 from psycopg import sql
 
 from tests.bench.__main__ import private_cluster
+from tests.bench.command import numbers
 from tests.bench.doorbell import Doorbell
 from tests.bench.load import logins
 from tests.bench.result import Throughput
@@ -42,8 +43,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.bench.curves", description=__doc__)
     add = parser.add_argument
     add("--logins", type=int, default=1500, help="logins of each run")
-    add("--processes", type=_numbers, default=[1, 2, 3], metavar="N,...", help="of each pool")
-    add("--steps", type=_numbers, default=[0, 100_000, 1_000_000], metavar="N,...", help="finished")
+    add("--processes", type=numbers, default=[1, 2, 3], metavar="N,...", help="of each pool")
+    add("--steps", type=numbers, default=[0, 100_000, 1_000_000], metavar="N,...", help="finished")
     add("--json", type=Path, metavar="FILE", help="write the numbers")
     add("--plot", type=Path, metavar="FILE", help="draw them into a PNG")
     options = parser.parse_args(arguments)
@@ -180,13 +181,6 @@ def _tell(name: str, point: Point) -> None:
         f" {point.cpu_milliseconds:5.1f} ms CPU a login, {point.postgres_milliseconds:4.1f} of it PostgreSQL's",
         flush=True,
     )
-
-
-def _numbers(text: str) -> list[int]:
-    try:
-        return [int(part) for part in text.split(",")]
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a list of numbers") from None
 
 
 if __name__ == "__main__":

@@ -12,10 +12,11 @@ from deploy.local import samples
 
 def logins(number: int, run: str) -> list[dict[str, Any]]:
     """That many logins as the gateway takes them; each `run` has users nobody has seen before."""
-    return list(islice(_endless(run), number))
+    return list(islice(endless(run), number))
 
 
-def _endless(run: str) -> Iterator[dict[str, Any]]:
+def endless(run: str) -> Iterator[dict[str, Any]]:
+    """As `logins`, one after another; each time around the samples has users of its own too."""
     now = datetime.now(UTC)
     for wave in count():
         name = f"{run}-{wave}"

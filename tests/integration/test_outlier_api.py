@@ -5,10 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -17,54 +14,8 @@ import pytest
 import requests
 
 from services.outlier.contract import BATCH_LIMIT, ScoreAnswer, ScoreBatchAnswer
+from tests.support.outlier_process import DEADLINE_SECONDS, Api, serving
 from tests.support.ports import free_port
-
-_DEADLINE_SECONDS = 20.0
-
-
-@dataclass(frozen=True)
-class Api:
-    url: str
-    process: subprocess.Popen[bytes]
-
-    def score(self, body: Any, path: str = "/v1/score", **headers: str) -> requests.Response:
-        named = {name.replace("_", "-"): value for name, value in headers.items()}
-        return requests.post(self.url + path, json=body, headers=named, timeout=10)
-
-    def metric(self, line: str) -> float:
-        text = requests.get(f"{self.url}/metrics", timeout=10).text
-        return next(
-            (float(row.rpartition(" ")[2]) for row in text.splitlines() if row.startswith(line)),
-            0.0,
-        )
-
-
-@contextmanager
-def serving(database: Path, *options: str) -> Iterator[Api]:
-    """The API in a process of its own, ended at the end."""
-    port = free_port()
-    command = [sys.executable, "-m", "services.outlier", "--port", str(port)]
-    process = subprocess.Popen([*command, "--database", str(database), *options])
-    api = Api(f"http://127.0.0.1:{port}", process)
-    try:
-        _wait_healthy(api)
-        yield api
-    finally:
-        process.terminate()
-        process.wait(timeout=_DEADLINE_SECONDS)
-
-
-def _wait_healthy(api: Api) -> None:
-    deadline = time.monotonic() + _DEADLINE_SECONDS
-    while True:
-        assert api.process.poll() is None, "the outlier API ended before it served"
-        try:
-            if requests.get(f"{api.url}/healthz", timeout=1).ok:
-                return
-        except requests.ConnectionError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.02)
 
 
 @pytest.fixture(scope="module")
@@ -203,7 +154,7 @@ def test_what_was_answered_survives_a_kill(tmp_path: Path) -> None:
     with serving(database) as api:
         answers = [api.score(body(f"r-{number}", "kill")).json() for number in range(5)]
         api.process.send_signal(signal.SIGKILL)
-        api.process.wait(timeout=_DEADLINE_SECONDS)
+        api.process.wait(timeout=DEADLINE_SECONDS)
     with serving(database) as api:
         again = [api.score(body(f"r-{number}", "kill")).json() for number in range(5)]
     assert again == answers

@@ -8,7 +8,7 @@ import pytest
 
 from tests.integration.adapters.servers import http_server
 from tests.integration.cli.conftest import Run
-from tests.integration.test_outlier_api import serving
+from tests.support.outlier_process import serving
 
 
 def _finding(doorbell: Run) -> tuple[str, str]:
