@@ -9,7 +9,7 @@ from dataclasses import asdict
 from tests.bench.result import Latency, Result, Side, Steady, Throughput, median, percentile
 
 _LEAST_SHOWN = 0.005
-_MIB = 1024 * 1024
+MIB = 1024 * 1024
 
 
 def as_json(result: Result) -> str:
@@ -144,7 +144,7 @@ def _cpu(side: Side) -> str:
     lines += [
         f"  {process:<18}"
         + "".join(f"{value:9.2f}" for value in values)
-        + f"{memory.get(process, 0) / _MIB:9.0f} MiB"
+        + f"{memory.get(process, 0) / MIB:9.0f} MiB"
         for process, values in ordered
         if max(values) >= _LEAST_SHOWN
     ]
