@@ -1,6 +1,6 @@
 # What people do with Doorbell on one machine. Each target calls one script; the work is done there.
 .DEFAULT_GOAL := help
-.PHONY: help demo up down status test test-chaos chaos game-days operations quiet-days test-rabbitmq4 test-slow test-compose test-hosts bench lint lock bench-monitoring bench-curves
+.PHONY: help demo up down status test test-chaos chaos game-days operations quiet-days test-rabbitmq4 test-slow test-compose test-hosts bench lint lock bench-monitoring bench-curves bench-outlier
 
 # What make up and make demo are told is kept for the next time; none takes it back.
 # Processes of a pool, where not one: make up PROCESSES="device_checks=2 db_writes=2"
@@ -100,6 +100,11 @@ bench-curves: ## measure throughput against processes, and a login's cost as the
 	@deploy/local/setup --dev
 	@mkdir -p .local
 	@.venv/bin/python -m tests.bench.curves --json .local/curves.json --plot .local/curves.png
+
+bench-outlier: ## measure the reference outlier API alone: scores, batches, forgetting, and as its history grows (a minute; .local/outlier.json)
+	@deploy/local/setup --dev
+	@mkdir -p .local
+	@.venv/bin/python -m tests.bench.outlier --json .local/outlier.json
 
 lock: ## renew the locked requirements from pyproject.toml (needs uv)
 	@deploy/local/lock
