@@ -52,6 +52,9 @@ _FORGET_EVERY_SECONDS = 10.0
 _FORGOTTEN_AT_ONCE = 20
 """Users, during whose forgetting no login is answered: milliseconds."""
 
+_LOOK_AT_LOG_SECONDS = 0.5
+"""A log that is long grows by some 25 MB meanwhile, at most."""
+
 IdempotencyKey = Annotated[
     str | None,
     Header(
@@ -82,11 +85,15 @@ def create_app(
         store = Store(database)
         app.state.store = store
         app.state.judge = Judge(store, thresholds, metrics)
-        forgetting = asyncio.create_task(_forget_old(store, metrics, keep_months))
+        beside = [
+            asyncio.create_task(_forget_old(store, metrics, keep_months)),
+            asyncio.create_task(_keep_log_short(store)),
+        ]
         yield
-        forgetting.cancel()
-        with suppress(asyncio.CancelledError):
-            await forgetting
+        for task in beside:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
         store.close()
 
     app = FastAPI(
@@ -114,6 +121,18 @@ async def _forget_old(store: Store, metrics: Metrics, keep_months: int) -> None:
         except sqlite3.Error as error:
             _LOG.warning("what is old was not forgotten, and will be tried again: %s", error)
         await asyncio.sleep(_FORGET_EVERY_SECONDS)
+
+
+async def _keep_log_short(store: Store) -> None:
+    """What waits for the disk longest is done by another thread: else no login is answered for a tenth of a second."""
+    while True:
+        await asyncio.sleep(_LOOK_AT_LOG_SECONDS)
+        if store.is_log_long:
+            try:
+                await asyncio.to_thread(store.write_back_beside)
+                store.write_back_rest()
+            except sqlite3.Error as error:
+                _LOG.warning("the log was not written back, and will be tried again: %s", error)
 
 
 def _add_scoring(app: FastAPI, metrics: Metrics, authorized: Any) -> None:

@@ -1,10 +1,10 @@
-"""The reference outlier API's storage: one SQLite file, used from one thread."""
+"""The reference outlier API's storage: one SQLite file, used from one thread but for writing its log back."""
 
 from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from importlib import resources
 from pathlib import Path
@@ -14,9 +14,12 @@ from services.outlier.model import Seen, Totals
 _ALL_USERS = ""
 _FOR_EVER = "9999-99"
 _LOCK_WAIT_SECONDS = 2.0
-_CHECKPOINT_PAGES = 8000
-"""32 MB between checkpoints: each one syncs the disk while a request waits, and SQLite's
-usual 1000 pages are full after some 60 logins."""
+_LONG_LOG_CHANGES = 8000
+"""Rows, of some 500 logins: the log has 32 MB then. Writing it back more often costs more, for a page that
+changes again is written once."""
+
+_LONGEST_LOG_PAGES = 32_000
+"""128 MB: a log that nobody writes back in time is written back while a request waits."""
 
 
 class Store:
@@ -29,13 +32,18 @@ class Store:
 
     def __init__(self, path: Path) -> None:
         """Open or create the file. Raises sqlite3.Error when it cannot be used."""
-        self._connection = sqlite3.connect(path, timeout=_LOCK_WAIT_SECONDS, isolation_level=None)
+        self._path = path
+        self._connection = self._connect()
         self._connection.execute("PRAGMA journal_mode = WAL")
         self._connection.execute("PRAGMA synchronous = NORMAL")
-        self._connection.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
+        self._connection.execute(f"PRAGMA wal_autocheckpoint = {_LONGEST_LOG_PAGES}")
         with self.transaction():
             self._prepare()
         self._queries = _named(_sql("queries.sql"))
+        self._changes_written_back = 0
+
+    def _connect(self) -> sqlite3.Connection:
+        return sqlite3.connect(self._path, timeout=_LOCK_WAIT_SECONDS, isolation_level=None)
 
     def _prepare(self) -> None:
         months = _named(_sql("months.sql"))
@@ -67,6 +75,24 @@ class Store:
     def ping(self) -> None:
         """Raises sqlite3.Error when the storage does not answer."""
         self._connection.execute("SELECT 1")
+
+    @property
+    def is_log_long(self) -> bool:
+        """Whether it is time to write the write-ahead log back into the file."""
+        return self._connection.total_changes - self._changes_written_back > _LONG_LOG_CHANGES
+
+    def write_back_beside(self) -> None:
+        """Write the log back over a connection of its own, for another thread: the storage can be used meanwhile.
+
+        What is committed meanwhile keeps the log from starting over: `write_back_rest` follows.
+        """
+        with closing(self._connect()) as connection:
+            connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
+
+    def write_back_rest(self) -> None:
+        """Write back what `write_back_beside` left, milliseconds to a few tens of them; the log starts over."""
+        self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
+        self._changes_written_back = self._connection.total_changes
 
     def find_answer(self, tenant_id: str, key: str) -> tuple[str, str] | None:
         """The digest of the request and the body of the answer kept under `key`."""

@@ -14,6 +14,7 @@ import pytest
 import requests
 
 from services.outlier.contract import BATCH_LIMIT, ScoreAnswer, ScoreBatchAnswer
+from tests.support.fleet import wait_until
 from tests.support.outlier_process import DEADLINE_SECONDS, Api, serving
 from tests.support.ports import free_port
 
@@ -158,6 +159,17 @@ def test_what_was_answered_survives_a_kill(tmp_path: Path) -> None:
     with serving(database) as api:
         again = [api.score(body(f"r-{number}", "kill")).json() for number in range(5)]
     assert again == answers
+
+
+def test_the_log_is_written_back_beside_the_answers(tmp_path: Path) -> None:
+    """Within seconds what was learned is in the file, long before SQLite would have a request wait for that."""
+    database = tmp_path / "outlier.sqlite"
+    with serving(database) as api:
+        new = database.stat().st_size
+        for first in range(0, 1000, BATCH_LIMIT):
+            some = [body(f"r-{n}", "log", user_id=f"u-{n}") for n in range(first, first + 100)]
+            assert api.score({"requests": some}, "/v1/score:batch").ok
+        wait_until(lambda: database.stat().st_size > new, DEADLINE_SECONDS)
 
 
 def test_a_key_can_be_required(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import sqlite3
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -145,3 +146,29 @@ def test_answers_are_forgotten_too(tmp_path: Path) -> None:
         assert store.find_answer("shop", "k-1") is not None
         store.forget_old(next_month, 9)
         assert store.find_answer("shop", "k-1") is None
+
+
+def test_a_log_that_was_written_back_starts_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or its file would grow for as long as somebody signs in; what is learned meanwhile is written back too."""
+    monkeypatch.setattr("services.outlier.store._LONG_LOG_CHANGES", 100)
+    path, now = tmp_path / "file", datetime.now(UTC)
+    logins = [("shop", f"r-{n}", f"u-{n}", {"country": "DE"}, now) for n in range(60)]
+    with closing(Store(path)) as store:
+
+        def learn(some: Iterable[Login]) -> int:
+            for login in some:
+                with store.transaction():
+                    store.learn(*login)
+            return path.with_name("file-wal").stat().st_size
+
+        learn(logins[:30])
+        assert store.is_log_long
+        with ThreadPoolExecutor(1) as threads:
+            threads.submit(store.write_back_beside).result()
+        length = learn(logins[30:31])
+        store.write_back_rest()
+        assert not store.is_log_long
+        assert learn(logins[31:]) == length
+        assert store.size() == (60, 60)
