@@ -37,7 +37,7 @@ def as_text(result: Result) -> str:
     """The table, and how it is to be read."""
     conditions = (
         f"{result.cores} cores, load average {result.load_at_start:.1f} at the start;"
-        " the outlier API, one process with one thread, and the load generator on the same cores"
+        " the outlier API, which is one process, and the load generator on the same cores"
     )
     busy = warning(result.load_at_start, result.cores)
     rows = [(_name(series), series) for series in result.measured]
@@ -94,7 +94,8 @@ def _slower(result: Result) -> str:
 
 def _left(result: Result) -> str:
     return (
-        f"At the end the API knew {result.history:,} logins, and had {result.memory / MIB:.0f} MiB of memory"
+        f"The API knew {result.singles[0].history:,} logins at the first row. At the end it knew"
+        f" {result.history:,}, and had {result.memory / MIB:.0f} MiB of memory"
         f" and {result.storage / MIB:.0f} MiB of files."
     )
 
