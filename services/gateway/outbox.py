@@ -14,6 +14,7 @@ from services.domain.errors import Unavailable
 from services.gateway.intake import ANSWER_SECONDS
 from services.gateway.metrics import Metrics
 from services.gateway.problems import DATABASE_ERRORS
+from services.ledger.confirms import Confirm, Confirms
 from services.ledger.message import Message
 
 MAX_UNPUBLISHED = 100_000
@@ -39,7 +40,7 @@ class PublishesMessages(Protocol):
 
 
 class Outbox:
-    """A thread that publishes what it is offered, and marks what the broker confirmed.
+    """A thread that publishes what it is offered, and notes what the broker confirmed, a little later.
 
     It promises nothing: whatever it drops, because the broker is away or too much
     waits, has no `published_at` in the ledger and is published by the relay.
@@ -48,13 +49,14 @@ class Outbox:
     def __init__(
         self,
         new_publisher: Callable[[], PublishesMessages],
-        mark_published: Callable[[Sequence[str]], None],
+        note_confirms: Callable[[Sequence[Confirm]], None],
         metrics: Metrics,
     ) -> None:
         self._new_publisher = new_publisher
-        self._mark_published = mark_published
+        self._note_confirms = note_confirms
         self._metrics = metrics
         self._waiting: deque[Message] = deque()
+        self._confirms = Confirms()
         self._changed = threading.Condition()
         self._is_open = False
         self._paused_until = 0.0
@@ -66,7 +68,7 @@ class Outbox:
         self._thread.start()
 
     def stop(self) -> None:
-        """Publish what waits, then end the thread."""
+        """Publish what waits, note what was confirmed, then end the thread."""
         with self._changed:
             self._is_open = False
             self._changed.notify_all()
@@ -83,30 +85,49 @@ class Outbox:
 
     def _run(self) -> None:
         publisher = self._new_publisher()
-        while messages := self._take():
-            if time.monotonic() < self._paused_until:
+        while (messages := self._take()) is not None:
+            if time.monotonic() >= self._paused_until:
+                self._publish(publisher, messages)
+            else:
                 self._count("left_to_relay", len(messages))
-                continue
-            self._publish(publisher, messages)
+            if self._confirms.seconds_left == 0.0:
+                self._note()
+        self._note()
         publisher.close()
 
-    def _take(self) -> list[Message]:
+    def _take(self) -> list[Message] | None:
+        """What waits, none when something is to be noted first; None at the end."""
         with self._changed:
-            self._changed.wait_for(lambda: self._waiting or not self._is_open)
+            self._changed.wait_for(
+                lambda: self._waiting or not self._is_open, self._confirms.seconds_left
+            )
+            if not self._waiting and not self._is_open:
+                return None
             count = min(LIST_SIZE, len(self._waiting))
             return [self._waiting.popleft() for _ in range(count)]
 
+    def _note(self) -> None:
+        confirms = self._confirms.take()
+        if not confirms:
+            return
+        try:
+            self._note_confirms(confirms)
+        except DATABASE_ERRORS as error:
+            # The relay publishes the same ids again, which is harmless.
+            _log.warning("cannot note %d steps as published: %s", len(confirms), error)
+        except Exception:  # noqa: BLE001  the thread must outlive it, and the relay makes good
+            _log.exception("confirms cannot be noted")
+
     def _publish(self, publisher: PublishesMessages, messages: Sequence[Message]) -> None:
+        if not messages:
+            return
         confirmed: list[str] = []
         try:
             confirmed = publisher.publish(messages)
             self.broker = "reachable"
-            self._mark_published(confirmed)
+            self._confirms.add(confirmed, messages)
         except Unavailable as error:
             self._pause(f"the broker does not answer: {error}")
-        except DATABASE_ERRORS as error:
-            # Published, but not marked: the relay publishes the same ids again, which is harmless.
-            _log.warning("cannot mark %d steps as published: %s", len(confirmed), error)
         except Exception:  # noqa: BLE001  the thread must outlive it, and the relay makes good
             _log.exception("publishing failed in an unexpected way")
             self._pause("messages cannot be published")

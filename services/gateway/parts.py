@@ -22,8 +22,9 @@ from services.gateway.plans import Plans
 from services.gateway.problems import unavailable
 from services.gateway.rates import Rates
 from services.gateway.tenant_keys import KeyChain
+from services.ledger.confirms import Confirm
 from services.ledger.message import Message
-from services.ledger.store import mark_published
+from services.ledger.store import note_confirms
 from services.observability.sampling import Budget
 from services.observability.spans import Spans
 from services.queries import load_queries
@@ -80,7 +81,7 @@ class Parts:
         self.keys = KeyRing()
         self.rates = Rates()
         self.key_chain = KeyChain()
-        self.outbox = Outbox(new_publisher, self._mark_published, self.metrics)
+        self.outbox = Outbox(new_publisher, self._note_confirms, self.metrics)
         self.backlog = Backlog(self._measure_outbox, self.metrics)
         self.intake = Intake(self._accept)
         self.plans = plans
@@ -138,9 +139,9 @@ class Parts:
                     self._spans.accepted(answer.workflow_id, began, ended)
         return answers
 
-    def _mark_published(self, step_ids: Sequence[str]) -> None:
+    def _note_confirms(self, confirms: Sequence[Confirm]) -> None:
         with self.pool.connection() as connection:
-            mark_published(connection, step_ids)
+            note_confirms(connection, confirms)
 
     def _measure_outbox(self, limit: int) -> Measured:
         with self.pool.connection() as connection:

@@ -20,13 +20,13 @@ from psycopg import Connection
 from services.domain.errors import Unavailable
 from services.domain.outcome import Failed
 from services.ledger import store
+from services.ledger.confirms import Confirms
 from services.ledger.database import Ledger, is_away
 from services.ledger.message import Message
 from services.ledger.settle import settle
 from services.observability.metrics import StepMetrics, count_effects
 from services.observability.spans import Spans
 from services.runner.calling import HandlerCalls
-from services.runner.confirms import Confirms
 from services.runner.delivery import Delivery
 from services.runner.failpoints import Failpoints
 from services.runner.giving_up import (
@@ -198,9 +198,8 @@ class Executor:
         if left is None or left > busy_seconds:
             return
         try:
-            self._confirms.note(self._open())
+            self._note()
         except psycopg.Error as error:
-            self._confirms.forget()
             logger.warning("confirms could not be noted, the relay will repeat them: %s", error)
             self._drop()
 
@@ -208,8 +207,13 @@ class Executor:
         """Note what was confirmed, and close the connection."""
         if self._connection is not None and not self._connection.closed:
             with suppress(psycopg.Error):
-                self._confirms.note(self._connection)
+                self._note()
         self._drop()
+
+    def _note(self) -> None:
+        connection = self._open()
+        store.note_confirms(connection, self._confirms.take())
+        connection.commit()
 
     def _begin(self, deliveries: Sequence[Delivery]) -> None:
         self.thread_id = threading.get_ident()

@@ -12,6 +12,7 @@ from services.domain.errors import Unavailable
 from services.gateway import outbox
 from services.gateway.metrics import Metrics
 from services.gateway.outbox import Backlog, Measured, Outbox
+from services.ledger.confirms import NOTED_AFTER_SECONDS, Confirm
 from services.ledger.message import Message
 
 
@@ -44,6 +45,11 @@ def wait_until(is_met: Callable[[], bool]) -> None:
         time.sleep(0.002)
 
 
+def noting(step_ids: list[str]) -> Callable[[Sequence[Confirm]], None]:
+    """Keeps the ids of the steps that are noted."""
+    return lambda confirms: step_ids.extend(step_id for step_id, _, _ in confirms)
+
+
 def count(metrics: Metrics, outcome: str) -> float:
     labels = {"outcome": outcome}
     return metrics.registry.get_sample_value("doorbell_gateway_published_total", labels) or 0
@@ -52,7 +58,7 @@ def count(metrics: Metrics, outcome: str) -> float:
 def test_confirmed_messages_are_marked() -> None:
     """What the broker confirmed is marked, also when the process is told to stop meanwhile."""
     marked: list[str] = []
-    box = Outbox(Broker, marked.extend, Metrics())
+    box = Outbox(Broker, noting(marked), Metrics())
     box.start()
     box.offer([message(str(n)) for n in range(500)])
     box.stop()
@@ -60,11 +66,43 @@ def test_confirmed_messages_are_marked() -> None:
     assert box.broker == "reachable"
 
 
+def test_confirms_are_noted_together_and_soon() -> None:
+    """Not one transaction for each login; and none waits for the next login."""
+    notes: list[list[str]] = []
+    box = Outbox(Broker, lambda them: notes.append([it[0] for it in them]), Metrics())
+    box.start()
+    began_at = time.monotonic()
+    for number in range(20):
+        box.offer([message(str(number))])
+    wait_until(lambda: len(notes) == 1)
+    took = time.monotonic() - began_at
+    box.stop()
+    assert notes == [[str(number) for number in range(20)]]
+    assert took >= NOTED_AFTER_SECONDS
+
+
+def test_a_database_that_is_away_costs_notes_alone() -> None:
+    """The next messages go out all the same."""
+    broker, metrics = Broker(), Metrics()
+
+    def fail(_: Sequence[Confirm]) -> None:
+        raise psycopg.OperationalError("gone")
+
+    box = Outbox(lambda: broker, fail, metrics)
+    box.start()
+    for number in range(2):
+        box.offer([message(str(number))])
+        wait_until(lambda: count(metrics, "confirmed") == number + 1)  # noqa: B023
+        wait_until(lambda: box._confirms.seconds_left is None)
+    box.stop()
+    assert box.broker == "reachable"
+
+
 def test_while_the_broker_is_away_messages_are_left_to_the_relay() -> None:
     """An absent broker costs one attempt a second, not one for each login."""
     broker, marked, metrics = Broker(), list[str](), Metrics()
     broker.is_up = False
-    box = Outbox(lambda: broker, marked.extend, metrics)
+    box = Outbox(lambda: broker, noting(marked), metrics)
     box.start()
     for number in range(50):
         box.offer([message(str(number))])
@@ -81,7 +119,7 @@ def test_it_publishes_again_once_the_broker_is_back(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(outbox, "BROKER_PAUSE_SECONDS", 0.01)
     broker, marked, metrics = Broker(), list[str](), Metrics()
     broker.is_up = False
-    box = Outbox(lambda: broker, marked.extend, metrics)
+    box = Outbox(lambda: broker, noting(marked), metrics)
     box.start()
     box.offer([message("lost")])
     wait_until(lambda: box.broker == "unreachable")
@@ -100,7 +138,7 @@ def test_a_full_outbox_drops_and_never_blocks(monkeypatch: pytest.MonkeyPatch) -
     """Accepting a login never waits for the broker."""
     monkeypatch.setattr(outbox, "MAX_WAITING", 10)
     metrics = Metrics()
-    box = Outbox(Broker, list[str]().extend, metrics)
+    box = Outbox(Broker, noting([]), metrics)
     for number in range(25):
         box.offer([message(str(number))])
     assert count(metrics, "left_to_relay") == 15

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from time import monotonic
-from typing import Any
 
-from psycopg import Connection
-
-from services.ledger import store
 from services.ledger.message import Message
 
 NOTED_AFTER_SECONDS = 0.5
 """Most steps have ended by then, and need no note; the relay would publish once more after two seconds."""
 
 
+Confirm = tuple[str, int, float]
+"""A step, its message's retries, and how many seconds ago the broker confirmed that."""
+
+
 class Confirms:
-    """What an executor has published and not noted yet. What gets lost here, the relay publishes once more."""
+    """What one thread has published and not noted yet. What gets lost here, the relay publishes once more."""
 
     def __init__(self) -> None:
         self._confirmed: list[tuple[str, int, float]] = []
@@ -34,15 +34,8 @@ class Confirms:
             return None
         return max(0.0, self._confirmed[0][2] + NOTED_AFTER_SECONDS - monotonic())
 
-    def forget(self) -> None:
-        """Leave them to the relay."""
-        self._confirmed = []
-
-    def note(self, connection: Connection[Any]) -> None:
-        """Write all, and commit."""
+    def take(self) -> list[Confirm]:
+        """All, for who writes them now (`services.ledger.store.note_confirms`)."""
         confirmed, self._confirmed = self._confirmed, []
         now = monotonic()
-        store.note_confirms(
-            connection, [(step_id, retries, now - at) for step_id, retries, at in confirmed]
-        )
-        connection.commit()
+        return [(step_id, retries, now - at) for step_id, retries, at in confirmed]
