@@ -18,7 +18,7 @@ from services.adapters.events import PostgresEvents, event_stores
 from services.adapters.exports import exports
 from services.adapters.networks import AddressData
 from services.adapters.outlier_api import HttpOutlierApi
-from services.adapters.postgres import PostgresTransaction, open_pool, transactions
+from services.adapters.postgres import Connections, PostgresTransaction, directly, open_pool
 from services.adapters.retention import forget_old
 from services.adapters.smtp import SmtpMailer
 from services.adapters.smtp_sessions import MailServer
@@ -82,10 +82,11 @@ def make_wiring(app: DoorbellApp, settings: Settings, topology: Topology) -> Wir
     if missing:
         raise ConfigurationError("\n".join(f"{name} is not set" for name in missing))
     reconciler = Reconciler(app, app.ledger, delivered_deadlines(topology))
-    connect = open_pool(settings.database_url, "doorbell-handlers").connection
+    connections = Connections(open_pool(settings.database_url, "doorbell-handlers"))
+    connect = connections.transaction
     networks = AddressData(settings.network_databases)
     return Wiring(
-        begin=transactions(connect),
+        directly=directly(connections.direct),
         events=event_stores(connect),
         erasures=erasures(connect),
         exports=exports(connect),
@@ -97,7 +98,7 @@ def make_wiring(app: DoorbellApp, settings: Settings, topology: Topology) -> Wir
         outlier_api=HttpOutlierApi(
             settings.outlier_api_url or "", networks, settings.outlier_api_key
         ),
-        breaker=PostgresBreaker(connect, "outlier_api"),
+        breaker=PostgresBreaker(connections.direct, "outlier_api"),
         relay=lambda: _relay(app.ledger),
         reconcile=lambda: _reconcile(reconciler),
         canary=lambda: send(app, app.ledger, canary(app, topology.queues)),

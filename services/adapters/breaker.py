@@ -26,7 +26,7 @@ OPEN_SECONDS = 30.0
 
 
 class PostgresBreaker:
-    """Implements `services.handlers.ports.Breaker`; each method is a short transaction of its own.
+    """Implements `services.handlers.ports.Breaker`; each statement commits by itself.
 
     After `threshold` failures in a row it is open for `open_seconds`; then one
     caller of the fleet is let through as a probe. Its success closes the breaker,
@@ -41,6 +41,7 @@ class PostgresBreaker:
         threshold: int = THRESHOLD,
         open_seconds: float = OPEN_SECONDS,
     ) -> None:
+        """connect: lends a connection that commits each statement, or all of a block."""
         self._connect = connect
         self._values = {"name": name, "threshold": threshold, "open_seconds": open_seconds}
 

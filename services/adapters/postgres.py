@@ -18,8 +18,8 @@ from services.domain.model import Channel, DeviceCheck, Login, SwitchName
 from services.domain.network import Network
 from services.domain.policy import Reason, stored_policy
 from services.handlers.ports import (
-    Begin,
     Contact,
+    Directly,
     FailedStep,
     Fate,
     Flip,
@@ -75,17 +75,36 @@ def open_pool(
     )
 
 
-def transactions(
-    connect: Callable[[], AbstractContextManager[Connection[Any]]],
-) -> Begin:
-    """Short transactions, each on a connection that `connect` lends and commits or rolls back."""
+class Connections:
+    """A pool's connections, each lent for a short transaction or for statements that commit by themselves."""
+
+    def __init__(self, pool: ConnectionPool[Connection[Any]]) -> None:
+        self._pool = pool
 
     @contextmanager
-    def begin() -> Iterator[Transaction]:
+    def transaction(self) -> Iterator[Connection[Any]]:
+        """Commits at the end of the block, rolls back on an error."""
+        with self._pool.connection() as connection:
+            connection.autocommit = False
+            yield connection
+
+    @contextmanager
+    def direct(self) -> Iterator[Connection[Any]]:
+        """Each statement is a transaction: without a round trip to begin it, and one to commit."""
+        with self._pool.connection() as connection:
+            connection.autocommit = True
+            yield connection
+
+
+def directly(connect: Callable[[], AbstractContextManager[Connection[Any]]]) -> Directly:
+    """Calls that each commit by themselves, on a connection that `connect` lends for that."""
+
+    @contextmanager
+    def lend() -> Iterator[Transaction]:
         with connect() as connection:
             yield PostgresTransaction(connection)
 
-    return begin
+    return lend
 
 
 class PostgresTransaction:

@@ -11,7 +11,7 @@ from services.domain.errors import Refused, Unavailable
 from services.domain.model import MAILS
 from services.domain.outcome import Done, Failed, NoticeEnded, Outcome
 from services.handlers.message import compose_delivery, compose_mail
-from services.handlers.ports import Begin, Mailer, Networks, Notice, WebhookSender
+from services.handlers.ports import Directly, Mailer, Networks, Notice, WebhookSender
 
 logger = logging.getLogger(__name__)
 
@@ -22,7 +22,7 @@ LEASE_SECONDS = 20.0
 
 def deliver_notice(
     notice_id: UUID,
-    begin: Begin,
+    directly: Directly,
     mailer: Mailer,
     webhooks: WebhookSender,
     networks: Networks,
@@ -37,7 +37,7 @@ def deliver_notice(
     elapsed: seconds by a clock that runs on while the process is stopped.
     """
     began = elapsed()
-    with begin() as tx:
+    with directly() as tx:
         is_claimed = tx.claim_notice(notice_id, LEASE_SECONDS)
         notice = tx.notice(notice_id)
     if notice is None:
@@ -50,20 +50,20 @@ def deliver_notice(
     try:
         receipt = _send(notice, mailer, webhooks, networks, public_url)
     except (Unavailable, Refused) as error:
-        with begin() as tx:
+        with directly() as tx:
             tx.note_not_sent(notice_id, str(error))
         return Failed(error)
-    _note_sent(notice_id, receipt, begin)
+    _note_sent(notice_id, receipt, directly)
     return _done(notice, receipt, (NoticeEnded(notice.channel, "sent"),))
 
 
-def _note_sent(notice_id: UUID, receipt: str, begin: Begin) -> None:
+def _note_sent(notice_id: UUID, receipt: str, directly: Directly) -> None:
     """What was sent is sent, also when that cannot be written now: it is never sent again for that.
 
     The step's result carries the receipt, and `record_receipt` settles the notice by it.
     """
     try:
-        with begin() as tx:
+        with directly() as tx:
             tx.note_sent(notice_id, receipt)
     except Exception:  # whatever it is, the notice has left the house
         logger.exception("notice %s was sent; its receipt settles it later", notice_id)

@@ -378,8 +378,8 @@ class Transaction(Protocol):
         ...
 
 
-Begin = Callable[[], AbstractContextManager[Transaction]]
-"""Opens a short transaction: commits at the end of the block, rolls back on an error."""
+Directly = Callable[[], AbstractContextManager[Transaction]]
+"""Lends the same calls to who holds no transaction: each commits by itself, in one round trip."""
 
 
 class Networks(Protocol):

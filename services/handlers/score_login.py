@@ -9,11 +9,11 @@ from services.domain.errors import Refused, Unavailable
 from services.domain.model import Verdict
 from services.domain.outcome import Done, Failed, Outcome, Wire
 from services.handlers.check_device import missing_login
-from services.handlers.ports import Begin, Breaker, OutlierApi, SavedLogin
+from services.handlers.ports import Breaker, Directly, OutlierApi, SavedLogin
 
 
 def score_logins(
-    groups: Sequence[Sequence[Wire]], begin: Begin, api: OutlierApi, breaker: Breaker
+    groups: Sequence[Sequence[Wire]], directly: Directly, api: OutlierApi, breaker: Breaker
 ) -> list[Outcome]:
     """Ask for the verdicts on the logins that each group's results are about.
 
@@ -21,7 +21,7 @@ def score_logins(
     outcome is `Unavailable` at once, without a call; its probe asks about one login.
     """
     asked = [_workflow_of(results) for results in groups]
-    with begin() as tx:
+    with directly() as tx:
         found = tx.saved_logins([each for each in asked if isinstance(each, UUID)])
     verdicts = _verdicts(list(found.values()), api, breaker)
     outcomes: list[Outcome] = []

@@ -23,7 +23,7 @@ def register(steps: Steps, wiring: Wiring) -> None:
     @steps.io_list("external_api.score_login", exhausted=no_answer)
     def score_login(groups: Sequence[Sequence[Wire]]) -> Sequence[Outcome]:
         """What does the outlier API think of these logins?"""
-        return score_logins(groups, wiring.begin, wiring.outlier_api, wiring.breaker)
+        return score_logins(groups, wiring.directly, wiring.outlier_api, wiring.breaker)
 
     @steps.io("external_api.forget_user")
     def forget_user(erasure: Wire) -> Outcome:

@@ -30,7 +30,7 @@ def register(steps: Steps, wiring: Wiring) -> None:
         """Send one recorded notice over its channel."""
         return deliver(
             UUID(notice_id),
-            wiring.begin,
+            wiring.directly,
             wiring.mailer,
             wiring.webhooks,
             wiring.networks,

@@ -9,7 +9,7 @@ from services.domain.outcome import Wire
 from services.handlers.erase_user import BeginErasure
 from services.handlers.event_ports import BeginEvents
 from services.handlers.export_user import BeginExports
-from services.handlers.ports import Begin, Breaker, Mailer, Networks, OutlierApi, WebhookSender
+from services.handlers.ports import Breaker, Directly, Mailer, Networks, OutlierApi, WebhookSender
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,7 @@ class Wiring:
     rescore: has logins without a score asked about again; returns how many.
     """
 
-    begin: Begin
+    directly: Directly
     events: BeginEvents
     erasures: BeginErasure
     exports: BeginExports

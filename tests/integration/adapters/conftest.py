@@ -13,11 +13,11 @@ import psycopg
 import pytest
 
 from services.adapters.networks import AddressData
-from services.adapters.postgres import transactions
+from services.adapters.postgres import PostgresTransaction, directly
 from services.domain.model import DeviceCheck, Login
 from services.domain.outcome import Done
 from services.handlers.check_device import check_devices
-from services.handlers.ports import Begin, Networks
+from services.handlers.ports import Directly, Networks, Transaction
 from services.handlers.save_event import save_events
 from services.sessions import Session
 from tests.support.postgres import PrivatePostgres
@@ -43,8 +43,20 @@ class World:
             yield connection
 
     @property
-    def begin(self) -> Begin:
-        return transactions(self.connect)
+    def directly(self) -> Directly:
+        return directly(self._connect_directly)
+
+    @contextmanager
+    def _connect_directly(self) -> Iterator[psycopg.Connection[Any]]:
+        with self.connect() as connection:
+            connection.autocommit = True
+            yield connection
+
+    @contextmanager
+    def begin(self) -> Iterator[Transaction]:
+        """A transaction as a pool's process has it."""
+        with self.connect() as connection:
+            yield PostgresTransaction(connection)
 
     def rows(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
         with self.connect() as connection:

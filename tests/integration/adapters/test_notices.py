@@ -52,7 +52,7 @@ class Post:
 
     def deliver(self, notice_id: str) -> Outcome:
         return deliver_notice(
-            UUID(notice_id), self.world.begin, self.mailer, self.webhooks, self.world.networks
+            UUID(notice_id), self.world.directly, self.mailer, self.webhooks, self.world.networks
         )
 
 
@@ -176,7 +176,7 @@ def test_the_intent_is_committed_before_the_call(world: World, post: Post) -> No
             seen.append(post.deliver(notice_id))
             return "250 OK"
 
-    deliver_notice(UUID(notice_id), world.begin, Watching(), post.webhooks, world.networks)
+    deliver_notice(UUID(notice_id), world.directly, Watching(), post.webhooks, world.networks)
     assert seen[0] == ("sending", 1)
     assert isinstance(seen[1], Failed)
     assert isinstance(seen[1].error, Unavailable)
@@ -304,7 +304,7 @@ def test_who_was_held_up_does_not_send(world: World, post: Post, mails: MailServ
     times = iter((0.0, 6.0))
     held_up = deliver_notice(
         notice_id,
-        world.begin,
+        world.directly,
         post.mailer,
         post.webhooks,
         world.networks,

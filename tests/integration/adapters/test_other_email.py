@@ -124,7 +124,7 @@ def test_the_mail_goes_to_the_address_of_its_notice(world: World, mails: MailSer
     webhooks = HttpWebhookSender([], SystemClock())
     with closing(mailer), closing(webhooks):
         for (key,) in world.rows("SELECT id FROM notice ORDER BY channel"):
-            outcome = deliver_notice(key, world.begin, mailer, webhooks, world.networks)
+            outcome = deliver_notice(key, world.directly, mailer, webhooks, world.networks)
             assert isinstance(outcome, Done)
     assert mails.recipients == ["ada@example.org", OTHER]
     first, second = (mail.get_body(("plain",)) for mail in mails.mails)

@@ -321,7 +321,7 @@ def test_the_handler_asks_about_the_group_s_login(world: World, api_server: Http
     results: list[Wire] = [{"workflow_id": workflow_id, "notices": 0}, {"workflow_id": workflow_id}]
     with _api(api_server.url) as api:
         breaker = PostgresBreaker(world.connect, "api")
-        (outcome,) = score_logins([results], world.begin, api, breaker)
+        (outcome,) = score_logins([results], world.directly, api, breaker)
     assert isinstance(outcome, Done)
     assert outcome.result["level"] == "high"
 
@@ -332,6 +332,6 @@ def test_an_open_breaker_spares_the_api(world: World, api_server: HttpServer) ->
     results = [{"workflow_id": str(world.saved().workflow_id)}]
     breaker = PostgresBreaker(world.connect, "api")
     with _api(api_server.url) as api:
-        outcomes = [score_logins([results], world.begin, api, breaker)[0] for _ in range(6)]
+        outcomes = [score_logins([results], world.directly, api, breaker)[0] for _ in range(6)]
     assert all(isinstance(o, Failed) and isinstance(o.error, Unavailable) for o in outcomes)
     assert len(api_server.received) == 5
