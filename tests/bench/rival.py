@@ -23,8 +23,10 @@ from deploy.local.cluster import Cluster
 from deploy.local.layout import REPOSITORY
 from deploy.local.ports import HOST
 from deploy.local.process import ClusterError
+from services.cli.migrations import migrate
 from services.queries import load_queries
 from tests.bench.cpu import Meter
+from tests.bench.floor_steps import READY
 from tests.bench.own import own_pids
 from tests.bench.result import Throughput
 from tests.bench.traffic import Counters
@@ -47,6 +49,7 @@ class Kind:
         worker: what follows `python -m` in the worker's command.
         ready: what its log says once it consumes.
         environment: what its processes are given besides addresses.
+        has_our_schema: its database is a migrated one of ours.
     """
 
     name: str
@@ -55,6 +58,7 @@ class Kind:
     worker: str
     ready: str
     environment: Mapping[str, str] = field(default_factory=dict)
+    has_our_schema: bool = False
 
 
 _CELERY = "celery -A tests.bench.plain_app worker --loglevel=INFO --concurrency={processes}"
@@ -91,7 +95,15 @@ TASKIQ = Kind(
     "taskiq worker tests.bench.taskiq_app:broker --workers {processes}",
     "Listening started.",
 )
-KINDS = (PLAIN, CAREFUL, DRAMATIQ, TASKIQ)
+FLOOR = Kind(
+    "floor",
+    "a bare AMQP loop for each of the four pools, with the same messages, handlers and SQL; no HTTP",
+    "tests.bench.floor_app",
+    "tests.bench.floor",
+    READY,
+    has_our_schema=True,
+)
+KINDS = (PLAIN, CAREFUL, DRAMATIQ, TASKIQ, FLOOR)
 
 
 class Rival:
@@ -189,7 +201,8 @@ class Rival:
         self._database.close()
 
     def _wait(self, events: Sequence[str], deadline: float) -> tuple[int, float | None]:
-        query = load_queries("tests.bench", "rival.sql")["verdicts"].encode()
+        name = "our_verdicts" if self._kind.has_our_schema else "verdicts"
+        query = load_queries("tests.bench", "rival.sql")[name].encode()
         while True:
             row = self._database.execute(query, {"events": list(events)}).fetchone()
             assert row is not None
@@ -264,6 +277,11 @@ class Rival:
             name = sql.Identifier(self._kind.name)
             connection.execute(sql.SQL("CREATE DATABASE {}").format(name))
         own = url.removesuffix(postgres.DATABASE) + self._kind.name
+        if self._kind.has_our_schema:
+            migrate(own)
         with psycopg.connect(own, autocommit=True) as connection:
-            connection.execute(queries["schema"].encode())
+            query = queries["tenant" if self._kind.has_our_schema else "schema"]
+            connection.execute(
+                query.encode(), {"tenant": self._kind.name} if self._kind.has_our_schema else None
+            )
         return own

@@ -2,6 +2,15 @@
 -- How many of these logins have a verdict, and when the last one was stored.
 SELECT count(*), max(stored_at) FROM verdict WHERE event_id = ANY (%(events)s)
 
+-- name: our_verdicts
+-- The same in a database with our schema.
+SELECT count(*), max(stored_at) FROM verdict JOIN workflow ON workflow.id = verdict.workflow_id
+WHERE event_id = ANY (%(events)s)
+
+-- name: tenant
+-- Whose logins they are, in a database with our schema.
+INSERT INTO tenant (id, name) VALUES (%(tenant)s, %(tenant)s)
+
 -- name: schema
 -- What a version of the workflow without a ledger keeps.
 CREATE TABLE device (
