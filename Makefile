@@ -1,6 +1,6 @@
 # What people do with Doorbell on one machine. Each target calls one script; the work is done there.
 .DEFAULT_GOAL := help
-.PHONY: help demo up down status test test-chaos chaos game-days operations quiet-days test-rabbitmq4 test-slow test-compose test-hosts bench lint lock bench-monitoring bench-curves bench-outlier
+.PHONY: help demo up down status test test-chaos chaos game-days operations quiet-days test-rabbitmq4 test-slow test-compose test-hosts bench lint lock bench-monitoring bench-curves bench-sustained bench-outlier
 
 # What make up and make demo are told is kept for the next time; none takes it back.
 # Processes of a pool, where not one: make up PROCESSES="device_checks=2 db_writes=2"
@@ -87,7 +87,7 @@ lint: ## linters and types alone
 	@deploy/local/setup --ansible
 	@deploy/local/lint
 
-bench: ## measure throughput and latency, beside the same workflow in plain Celery, dramatiq and taskiq (ten minutes; .local/bench.json, .png)
+bench: ## measure throughput and latency, beside the same workflow in plain Celery, dramatiq, taskiq and a bare loop (ten minutes; .local/bench.json, .png)
 	@deploy/local/setup --dev --redis
 	@mkdir -p .local
 	@.venv/bin/python -m tests.bench --json .local/bench.json --plot .local/bench.png
@@ -96,10 +96,15 @@ bench-monitoring: ## measure what Prometheus, Alertmanager, Flower and workers' 
 	@deploy/local/setup --dev
 	@.venv/bin/python -m tests.bench.monitoring
 
-bench-curves: ## measure throughput against processes, and a login's cost as the ledger grows (ten minutes; .local/curves.json, .png)
+bench-curves: ## measure throughput against processes, the ledger's size and what waits already (fifteen minutes; .local/curves.json, .png)
 	@deploy/local/setup --dev
 	@mkdir -p .local
 	@.venv/bin/python -m tests.bench.curves --json .local/curves.json --plot .local/curves.png
+
+bench-sustained: ## measure minutes under load by single POSTs and by batches, then a flood: memory, latency, nothing lost (fifteen minutes; .local/sustained.json)
+	@deploy/local/setup --dev --redis
+	@mkdir -p .local
+	@.venv/bin/python -m tests.bench.sustained --json .local/sustained.json
 
 bench-outlier: ## measure the reference outlier API alone: scores, batches, forgetting, and as its history grows (a minute; .local/outlier.json)
 	@deploy/local/setup --dev

@@ -1,4 +1,4 @@
-"""`python -m tests.bench.curves`: throughput against processes, and a login's cost against the ledger's size."""
+"""`python -m tests.bench.curves`: throughput against processes, the ledger's size, and how much waits already."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import sys
+import time
 import uuid
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
@@ -19,18 +20,22 @@ from psycopg import sql
 
 from tests.bench.__main__ import private_cluster
 from tests.bench.command import numbers
-from tests.bench.doorbell import Doorbell
+from tests.bench.cpu import Meter
+from tests.bench.doorbell import BATCH, Doorbell
 from tests.bench.load import logins
+from tests.bench.own import own_pids
 from tests.bench.result import Throughput
+from tests.bench.senders import TICK_SECONDS, Senders
 
 _POOLS = ("device_checks", "notifications", "db_writes", "external_api")
 _WARM_UP = 200
 _DEADLINE_SECONDS = 120.0
+_SENDERS, _TOGETHER = 3, 200
 
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """One measurement of a curve. x: processes of each pool, or finished steps in the ledger."""
+    """One measurement of a curve. x: processes of each pool, finished steps in the ledger, or logins that wait."""
 
     x: int
     logins_per_second: float
@@ -45,13 +50,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add("--logins", type=int, default=1500, help="logins of each run")
     add("--processes", type=numbers, default=[1, 2, 3], metavar="N,...", help="of each pool")
     add("--steps", type=numbers, default=[0, 100_000, 1_000_000], metavar="N,...", help="finished")
+    add("--waiting", type=numbers, default=[0, 10_000], metavar="N,...", help="logins at the start")
     add("--json", type=Path, metavar="FILE", help="write the numbers")
     add("--plot", type=Path, metavar="FILE", help="draw them into a PNG")
     options = parser.parse_args(arguments)
     print(f"{os.cpu_count()} cores, load average {os.getloadavg()[0]:.1f} at the start")
     by_processes = _by_processes(options.processes, options.logins)
     by_steps = _by_steps(sorted(options.steps), options.logins)
-    curves = {"processes of each pool": by_processes, "finished steps in the ledger": by_steps}
+    by_waiting = _by_waiting(sorted(options.waiting), options.logins)
+    curves = {
+        "processes of each pool": by_processes,
+        "finished steps in the ledger": by_steps,
+        "logins that wait": by_waiting,
+    }
     if options.json:
         found = {name: [asdict(point) for point in points] for name, points in curves.items()}
         options.json.write_text(json.dumps(found, indent=2) + "\n")
@@ -79,6 +90,41 @@ def _by_steps(numbers: Sequence[int], number_of_logins: int) -> list[Point]:
             points.append(_point(doorbell, number, number_of_logins))
             _tell("finished steps", points[-1])
     return points
+
+
+def _by_waiting(numbers: Sequence[int], number_of_logins: int) -> list[Point]:
+    points = []
+    for number in numbers:
+        with private_cluster({}) as cluster, closing(Doorbell(cluster)) as doorbell:
+            doorbell.throughput(logins(_WARM_UP, "warm"), _DEADLINE_SECONDS)
+            doorbell.stop_pools()
+            waiting = Senders(doorbell, _SENDERS, _TOGETHER, None)
+            waiting.start()
+            while len(waiting.workflows) < number:
+                time.sleep(TICK_SECONDS)
+            waiting.stop()
+            doorbell.start()
+            points.append(_point_behind(doorbell, number, number + number_of_logins))
+        _tell("logins wait", points[-1])
+    return points
+
+
+def _point_behind(doorbell: Doorbell, x: int, number: int) -> Point:
+    """The next so many verdicts: of all that wait already, and of others that come behind them.
+
+    The first ones are no measure: pools work through what waits for them, and few logins are done at first.
+    """
+    behind = Senders(doorbell, 1, BATCH, None)
+    before, meter = doorbell.verdicts(), Meter(doorbell.pids() | own_pids())
+    behind.start()
+    while (judged := doorbell.verdicts() - before) < number:
+        time.sleep(TICK_SECONDS)
+        if len(behind.workflows) >= number - x:
+            behind.pause()
+    cpu = meter.read()
+    behind.stop()
+    milliseconds = {name: 1000 * used / judged for name, used in cpu.by_process.items()}
+    return Point(x, judged / cpu.seconds, sum(milliseconds.values()), milliseconds["postgres"])
 
 
 def _point(doorbell: Doorbell, x: int, number: int) -> Point:
@@ -161,8 +207,8 @@ def draw(curves: dict[str, list[Point]], path: Path) -> None:
     # Only who draws waits for it to be imported.
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(9, 4), layout="constrained")
-    for axes, (name, points) in zip(figure.subplots(1, 2), curves.items(), strict=True):
+    figure = Figure(figsize=(4.5 * len(curves), 4), layout="constrained")
+    for axes, (name, points) in zip(figure.subplots(1, len(curves)), curves.items(), strict=True):
         xs = [point.x for point in points]
         axes.plot(xs, [point.logins_per_second for point in points], "o-", label="logins a second")
         axes.plot(xs, [point.cpu_milliseconds for point in points], "s-", label="ms of CPU a login")

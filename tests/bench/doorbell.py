@@ -70,6 +70,11 @@ class Doorbell:
         names = [process.name for process in self._cluster.product]
         self._supervisor.stop_programs(names, _STOP_SECONDS)
 
+    def stop_pools(self) -> None:
+        """Stop the workers alone: the door goes on taking logins."""
+        names = [it.name for it in self._cluster.product if "." in it.name]
+        self._supervisor.stop_programs(names, _STOP_SECONDS)
+
     def pids(self) -> dict[str, int]:
         """The cluster's processes by name."""
         return {name: state["pid"] for name, state in self._supervisor.states().items()}
@@ -122,6 +127,31 @@ class Doorbell:
             for query in ("latencies", "notice_latencies")
         )
         return Steady(percent_of_peak, rate, len(logins), verdicts, notices, cpu)
+
+    def drain(self, seconds: float) -> bool:
+        """Wait until no workflow and no notice is under way; false: some are still."""
+        self._drain(time.monotonic() + seconds)
+        return not self.unfinished()
+
+    def unfinished(self) -> int:
+        """How many workflows and notices are under way."""
+        return int(self._row("unfinished")[0])
+
+    def latencies(self, workflows: Sequence[str]) -> tuple[list[float], list[float]]:
+        """Seconds from accepted to verdict, and to the notice of a new device, of those that have one."""
+        verdicts, notices = (
+            [float(seconds) for (seconds,) in self._rows(query, workflows=workflows)]
+            for query in ("latencies", "notice_latencies")
+        )
+        return verdicts, notices
+
+    def verdicts(self) -> int:
+        """How many logins have one."""
+        return int(self._row("all_verdicts")[0])
+
+    def ended_well(self, workflows: Sequence[str]) -> int:
+        """How many of these are done, each with a verdict."""
+        return int(self._row("ended_well", workflows=workflows)[0])
 
     def close(self) -> None:
         self._session.close()
