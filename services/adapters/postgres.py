@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Literal
 from uuid import UUID
 
+import psycopg
 from psycopg import Connection
 from psycopg.rows import dict_row
 from psycopg_pool import ConnectionPool
@@ -42,6 +43,8 @@ _SQL = (
     | load_queries("services.adapters", "verdicts.sql")
     | load_queries("services.adapters", "events.sql")
 )
+# The claim is read together with all that its message says: one round trip before each call.
+_SQL["claim_notice"] = _SQL["claim_notice"].format(notice=_SQL["notice"].rstrip(";"))
 Row = dict[str, Any]
 
 ASK_AGAIN_SECONDS = 60.0
@@ -85,15 +88,23 @@ class Connections:
     def transaction(self) -> Iterator[Connection[Any]]:
         """Commits at the end of the block, rolls back on an error."""
         with self._pool.connection() as connection:
-            connection.autocommit = False
+            _set_autocommit(connection, to=False)
             yield connection
 
     @contextmanager
     def direct(self) -> Iterator[Connection[Any]]:
         """Each statement is a transaction: without a round trip to begin it, and one to commit."""
         with self._pool.connection() as connection:
-            connection.autocommit = True
+            _set_autocommit(connection, to=True)
             yield connection
+
+
+def _set_autocommit(connection: Connection[Any], *, to: bool) -> None:
+    try:
+        connection.autocommit = to
+    except psycopg.ProgrammingError as error:
+        # psycopg takes a connection that was lost for one in a transaction.
+        raise psycopg.OperationalError("the connection was lost") from error
 
 
 def directly(connect: Callable[[], AbstractContextManager[Connection[Any]]]) -> Directly:
@@ -256,8 +267,11 @@ class PostgresTransaction:
     def take_bounced(self) -> Sequence[UUID]:
         return [row["id"] for row in self._run("take_bounced")]
 
-    def claim_notice(self, notice_id: UUID, lease_seconds: float) -> bool:
-        return bool(self._run("claim_notice", notice_id=notice_id, lease_seconds=lease_seconds))
+    def claim_notice(self, notice_id: UUID, lease_seconds: float) -> tuple[bool, Notice | None]:
+        rows = self._run("claim_notice", notice_id=notice_id, lease_seconds=lease_seconds)
+        if not rows:
+            return False, None
+        return rows[0].pop("is_claimed"), Notice(**rows[0])
 
     def note_sent(self, notice_id: UUID, receipt: str) -> None:
         self._run("note_sent", notice_id=notice_id, receipt=receipt)

@@ -7,8 +7,9 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 from time import monotonic, sleep
-from typing import Annotated, Any
+from typing import IO, Annotated, Any
 from uuid import UUID, uuid4
 from zipfile import ZipFile
 
@@ -45,26 +46,30 @@ def export(tenant: TenantId, user: UserId, archive: Archive = None) -> None:
     A workflow does it, which goes on when this is interrupted: one that is under
     way is waited for, not begun again. Its archive is kept for a day.
     """
-    with _written(archive) as file, opened() as desk:
+    with _beside(archive) as file, opened() as desk:
         packed = _archive(desk, _begun(desk, tenant, user))
-        if file is None:
+        if file is None or archive is None:
             print_json(_as_json(packed))
         else:
             file.write(packed)
+            Path(file.name).replace(archive)
 
 
 @contextmanager
-def _written(path: Path | None) -> Iterator[io.BufferedWriter | None]:
-    """A file that can be written is found out before any work is done for it."""
+def _beside(path: Path | None) -> Iterator[IO[bytes] | None]:
+    """A file that will take the place of this one, for its owner alone: whether it can be made is seen first."""
     if path is None:
         yield None
         return
     try:
-        file = path.open("wb")
+        file = NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False)  # noqa: SIM115
     except OSError as error:
         raise ConfigurationError(f"--archive: {path} cannot be written: {error.strerror}") from None
-    with file:
-        yield file
+    try:
+        with file:
+            yield file
+    finally:
+        Path(file.name).unlink(missing_ok=True)
 
 
 def _begun(desk: Desk, tenant: str, user: str) -> UUID:

@@ -38,8 +38,7 @@ def deliver_notice(
     """
     began = elapsed()
     with directly() as tx:
-        is_claimed = tx.claim_notice(notice_id, LEASE_SECONDS)
-        notice = tx.notice(notice_id)
+        is_claimed, notice = tx.claim_notice(notice_id, LEASE_SECONDS)
     if notice is None:
         return Failed(Refused(f"notice {notice_id} is no longer there"))
     if not is_claimed:

@@ -318,8 +318,11 @@ class Transaction(Protocol):
         """
         ...
 
-    def claim_notice(self, notice_id: UUID, lease_seconds: float) -> bool:
-        """State the intent to send; false if it is sent, given up, or being sent elsewhere."""
+    def claim_notice(self, notice_id: UUID, lease_seconds: float) -> tuple[bool, Notice | None]:
+        """State the intent to send; false if it is sent, given up, or being sent elsewhere.
+
+        With the notice as it was before; None: it is no longer there.
+        """
         ...
 
     def note_sent(self, notice_id: UUID, receipt: str) -> None:

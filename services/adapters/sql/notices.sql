@@ -137,16 +137,19 @@ WHERE id IN (
 RETURNING id;
 
 -- name: claim_notice
--- State the intent to send, unless it is sent, superseded, or under another sender's lease.
-UPDATE notice
-SET
-    state = 'sending', attempts = attempts + 1,
-    lease_until = clock_timestamp() + make_interval(secs => %(lease_seconds)s)
-WHERE
-    id = %(notice_id)s
-    AND state IN ('recorded', 'sending', 'failed')
-    AND (lease_until IS NULL OR lease_until < clock_timestamp())
-RETURNING id;
+-- State the intent to send, unless it is sent, superseded, or under another sender's lease; the notice as it was before.
+WITH claimed AS (
+    UPDATE notice
+    SET
+        state = 'sending', attempts = attempts + 1,
+        lease_until = clock_timestamp() + make_interval(secs => %(lease_seconds)s)
+    WHERE
+        id = %(notice_id)s
+        AND state IN ('recorded', 'sending', 'failed')
+        AND (lease_until IS NULL OR lease_until < clock_timestamp())
+    RETURNING id
+)
+SELECT EXISTS (SELECT FROM claimed) AS is_claimed, noticed.* FROM ({notice}) AS noticed;
 
 -- name: note_sent
 -- The receiver took the notice.

@@ -132,7 +132,7 @@ def test_a_dry_run_records_and_sends_nothing(world: World) -> None:
     world.rows("UPDATE tenant SET policy = NULL")
     [(notice_id,)] = world.rows("SELECT id FROM notice WHERE reason = 'folded'")
     with world.begin() as tx:
-        assert not tx.claim_notice(notice_id, 60)
+        assert not tx.claim_notice(notice_id, 60)[0]
 
 
 def test_verdicts_have_their_number_too(world: World) -> None:

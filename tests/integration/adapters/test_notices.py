@@ -333,7 +333,7 @@ def test_a_receipt_proves_a_sending_that_the_database_forgot(world: World) -> No
     """A database that was put back knows the intent alone; the message of the next step knows the rest."""
     notice_id = _one_notice(world)
     with world.begin() as tx:
-        assert tx.claim_notice(UUID(notice_id), 20)
+        assert tx.claim_notice(UUID(notice_id), 20)[0]
     with world.begin() as tx:
         (outcome,) = record_receipts([(UUID(notice_id), "250 taken")], tx)
     assert isinstance(outcome, Done)

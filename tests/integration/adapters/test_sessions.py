@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from typing import Any
 
 import psycopg
@@ -11,7 +12,7 @@ from psycopg import Connection
 from psycopg_pool import ConnectionPool
 
 from services import sessions
-from services.adapters.postgres import open_pool
+from services.adapters.postgres import Connections, open_pool
 from tests.integration.adapters.conftest import World
 
 
@@ -49,3 +50,43 @@ def test_one_that_has_just_answered_is_not_asked(
         connection.execute("SELECT 1")
     with pool.connection() as connection:
         assert connection.execute("SELECT pg_backend_pid() <> %s", (dead,)).fetchone() == (True,)
+
+
+def test_one_connection_serves_transactions_and_single_statements(
+    world: World, pool: ConnectionPool[Connection[Any]]
+) -> None:
+    """By turns: what commits by itself stays, what is broken off with its transaction does not."""
+    connections = Connections(pool)
+    insert = "INSERT INTO tenant (id, name) VALUES (%s, 'x')"
+
+    def break_off(lend: Callable[[], AbstractContextManager[Connection[Any]]], name: str) -> None:
+        with lend() as connection:
+            connection.execute(insert, (name,))
+            raise LookupError
+
+    for number in range(2):
+        for lend, kind in (
+            (connections.direct, "direct"),
+            (connections.transaction, "transaction"),
+        ):
+            with pytest.raises(LookupError):
+                break_off(lend, f"{kind}-{number}")
+    kept = world.rows("SELECT id FROM tenant WHERE id ~ 'direct|transaction' ORDER BY id")
+    assert kept == [("direct-0",), ("direct-1",)]
+
+
+@pytest.mark.parametrize("kind", ["direct", "transaction"])
+def test_a_lost_connection_is_said_to_be_lost(
+    pool: ConnectionPool[Connection[Any]], monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """And not that somebody is in a transaction: that would be a bug, and this is waited for."""
+    monkeypatch.setattr(sessions, "ASKED_AFTER_SECONDS", 60.0)
+    connections = Connections(pool)
+    with connections.direct() as connection:
+        connection.execute("SELECT 1")
+    connection.pgconn.finish()
+    lend = connections.direct if kind == "direct" else connections.transaction
+    with pytest.raises(psycopg.OperationalError), lend():
+        pass
+    with lend() as connection:
+        assert connection.execute("SELECT 1").fetchone() == (1,)

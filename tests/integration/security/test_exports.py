@@ -121,6 +121,10 @@ def test_a_file_that_cannot_be_written_is_named_before_anything_begins(
         if name.startswith("DOORBELL_"):
             monkeypatch.setenv(name, value)
     before = cluster.rows("SELECT count(*) FROM workflow")
+    kept = tmp_path / "kept.zip"
+    kept.write_bytes(b"of before")
+    assert run(["users", "export", "shop", "nobody", "--archive", str(kept)]) == 4
+    assert ([*tmp_path.iterdir()], kept.read_bytes()) == ([kept], b"of before")
     missing = tmp_path / "no directory" / "export.zip"
     assert run(["users", "export", "shop", USER, "--archive", str(missing)]) == 2
     assert f"--archive: {missing} cannot be written" in capfd.readouterr().err

@@ -26,19 +26,17 @@ class Database:
     receipt: str | None = None
 
     @contextmanager
-    def begin(self) -> Iterator[Transaction]:
+    def directly(self) -> Iterator[Transaction]:
         if self.is_away:
             raise psycopg.OperationalError("no connection")
         yield cast(Transaction, self)
 
-    def claim_notice(self, *_: Any) -> bool:
-        if self.state != "recorded":
-            return False
-        self.state = "sending"
-        return True
-
-    def notice(self, *_: Any) -> Notice:
-        return replace(NOTICE, state=cast(Any, self.state), receipt=self.receipt)
+    def claim_notice(self, *_: Any) -> tuple[bool, Notice]:
+        before = replace(NOTICE, state=cast(Any, self.state), receipt=self.receipt)
+        is_claimed = self.state == "recorded"
+        if is_claimed:
+            self.state = "sending"
+        return is_claimed, before
 
     def note_sent(self, _: object, receipt: str) -> None:
         self.state, self.receipt = "sent", receipt
@@ -70,7 +68,7 @@ def test_a_sent_notice_is_noted_with_its_receipt() -> None:
     database = Database()
     mailer = Mailer(database)
     outcomes = [
-        deliver_notice(NOTICE.id, database.begin, mailer, NO_WEBHOOKS, AddressData())
+        deliver_notice(NOTICE.id, database.directly, mailer, NO_WEBHOOKS, AddressData())
         for _ in range(2)
     ]
 
@@ -82,7 +80,7 @@ def test_a_database_that_goes_away_meanwhile_sends_nothing_twice() -> None:
     """The outcome carries the receipt: the runner has no reason to call again."""
     database = Database()
     mailer = Mailer(database, goes_away=True)
-    outcome = deliver_notice(NOTICE.id, database.begin, mailer, NO_WEBHOOKS, AddressData())
+    outcome = deliver_notice(NOTICE.id, database.directly, mailer, NO_WEBHOOKS, AddressData())
 
     assert isinstance(outcome, Done)
     assert outcome.result["receipt"] == "250 ok"
@@ -93,7 +91,7 @@ def test_what_was_not_sent_may_be_tried_again() -> None:
     """Its claim is given back at once."""
     database = Database()
     mailer = Mailer(database, error=Unavailable("451"))
-    outcome = deliver_notice(NOTICE.id, database.begin, mailer, NO_WEBHOOKS, AddressData())
+    outcome = deliver_notice(NOTICE.id, database.directly, mailer, NO_WEBHOOKS, AddressData())
 
     assert isinstance(outcome, Failed)
     assert database.state == "recorded"
