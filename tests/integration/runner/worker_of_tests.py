@@ -13,11 +13,12 @@ import signal
 import sys
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import psycopg
-from celery import Celery
+from celery import Celery, signals
 from psycopg import Connection
 
 from routing.commands import worker_options
@@ -35,6 +36,10 @@ from services.runner.task import Steps
 POLICY = RetryPolicy(limit=1, base_seconds=1, cap_seconds=1)
 
 _PR_SET_PDEATHSIG = 1
+_SIGNALS = (
+    *("task_received", "task_prerun", "task_success", "task_failure", "task_retry"),
+    "task_postrun",
+)
 
 # Imported before the first fork, so that each process starts quickly and with the same code.
 IMPORTED = (StepConsumer, StepPool)
@@ -180,6 +185,7 @@ def configured() -> DoorbellApp:
     app = make_app(current, load())
     app.conf.broker_heartbeat = int(os.environ.get("HEARTBEAT", app.conf.broker_heartbeat))
     register(app, pool)
+    note_signals()
     logging.basicConfig(level="WARNING", format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     app.runner = RunnerConfig(
         pool=pool,
@@ -191,6 +197,18 @@ def configured() -> DoorbellApp:
         process=process,
     )
     return app
+
+
+def note_signals() -> None:
+    """Leave a line for each of Celery's signals about a step."""
+    for name in _SIGNALS:
+        getattr(signals, name).connect(partial(_note_signal, name), weak=False)
+
+
+def _note_signal(name: str, sender: Any = None, **about: Any) -> None:
+    request = about.get("request")
+    step_id = about.get("task_id") or getattr(request, "id", None) or sender.request.id
+    note(f"signal {name} {step_id}")
 
 
 def _number() -> int:
