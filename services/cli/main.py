@@ -21,6 +21,7 @@ from services.cli import (
     breakers,
     dead,
     exports,
+    following,
     keys,
     ledger,
     logins,
@@ -91,19 +92,29 @@ def trace_workflow(
     workflow: Annotated[
         UUID, typer.Argument(help="The workflow_id a login was answered.", metavar="WORKFLOW")
     ],
+    follow: Annotated[
+        bool,
+        typer.Option("--follow", "-f", help="Go on showing new states until it has ended."),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Show a workflow's steps, as planned and as they went, and where else to look."""
+    """Show a workflow's steps, as planned and as they went, and where else to look.
+
+    With --follow, one that did not end done ends this with 1.
+    """
     endpoints = find()
     with connected(endpoints.database_url) as connection:
-        found = trace.read(connection, workflow)
-    if found is None:
+        if follow:
+            found = following.follow(connection, workflow, as_json=as_json)
+            raise typer.Exit(OK if found["state"] == "done" else REFUSED)
+        traced = trace.read(connection, workflow)
+    if traced is None:
         raise NotFound(f"there is no workflow {workflow}")
     if as_json:
-        print_json(found)
+        print_json(traced)
     else:
-        console().print(trace.as_tree(found))
-        for place in trace.places(found, endpoints.local_logs):
+        console().print(trace.as_tree(traced))
+        for place in trace.places(traced, endpoints.local_logs):
             typer.echo(place)
 
 

@@ -70,7 +70,7 @@ def as_tree(workflow: Row) -> Tree:
     begun_at = workflow["accepted_at"]
     tree = Tree(_title(workflow))
     steps: Sequence[Row] = workflow["steps"]
-    names = {step["id"]: str(step["task"]).rpartition(".")[2] for step in steps}
+    names = _names(steps)
     nodes: dict[str | None, Tree] = {None: tree}
     above = parents(steps)
     for step in steps:
@@ -83,6 +83,15 @@ def as_tree(workflow: Row) -> Tree:
         late = ", late" if verdict["late"] else ""
         tree.add(f"[bold]{escape(text + late)}[/bold]")
     return tree
+
+
+def line_of(workflow: Row, step: Row) -> str:
+    """One step as a line with markup."""
+    return _line(step, workflow["accepted_at"], _names(workflow["steps"])).partition("\n")[0]
+
+
+def _names(steps: Sequence[Row]) -> dict[str, str]:
+    return {step["id"]: str(step["task"]).rpartition(".")[2] for step in steps}
 
 
 def places(workflow: Row, local_logs: Path | None) -> list[str]:

@@ -1,0 +1,94 @@
+"""`doorbell trace --follow`: a workflow's steps as they go."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from time import sleep
+from typing import Any
+from uuid import UUID
+
+import typer
+from rich.live import Live
+
+from services.cli import trace
+from services.cli.database import Connection
+from services.cli.exits import NotFound
+from services.cli.output import console
+
+LOOK_SECONDS = 0.25
+"""A step's new state is shown within this and the time that reading it takes."""
+
+
+def follow(connection: Connection, workflow_id: UUID, *, as_json: bool) -> dict[str, Any]:
+    """Show each new state of each step until the workflow has ended; returns it as it is then.
+
+    A terminal has the tree, which changes in place; what is no terminal a line for each
+    change, or a JSON object a line: `workflow` and `state` first, and with a step's `step`, `task`,
+    `attempts`, `retries` and `host`.
+
+    Raises:
+        NotFound: there is no such workflow, or it was erased meanwhile.
+    """
+    if as_json:
+        return _until_ended(connection, workflow_id, _Changes(_as_json).show)
+    if not sys.stdout.isatty():
+        return _until_ended(connection, workflow_id, _Changes(_as_line).show)
+    with Live(console=console(), auto_refresh=False) as live:
+
+        def redraw(workflow: dict[str, Any]) -> None:
+            live.update(trace.as_tree(workflow), refresh=True)
+
+        return _until_ended(connection, workflow_id, redraw)
+
+
+def _until_ended(
+    connection: Connection, workflow_id: UUID, show: Callable[[dict[str, Any]], None]
+) -> dict[str, Any]:
+    shown: dict[str, Any] | None = None
+    while True:
+        found = trace.read(connection, workflow_id)
+        # What is read next is of another moment.
+        connection.rollback()
+        if found is None:
+            raise NotFound(f"there is no workflow {workflow_id}")
+        if found != shown:
+            show(found)
+            shown = found
+        if found["state"] != "accepted":
+            return found
+        sleep(LOOK_SECONDS)
+
+
+class _Changes:
+    """Tells what is new since it was last shown a workflow."""
+
+    def __init__(self, tell: Callable[[dict[str, Any], dict[str, Any] | None], None]) -> None:
+        self._tell = tell
+        self._told: dict[str | None, tuple[Any, ...]] = {}
+
+    def show(self, workflow: dict[str, Any]) -> None:
+        for step in workflow["steps"]:
+            now = (step["state"], step["attempts"], step["retries"])
+            if self._told.get(step["id"]) != now:
+                self._told[step["id"]] = now
+                self._tell(workflow, step)
+        if self._told.get(None) != (workflow["state"],):
+            self._told[None] = (workflow["state"],)
+            self._tell(workflow, None)
+
+
+def _as_line(workflow: dict[str, Any], step: dict[str, Any] | None) -> None:
+    if step is None:
+        typer.echo(f"{workflow['name']} {workflow['workflow_id']}: {workflow['state']}")
+    else:
+        console().print(trace.line_of(workflow, step))
+
+
+def _as_json(workflow: dict[str, Any], step: dict[str, Any] | None) -> None:
+    change = {"workflow": workflow["workflow_id"], "state": (step or workflow)["state"]}
+    if step is not None:
+        change["step"] = step["id"]
+        change |= {name: step[name] for name in ("task", "attempts", "retries", "host")}
+    typer.echo(json.dumps(change, default=str))
