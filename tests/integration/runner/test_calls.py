@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from services.runner.gathering import LISTS_IN_FLIGHT
 from tests.integration.runner.conftest import SECONDS, Bench
 from tests.integration.runner.test_lists import names
 from tests.support.fleet import wait_until
@@ -62,11 +63,19 @@ def test_slow_calls_hold_up_no_quick_one(io: Bench) -> None:
 
 def test_steps_that_wait_are_called_together(io: Bench) -> None:
     """Four calls are waited for; what comes meanwhile is one list, and not one call each."""
-    busy = io.send("try.calls", *names("linger", 8))
+    gates = names("gate", LISTS_IN_FLIGHT)
+    busy = []
+    for gate in gates:
+        busy += io.send("try.calls", gate)
+        wait_until(lambda: io.ran(gate), SECONDS, "the call")  # noqa: B023
     ids = io.send("try.calls", *names("ok", 20))
+    reserved = "SELECT count(*) FROM step WHERE id = ANY(%s) AND lease_until IS NOT NULL"
+    wait_until(lambda: io.rows(reserved, ids) == [(20,)], SECONDS, "what waits for a call")
+    for gate in gates:
+        io.open(gate)
 
-    assert io.ended(busy + ids) == ["done"] * 28
-    assert max(int(line.split()[-1]) for line in io.lines("called together")) > 5
+    assert io.ended(busy + ids) == ["done"] * (LISTS_IN_FLIGHT + 20)
+    assert max(int(line.split()[-1]) for line in io.lines("called together")) > 10
 
 
 @pytest.mark.parametrize("word", ["raise", "cancel", "forget"])
