@@ -8,12 +8,15 @@ from typing import Any
 from uuid import UUID
 
 from psycopg import Connection
+from psycopg import errors as postgres
 from psycopg.rows import class_row, dict_row
 
 from services import personal_data
+from services.domain.errors import Unavailable
 from services.handlers.export_user import BeginExports, Export, Exports, Part
 from services.queries import load_queries
 
+_LOST_RACE = (postgres.SerializationFailure, postgres.DeadlockDetected, postgres.UniqueViolation)
 _SQL = {
     name: text.encode() for name, text in load_queries("services.adapters", "exports.sql").items()
 }
@@ -45,10 +48,15 @@ class PostgresExports:
         export = self.find(workflow_id)
         if export is None:
             return None
-        self._run("drop_parts", id=workflow_id, store="database")
-        return personal_data.collect(
-            self._connection, export.tenant_id, export.user_id, workflow_id
-        )
+        try:
+            self._run("drop_parts", id=workflow_id, store="database")
+            return personal_data.collect(
+                self._connection, export.tenant_id, export.user_id, workflow_id
+            )
+        except _LOST_RACE as error:
+            raise Unavailable(
+                f"a second copy of this step was at it: {type(error).__name__}"
+            ) from error
 
     def put_aside(self, workflow_id: UUID, part: Part) -> None:
         self._run("drop_parts", id=workflow_id, store=part.store)

@@ -7,9 +7,6 @@ from uuid import UUID
 from celery import Celery, chord
 from celery.canvas import Signature
 
-NAME = "export"
-"""Of the workflow."""
-
 
 def exporting(app: Celery, workflow_id: UUID) -> Signature:
     """Collect from every store, then pack one archive; messages carry the workflow's id alone."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from tempfile import NamedTemporaryFile
 from time import monotonic, sleep
 from typing import IO, Annotated, Any
-from uuid import UUID, uuid4
+from uuid import UUID
 from zipfile import ZipFile
 
 import typer
@@ -22,9 +22,7 @@ from services.cli.exits import NotFound
 from services.cli.output import print_json
 from services.cli.personal import TenantId, UserId, key_of
 from services.domain.errors import ConfigurationError, Refused, Unavailable
-from services.ledger.labels import label_of, pseudonym
-from services.ledger.message import Message
-from services.ledger.starting import NewWorkflow, start
+from services.ledger.labels import pseudonym
 from services.queries import load_queries
 
 _SQL = {name: text.encode() for name, text in load_queries(__package__, "exports.sql").items()}
@@ -73,27 +71,23 @@ def _beside(path: Path | None) -> Iterator[IO[bytes] | None]:
 
 
 def _begun(desk: Desk, tenant: str, user: str) -> UUID:
-    messages: list[Message] = []
-    with desk.connection.transaction():
-        name = pseudonym(key_of(desk.connection, tenant), user)
-        workflow_id = personal_data.export_under_way(desk.connection, tenant, user)
-        if workflow_id is None:
-            if not any(personal_data.count(desk.connection, tenant, user).values()):
-                raise NotFound(f"nothing is kept about a user {user} of {tenant}")
-            workflow_id = uuid4()
-            messages += _start(desk, NewWorkflow(workflow_id, "export", tenant, user), name)
-        audit.note(desk.connection, "users export", f"{name} of {tenant}")
-    desk.ledger.publish(messages)
-    return workflow_id
-
-
-def _start(desk: Desk, workflow: NewWorkflow, name: str) -> list[Message]:
     # Celery slows other commands down.
     from services.canvas.exporting import exporting
-    from services.ledger.planning import plan
+    from services.ledger.planning import Plan, plan
+    from services.user_exports import begin_export
 
-    planned = plan(desk.app, exporting(desk.app, workflow.id), label_of(workflow.id, name))
-    return [*start(desk.connection, workflow, planned)]
+    def plan_export(workflow_id: UUID, label: str) -> Plan:
+        return plan(desk.app, exporting(desk.app, workflow_id), label)
+
+    with desk.connection.transaction():
+        name = pseudonym(key_of(desk.connection, tenant), user)
+        begun = begin_export(desk.connection, tenant, user, name, plan_export)
+        if begun is None:
+            raise NotFound(f"nothing is kept about a user {user} of {tenant}")
+        audit.note(desk.connection, "users export", f"{name} of {tenant}")
+    workflow_id, messages = begun
+    desk.ledger.publish(messages)
+    return workflow_id
 
 
 def _archive(desk: Desk, workflow_id: UUID) -> bytes:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
-from services import personal_data
-from services.canvas.exporting import NAME
 from services.gateway.answers import ExportBegun
 from services.gateway.parameters import UserInPath, checked_user
 from services.gateway.parts import Connection, Parts, parts_of
@@ -17,9 +15,8 @@ from services.gateway.problems import Problem
 from services.gateway.reads import archive_of
 from services.gateway.specification import problem_responses
 from services.gateway.tenants import Tenant
-from services.ledger.labels import label_of
 from services.ledger.message import Message
-from services.ledger.starting import NewWorkflow, start
+from services.user_exports import begin_export
 
 router = APIRouter(prefix="/v1", tags=["users"])
 
@@ -30,7 +27,7 @@ router = APIRouter(prefix="/v1", tags=["users"])
     summary="Collect what is kept about a user",
     responses=problem_responses(401, 404, 422, 429, 503),
 )
-async def begin_export(request: Request, tenant: Tenant, user_id: UserInPath) -> ExportBegun:
+async def export_user(request: Request, tenant: Tenant, user_id: UserInPath) -> ExportBegun:
     """A workflow asks every store and packs one archive, which is kept for a day.
 
     While one is under way for the user, that one is answered: asking again is safe.
@@ -66,11 +63,8 @@ async def read_archive(request: Request, tenant: Tenant, workflow_id: UUID) -> R
 def _begin(
     connection: Connection, parts: Parts, tenant: str, user: str
 ) -> tuple[UUID, Sequence[Message]]:
-    if under_way := personal_data.export_under_way(connection, tenant, user):
-        return under_way, ()
-    if not any(personal_data.count(connection, tenant, user).values()):
+    pseudonym = parts.key_chain.of(connection, [tenant])[tenant].pseudonym(user)
+    begun = begin_export(connection, tenant, user, pseudonym, parts.plans.export)
+    if begun is None:
         raise Problem(404, "nothing is kept about this user")
-    workflow_id = uuid4()
-    keys = parts.key_chain.of(connection, [tenant])[tenant]
-    plan = parts.plans.export(workflow_id, label_of(workflow_id, keys.pseudonym(user)))
-    return workflow_id, start(connection, NewWorkflow(workflow_id, NAME, tenant, user), plan)
+    return begun

@@ -56,6 +56,9 @@ class Exports(Protocol):
         """Put aside all rows about the user, as they are at one moment, in place of those of before.
 
         Returns how many; None: there is no such workflow any more.
+
+        Raises:
+            Unavailable: another process was at the same step.
         """
         ...
 
@@ -91,8 +94,11 @@ class SaysWhatItLearned(Protocol):
 
 def export_rows(workflow_id: UUID, begin: BeginExports) -> Outcome:
     """Put aside what the database has, dead letters among it: a step's row has its message. Idempotent."""
-    with begin() as exports:
-        rows = exports.collect_rows(workflow_id)
+    try:
+        with begin() as exports:
+            rows = exports.collect_rows(workflow_id)
+    except Unavailable as error:
+        return Failed(error)
     return Failed(_GONE) if rows is None else _done(workflow_id, "database", rows)
 
 

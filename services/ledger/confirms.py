@@ -1,4 +1,4 @@
-"""Notes in the ledger which messages the broker has confirmed, a little after it did."""
+"""Remembers which messages the broker has confirmed, until that is noted in the ledger a little later."""
 
 from __future__ import annotations
 

@@ -16,6 +16,7 @@ DELETE FROM export_part WHERE workflow_id = %(id)s AND store = %(store)s
 -- What a store has that is no table.
 INSERT INTO export_part (workflow_id, store, name, position, rows, body)
 VALUES (%(id)s, %(store)s, %(what)s, 0, %(rows)s, %(body)s)
+ON CONFLICT (workflow_id, store, name, position) DO UPDATE SET rows = excluded.rows, body = excluded.body
 
 -- name: parts
 -- All that was put aside, in the order in which it is packed.
@@ -27,3 +28,4 @@ WITH packed AS (
     DELETE FROM export_part WHERE workflow_id = %(id)s
 )
 INSERT INTO export_archive (workflow_id, archive) VALUES (%(id)s, %(archive)s)
+ON CONFLICT (workflow_id) DO NOTHING

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from uuid import UUID, uuid4
 from zipfile import ZipFile
@@ -17,6 +18,7 @@ from services.domain.errors import Refused, Unavailable
 from services.domain.outcome import Done, Failed
 from services.handlers.export_user import NOT_OFFERED, export_learned, export_rows, pack_export
 from tests.integration.adapters.conftest import World
+from tests.support.fleet import wait_until
 
 
 class Api:
@@ -154,3 +156,24 @@ def test_an_erased_user_s_export_is_refused(world: World) -> None:
     ):
         assert isinstance(outcome, Failed)
         assert "erased" in str(outcome.error)
+
+
+def test_two_copies_of_a_step_at_once_fail_nothing(world: World) -> None:
+    """Whoever comes second tries again, and finds what the first has put aside."""
+    world.saved(user_id="ada")
+    _whose(world)
+    workflow_id, begin = _ask(world), exports(world.connect)
+    export_rows(workflow_id, begin)
+    with ThreadPoolExecutor(1) as threads, begin() as first:
+        assert first.collect_rows(workflow_id)
+        second = threads.submit(export_rows, workflow_id, begin)
+        wait_until(lambda: _is_waiting(world), 10, "the second copy")
+    outcome = second.result(10)
+    assert isinstance(outcome, Failed)
+    assert isinstance(outcome.error, Unavailable)
+    assert isinstance(export_rows(workflow_id, begin), Done)
+
+
+def _is_waiting(world: World) -> bool:
+    locks = "SELECT count(*) > 0 FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+    return world.rows(locks) == [(True,)]

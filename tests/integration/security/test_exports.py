@@ -131,7 +131,7 @@ def test_a_file_that_cannot_be_written_is_named_before_anything_begins(
     assert cluster.rows("SELECT count(*) FROM workflow") == before
 
 
-def test_a_rollback_of_the_pools_meets_parts_that_are_gone(cluster: Cluster) -> None:
+def test_parts_that_are_gone_are_not_left_out(cluster: Cluster) -> None:
     """What retention has taken meanwhile is asked for again, not left out."""
     cluster.fleet.stop("external_api")
     try:
