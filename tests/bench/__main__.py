@@ -23,6 +23,7 @@ from tests.bench.doorbell import BATCH, Doorbell
 from tests.bench.load import logins
 from tests.bench.result import DOORBELL, Result, Side, Steady, Throughput
 from tests.bench.rival import KINDS, Rival
+from tests.bench.watching import SAYS, UNWATCHED, Watching
 
 ROOT = REPOSITORY / ".local" / "bench"
 """Where the private cluster lives, unless told otherwise."""
@@ -32,6 +33,7 @@ _WARM_UP_SECONDS = 30.0
 _LATENCY_SECONDS = 40.0
 _STEADY_PERCENT = (10, 80, 100)
 _STEADY_SECONDS = 20.0
+_SIDES = [UNWATCHED, *(kind.name for kind in KINDS)]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -62,16 +64,17 @@ def _measure(cluster: local_cluster.Cluster, options: argparse.Namespace, load: 
     run = uuid.uuid4().hex[:8]
     doorbell = Doorbell(cluster)
     with closing(doorbell), ExitStack() as stack:
-        kinds = [kind for kind in KINDS if kind.name in options.against]
-        rivals = [
-            (Side(kind.name, kind.says.format(processes=doorbell.workers)), kind) for kind in kinds
-        ]
         prepared = [
-            (side, stack.enter_context(closing(Rival(cluster, kind, doorbell.workers))))
-            for side, kind in rivals
+            (
+                Side(kind.name, kind.says.format(processes=doorbell.workers)),
+                stack.enter_context(closing(Rival(cluster, kind, doorbell.workers))),
+            )
+            for kind in KINDS
+            if kind.name in options.against
         ]
-        ours = Side(DOORBELL, _says(doorbell.workers))
-        result = Result(os.cpu_count() or 1, load, [ours, *(side for side, _ in rivals)])
+        ours, unwatched = Side(DOORBELL, _says(doorbell.workers)), Side(UNWATCHED, SAYS)
+        ourselves = [ours, *([unwatched] if UNWATCHED in options.against else [])]
+        result = Result(os.cpu_count() or 1, load, [*ourselves, *(side for side, _ in prepared)])
         say("warming up")
         doorbell.throughput(logins(_WARM_UP, f"{run}-warm"), _WARM_UP_SECONDS)
         say(f"single logins on the idle cluster: {options.singles}")
@@ -86,6 +89,10 @@ def _measure(cluster: local_cluster.Cluster, options: argparse.Namespace, load: 
             ours.runs.append(doorbell.throughput(batch, options.deadline))
             if number == 1:
                 result.steady = _steady(doorbell, ours.logins_per_second or 0.0, run)
+            if unwatched in ourselves:
+                say(f"round {number}, {UNWATCHED}: {options.logins} logins")
+                others = logins(options.logins, f"{run}-{number}-{UNWATCHED}")
+                unwatched.runs.append(_unwatched(cluster, doorbell, others, options.deadline))
             doorbell.stop()
             for side, rival in prepared:
                 say(f"round {number}, {side.name}: {options.logins} logins")
@@ -94,6 +101,20 @@ def _measure(cluster: local_cluster.Cluster, options: argparse.Namespace, load: 
             if not result.is_complete:
                 break  # what is left over would disturb the next round
     return result
+
+
+def _unwatched(
+    cluster: local_cluster.Cluster,
+    doorbell: Doorbell,
+    batch: Sequence[dict[str, Any]],
+    deadline: float,
+) -> Throughput:
+    watching = Watching(cluster, doorbell.endpoints["broker_url"])
+    watching.stop()
+    try:
+        return doorbell.throughput(batch, deadline)
+    finally:
+        watching.start()
 
 
 def _rival_round(
@@ -163,9 +184,9 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "--against",
         type=_names,
-        default=[kind.name for kind in KINDS],
+        default=_SIDES,
         metavar="NAME,...",
-        help=f"sides to compare with, of {', '.join(kind.name for kind in KINDS)} (default: all)",
+        help=f"sides to compare with, of {', '.join(_SIDES)} (default: all)",
     )
     add(
         "--root",
@@ -178,10 +199,9 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _names(text: str) -> list[str]:
-    known = [kind.name for kind in KINDS]
     names = [name for name in text.split(",") if name]
-    if unknown := [name for name in names if name not in known]:
-        raise argparse.ArgumentTypeError(f"{unknown[0]!r} is none of {', '.join(known)}")
+    if unknown := [name for name in names if name not in _SIDES]:
+        raise argparse.ArgumentTypeError(f"{unknown[0]!r} is none of {', '.join(_SIDES)}")
     return names
 
 
