@@ -44,8 +44,8 @@ from services.settings import Settings, environment
 RESCORED_AT_ONCE = 200
 """So many logins are asked about again side by side: at most twenty a second."""
 
-TOLD_AT_ONCE = 16
-"""So many applications are told something side by side; one that hangs keeps one process's one call of 32."""
+TOLD_AT_ONCE = 224
+"""So many applications are told something side by side; one that hangs keeps one call of a process's 256."""
 
 _POOLS = (device_checks, notifications, db_writes, external_api, maintenance)
 

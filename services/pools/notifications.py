@@ -16,6 +16,12 @@ from services.handlers.tell_application import tell_application as tell
 from services.pools.wiring import Wiring
 from services.runner.task import Steps
 
+DELIVERED_AT_ONCE = 32
+"""Notices, by a process. Mail servers allow a client few dozens of connections."""
+
+TOLD_AT_ONCE = 224
+"""Applications, by a process: those that hang leave notices their places."""
+
 
 def register(steps: Steps, wiring: Wiring) -> None:
     """Declare the pool's steps."""
@@ -25,7 +31,7 @@ def register(steps: Steps, wiring: Wiring) -> None:
         """Which notices are due for this device?"""
         return notify_users([DeviceCheck.from_message(check) for check in checks], tx)
 
-    @steps.io("notifications.deliver_notice")
+    @steps.io("notifications.deliver_notice", at_once=DELIVERED_AT_ONCE)
     def deliver_notice(notice_id: str) -> Outcome:
         """Send one recorded notice over its channel."""
         return deliver(
@@ -37,7 +43,7 @@ def register(steps: Steps, wiring: Wiring) -> None:
             wiring.public_url,
         )
 
-    @steps.io("notifications.tell_application")
+    @steps.io("notifications.tell_application", at_once=TOLD_AT_ONCE)
     def tell_application(receiver: Wire) -> Outcome:
         """Send an application what it is to hear."""
         return tell(receiver["tenant_id"], receiver["turn"], wiring.events, wiring.webhooks)

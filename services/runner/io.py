@@ -59,6 +59,7 @@ class IoStyle:
         self._threads = ThreadPoolExecutor(concurrency, thread_name_prefix="doorbell-io")
         self._admission = Admission(self._admitting.admit, concurrency)
         self._gatherings: dict[str, Gathering] = {}
+        self._places: dict[str, asyncio.Semaphore] = {}
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run_loop, name="doorbell-loop", daemon=True)
         self._running: set[asyncio.Task[None]] = set()
@@ -149,7 +150,7 @@ class IoStyle:
         We stood still, or waited, for longer than the step was reserved for us, or
         PostgreSQL was away: another process may have done it meanwhile.
         """
-        await self._slots.acquire()
+        await self._acquire(delivery.task)
         if isinstance(self._task_of(delivery.task), IoListTask):
             gathering = self._gatherings.setdefault(delivery.task, Gathering(self._call_together))
             outcome = await gathering.outcome_of(delivery)
@@ -167,8 +168,7 @@ class IoStyle:
         """Call those that are still reserved for us; None for the others. Each has a slot."""
         now = monotonic()
         kept = [delivery for delivery in deliveries if now <= delivery.lease_ends]
-        for _ in range(len(deliveries) - len(kept)):
-            self._slots.release()
+        self._release(len(deliveries) - len(kept), deliveries[0].task)
         outcomes = await self._answer(kept) if kept else []
         answered = {each.id: outcome for each, outcome in zip(kept, outcomes, strict=True)}
         return [answered.get(delivery.id) for delivery in deliveries]
@@ -176,7 +176,9 @@ class IoStyle:
     async def _answer(self, deliveries: Sequence[Delivery]) -> Sequence[Outcome | None]:
         """One call's outcomes; a list that blows up is called one by one, in the slots that its steps have."""
         limit = min((each.soft_limit for each in deliveries if each.soft_limit), default=None)
-        running = _Running([each.id for each in deliveries], _hard_limit(deliveries))
+        running = _Running(
+            [each.id for each in deliveries], deliveries[0].task, _hard_limit(deliveries)
+        )
         future = self._started(deliveries, running)
         failure: Exception
         try:
@@ -190,12 +192,12 @@ class IoStyle:
         except Exception as error:  # noqa: BLE001  # a bug in a handler is that step's failure
             failure = error
         else:
-            self._release(running)
+            self._release(len(deliveries), running.task)
             return outcomes
         if len(deliveries) > 1 and not _is_away(failure):
             alone = await asyncio.gather(*(self._call_together([each]) for each in deliveries))
             return [outcome for (outcome,) in alone]
-        self._release(running)
+        self._release(len(deliveries), running.task)
         return [Failed(failure)] * len(deliveries)
 
     def _started(
@@ -224,17 +226,26 @@ class IoStyle:
     def _note_end(self, running: _Running) -> None:
         running.has_ended = True
         if running.is_left:
-            self._release(running)
+            self._release(len(running.step_ids), running.task)
 
     def _release_at_end(self, running: _Running) -> None:
         """Nobody waits any more; but its thread is taken until the call has really ended."""
         running.is_left = True
         if running.has_ended:
-            self._release(running)
+            self._release(len(running.step_ids), running.task)
 
-    def _release(self, running: _Running) -> None:
-        for _ in running.step_ids:
+    async def _acquire(self, task: str) -> None:
+        """A slot for one call; a task's own bound first, so that what waits for that takes no other's slot."""
+        at_once = getattr(self._task_of(task), "at_once", None)
+        if at_once is not None:
+            await self._places.setdefault(task, asyncio.Semaphore(at_once)).acquire()
+        await self._slots.acquire()
+
+    def _release(self, calls: int, task: str) -> None:
+        for _ in range(calls):
             self._slots.release()
+            if task in self._places:
+                self._places[task].release()
 
 
 @dataclass(slots=True)
@@ -242,6 +253,7 @@ class _Running:
     """A call on its way, with the slots of its steps; `is_left` once nobody waits for it."""
 
     step_ids: list[str]
+    task: str
     hard_limit: float | None
     started: float = field(default_factory=monotonic)
     is_left: bool = False

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, Protocol
 
 from celery import Celery, Task
@@ -109,9 +110,13 @@ class BatchTask(HandlerTask):
 
 
 class IoTask(HandlerTask):
-    """One call at a time, with many in flight; a coroutine or a plain function, no transaction held."""
+    """One call at a time, with many in flight; a coroutine or a plain function, no transaction held.
+
+    at_once: calls of this task that a process has in flight at most; None: as many as the pool holds.
+    """
 
     abstract = True
+    at_once: int | None = None
     call: Callable[[Any], Any]
 
     def answer(self, value: Any) -> Outcome:
@@ -146,10 +151,16 @@ class Steps:
         return lambda handler: self._register(name, BatchTask, handler, {"many": handler})
 
     def io(
-        self, name: str, exhausted: Callable[[Any], Outcome] | None = None
+        self,
+        name: str,
+        exhausted: Callable[[Any], Outcome] | None = None,
+        at_once: int | None = None,
     ) -> Callable[[Callable[[Any], Any]], StepTask]:
-        """Declare a step that calls outside; `exhausted` answers when the retries are used up."""
-        return self._io(name, IoTask, exhausted)
+        """Declare a step that calls outside; `exhausted` answers when the retries are used up.
+
+        at_once: see `IoTask`; for what is outside and takes few connections.
+        """
+        return self._io(name, IoTask, exhausted, {"at_once": at_once})
 
     def io_list(
         self, name: str, exhausted: Callable[[Any], Outcome] | None = None
@@ -158,10 +169,16 @@ class Steps:
         return self._io(name, IoListTask, exhausted)
 
     def _io(
-        self, name: str, base: type[HandlerTask], exhausted: Callable[[Any], Outcome] | None
+        self,
+        name: str,
+        base: type[HandlerTask],
+        exhausted: Callable[[Any], Outcome] | None,
+        options: Mapping[str, Any] = MappingProxyType({}),
     ) -> Callable[[Callable[[Any], Any]], StepTask]:
         more = {"exhausted": staticmethod(exhausted)} if exhausted else {}
-        return lambda handler: self._register(name, base, handler, {"call": handler}, more)
+        return lambda handler: self._register(
+            name, base, handler, {"call": handler}, {**options, **more}
+        )
 
     def _register(
         self,

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from routing.load import load
 from services.runner.gathering import LISTS_IN_FLIGHT
 from tests.integration.runner.conftest import SECONDS, Bench
 from tests.integration.runner.test_lists import names
+from tests.integration.runner.worker_of_tests import FEW
 from tests.support.fleet import wait_until
 
 LISTS = ("try.calls", "try.coroutines")
@@ -61,6 +63,35 @@ def test_slow_calls_hold_up_no_quick_one(io: Bench) -> None:
     assert io.ended(ids, 12) == ["done"] * 30
 
 
+def test_two_hundred_calls_that_hang_hold_up_no_other(io: Bench) -> None:
+    """It is called and ends while they all hang."""
+    gates = names("gate", 200)
+    hanging = io.send("try.call", *gates)
+    wait_until(lambda: all(io.ran(gate) for gate in gates), SECONDS, "the calls that hang")
+
+    assert io.ended(io.send("try.call", *names("ok"))) == ["done"]
+    assert io.rows("SELECT DISTINCT state FROM step WHERE id = ANY(%s)", hanging) == [("ready",)]
+    for gate in gates:
+        io.open(gate)
+    assert io.ended(hanging) == ["done"] * len(gates)
+
+
+def test_a_task_with_a_bound_leaves_the_others_their_places(io: Bench) -> None:
+    """Calls of it wait for its own places, more of them than the pool has; another task's call does not."""
+    *gates, last = names("gate", FEW + 1)
+    hanging = io.send("try.few", *gates)
+    wait_until(lambda: all(io.ran(gate) for gate in gates), SECONDS, "the calls that hang")
+    waiting = io.send("try.few", last, *names("ok", load().pool(io.pool).concurrency))
+    reserved = "SELECT count(*) FROM step WHERE id = ANY(%s) AND lease_until IS NOT NULL"
+    wait_until(lambda: io.rows(reserved, waiting) == [(len(waiting),)], SECONDS, "what waits")
+
+    assert io.ended(io.send("try.call", *names("ok"))) == ["done"]
+    assert io.ran(last) == 0
+    for gate in (*gates, last):
+        io.open(gate)
+    assert io.ended(hanging + waiting) == ["done"] * (len(hanging) + len(waiting))
+
+
 def test_steps_that_wait_are_called_together(io: Bench) -> None:
     """Four calls are waited for; what comes meanwhile is one list, and not one call each."""
     gates = names("gate", LISTS_IN_FLIGHT)
@@ -101,11 +132,11 @@ def test_lists_that_blow_up_while_many_wait_hold_up_nobody(io: Bench) -> None:
 
 
 def test_waiting_for_a_free_thread_is_no_slowness_of_the_call(io: Bench) -> None:
-    """Twice as many calls as run at once: the soft limit counts from each one's own start."""
-    items = names("linger", 64)
-    ids = io.send("try.call", *items, soft_time_limit=0.8, time_limit=30)
+    """More calls than run at once, one after another: the soft limit counts from each one's own start."""
+    items = names("linger", 4 * FEW)
+    ids = io.send("try.few", *items, soft_time_limit=0.8, time_limit=30)
 
-    assert io.ended(ids) == ["done"] * 64
+    assert io.ended(ids) == ["done"] * len(items)
     assert io.rows("SELECT max(retries) FROM step WHERE id = ANY(%s)", ids) == [(0,)]
 
 

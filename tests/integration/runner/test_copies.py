@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from routing.load import load
 from tests.integration.runner.conftest import SECONDS, Bench
 from tests.integration.runner.test_lists import names
+from tests.integration.runner.worker_of_tests import FEW
 from tests.support.fleet import wait_until
 
 
@@ -94,13 +94,12 @@ def test_a_call_that_lost_the_database_waits_for_who_took_it_over(io: Bench) -> 
 
 
 def test_a_call_that_waited_for_longer_than_its_reservation_is_admitted_again(io: Bench) -> None:
-    """All slots are taken for longer than the step is reserved; meanwhile another process has run it."""
-    slots = load().pool(io.pool).concurrency
+    """All its task's places are taken for longer than the step is reserved; meanwhile another process has run it."""
     before = len(io.lines("ran hold"))
-    io.send("try.call", *names("hold", slots))
-    wait_until(lambda: len(io.lines("ran hold")) == before + slots, SECONDS)
+    io.send("try.few", *names("hold", FEW))
+    wait_until(lambda: len(io.lines("ran hold")) == before + FEW, SECONDS)
     (item,) = names("ok")
-    (step_id,) = io.send("try.call", item, soft_time_limit=1)
+    (step_id,) = io.send("try.few", item, soft_time_limit=1)
     reserved = "SELECT 1 FROM step WHERE id = %s AND lease_until IS NOT NULL"
     wait_until(lambda: io.rows(reserved, step_id), SECONDS)
 

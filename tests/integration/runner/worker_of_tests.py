@@ -33,6 +33,9 @@ from services.runner.consumer import StepConsumer
 from services.runner.pool import StepPool
 from services.runner.task import Steps
 
+FEW = 2
+"""So many calls of `try.few` are in flight at most."""
+
 POLICY = RetryPolicy(limit=1, base_seconds=1, cap_seconds=1)
 
 _PR_SET_PDEATHSIG = 1
@@ -141,6 +144,11 @@ def register(app: Celery, queue: str) -> None:  # noqa: C901, PLR0915  # one fla
     @steps.io("try.call")
     def call(item: str) -> Outcome:
         """One call on a thread."""
+        return obey(item)
+
+    @steps.io("try.few", at_once=FEW)
+    def few(item: str) -> Outcome:
+        """A call of which there may be only a few at once."""
         return obey(item)
 
     @steps.io("try.coroutine")
