@@ -211,6 +211,9 @@ class Certificate(BaseModel):
     places: list[CertifiedPlace]
     dead_letters: CertifiedLetters
     outlier_api: str = Field(description="What the outlier API answered when it was to forget.")
+    outlier_api_left: int | None = Field(
+        description="Logins that it still had when it was asked again; null: it does not offer to forget."
+    )
     signature: str = Field(description="`doorbell users certificate` verifies it.")
 
 

@@ -139,7 +139,8 @@ def clear_letters(erasure_id: UUID, begin: BeginErasure, take_out: TakeOut) -> O
 def forget_user(erasure_id: UUID, begin: BeginErasure, api: Forgets) -> Outcome:
     """Have the outlier API forget the user; no transaction is open during the call. Idempotent.
 
-    After the rows are gone: no login of before can be judged, and learned from, any more.
+    After the rows are gone: no login of before can be judged, and learned from, any more. The API's last answer is
+    that it has nothing more to forget.
     """
     with begin() as erasures:
         user = erasures.user_of(erasure_id)
@@ -147,6 +148,8 @@ def forget_user(erasure_id: UUID, begin: BeginErasure, api: Forgets) -> Outcome:
         return _done(erasure_id)
     try:
         logins = api.forget(*user)
+        if logins and (left := api.forget(*user)):
+            return Failed(Unavailable(f"asked again, the outlier API still had {left} logins"))
     except (Unavailable, Refused) as error:
         return Failed(error)
     answer = NOT_OFFERED if logins is None else f"forgot {logins} logins"
@@ -206,6 +209,7 @@ def _facts(erasure_id: UUID, evidence: Evidence) -> dict[str, Any]:
         ],
         "dead_letters": {"deleted": evidence.dead_letters, "left": evidence.dead_letters_left},
         "outlier_api": evidence.outlier_api,
+        "outlier_api_left": None if evidence.outlier_api == NOT_OFFERED else 0,
     }
 
 

@@ -74,7 +74,7 @@ def purge(installation: Installation) -> None:
 
 @pytest.mark.parametrize("user", USERS)
 def test_a_user_reads_its_own_queues(rights: Rights, user: str) -> None:
-    """Getting, consuming and purging: a pool its own queue, the operator and maintenance the dead letters, no one another."""
+    """Getting, consuming and purging: a pool its own queue, operator and maintenance the dead ones."""
     expected = set(DEAD) if user in ("operator", "maintenance") else set()
     if user in TOPOLOGY.pools:
         expected |= {str(queue) for queue in TOPOLOGY.queues_of(user)}

@@ -26,15 +26,15 @@ from tests.integration.adapters.conftest import World
 
 
 class Api:
-    """An outlier API that knows whom it has forgotten."""
+    """An outlier API that knows whom it has forgotten, and answers one thing after the other."""
 
-    def __init__(self, logins: int | None = 2) -> None:
-        self.logins = logins
+    def __init__(self, *answers: int | None) -> None:
+        self.answers = [*(answers or (2, 0))]
         self.forgotten: list[tuple[str, str]] = []
 
     def forget(self, tenant_id: str, user_id: str) -> int | None:
         self.forgotten.append((tenant_id, user_id))
-        return self.logins
+        return self.answers.pop(0)
 
 
 class Letters:
@@ -94,7 +94,7 @@ def test_every_place_is_emptied_and_certified(world: World) -> None:
         assert isinstance(forget_user(erasure_id, begin, api), Done)
         assert isinstance(certify_erasure(erasure_id, begin, letters.take_out), Done)
         assert _logins(world) == ["bob"]
-    assert api.forgotten == [("shop", "ada")]
+    assert api.forgotten == [("shop", "ada")] * 2
     [(user, certificate, key)] = world.rows(
         "SELECT user_id, certificate, cookie_key FROM erasure JOIN tenant ON tenant.id = tenant_id"
     )
@@ -163,9 +163,21 @@ def test_an_api_that_cannot_forget_is_named(world: World) -> None:
     erase_user(erasure_id, begin)
     forget_user(erasure_id, begin, Api(None))
     assert isinstance(certify_erasure(erasure_id, begin, letters.take_out), Done)
-    assert world.rows("SELECT outlier_api, certificate ->> 'outlier_api' FROM erasure") == [
-        ("does not offer it", "does not offer it")
-    ]
+    assert world.rows(
+        "SELECT outlier_api, certificate -> 'outlier_api_left', certificate ->> 'outlier_api' FROM erasure"
+    ) == [("does not offer it", None, "does not offer it")]
+
+
+def test_an_api_that_has_more_is_asked_again(world: World) -> None:
+    """Until its last answer is that it has nothing."""
+    world.saved()
+    _end(world)
+    erasure_id, begin, api = _ask(world), erasures(world.connect), Api(2, 1, 1, 0)
+    erase_user(erasure_id, begin)
+    assert "still had 1 logins" in _error(forget_user(erasure_id, begin, api))
+    assert world.rows("SELECT forgotten_at FROM erasure") == [(None,)]
+    assert isinstance(forget_user(erasure_id, begin, api), Done)
+    assert api.answers == []
 
 
 def test_an_erasure_of_the_version_before_ends_without_a_certificate(world: World) -> None:
@@ -188,8 +200,8 @@ def test_an_erasure_of_the_version_before_ends_without_a_certificate(world: Worl
         ),
         (
             "dead letters",
-            "INSERT INTO step (id, state, message) VALUES ('left', 'dead',"
-            """ '{"headers": {"kwargsrepr": "{''workflow'': ''w'', ''user'': ''p-ada''}"}}')""",
+            """INSERT INTO step (id, state, message) VALUES
+            ('left', 'dead', '{"headers": {"kwargsrepr": "{''workflow'': ''w'', ''user'': ''p-ada''}"}}')""",
         ),
     ],
 )
