@@ -1,4 +1,4 @@
-"""A user is forgotten in every place that holds data, one after the other, and a certificate says so."""
+"""A user is forgotten in one place after the other, which a certificate ends."""
 
 from __future__ import annotations
 

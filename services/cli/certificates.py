@@ -1,4 +1,4 @@
-"""`doorbell users certificate`: what an erasure has certified, and whether that stands as it was signed."""
+"""`doorbell users certificate`: verifies what an erasure has certified."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The certificate of an erasure: what was deleted and what was found afterwards, signed."""
+"""The signed certificate of an erasure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A user's erasure, and the certificate of it."""
+"""Erasures of users for applications."""
 
 from __future__ import annotations
 

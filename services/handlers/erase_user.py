@@ -1,4 +1,4 @@
-"""Makes a user forgotten in one place after the other, and certifies it."""
+"""Makes a user forgotten: in one place after the other, up to the certificate."""
 
 from __future__ import annotations
 
