@@ -20,6 +20,8 @@ _CLIENT_QUEUES = (rf"{_UUID}\.reply\.celery\.pidbox", rf"celeryev\.{_UUID}")
 CELERY_QUEUES = re.compile(rf"[a-z_]+(\.\d+)?@.+\.celery\.pidbox|{'|'.join(_CLIENT_QUEUES)}")
 
 _NOTHING = "^$"
+_CLEARING = "maintenance.clear_letters"
+"""The task that takes an erased user's messages out of the dead-letter queues."""
 
 
 def permissions(topology: Topology) -> Rights:
@@ -40,6 +42,10 @@ def _add_pool(rights: Rights, topology: Topology, pool: str) -> None:
     """
     node_queue = rf"{re.escape(pool)}(\.\d+)?@.+\.celery\.pidbox"
     publishes = (topology.work_exchange, topology.delays.entrance, REPLY_EXCHANGE, EVENT_EXCHANGE)
+    reads = [*topology.queues_of(pool), CONTROL_EXCHANGE]
+    clearing = topology.find_route(_CLEARING)
+    if clearing and clearing.queue in reads:
+        reads += [dead_queue_name(queue) for queue in topology.queues]
     _add(
         rights,
         topology,
@@ -47,7 +53,7 @@ def _add_pool(rights: Rights, topology: Topology, pool: str) -> None:
         [],
         configure=[*_literal(CELERY_EXCHANGES), node_queue],
         write=[*_literal(publishes), node_queue],
-        read=[*_literal((*topology.queues_of(pool), CONTROL_EXCHANGE)), node_queue],
+        read=[*_literal(reads), node_queue],
     )
     sends = topology.sends_of(pool)
     _add_topic(rights, topology, pool, topology.work_exchange, _keys(sends))

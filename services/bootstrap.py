@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 from celery import Celery
@@ -28,6 +29,7 @@ from services.canvas.rescoring import rescoring
 from services.canvas.telling import telling
 from services.celery_app import DoorbellApp
 from services.domain.errors import ConfigurationError
+from services.ledger.clearing import take_out
 from services.ledger.database import Ledger
 from services.ledger.reconciler import Reconciler
 from services.ledger.relay import relay_once
@@ -89,6 +91,7 @@ def make_wiring(app: DoorbellApp, settings: Settings, topology: Topology) -> Wir
         directly=directly(connections.direct),
         events=event_stores(connect),
         erasures=erasures(connect),
+        take_out=partial(take_out, settings.broker_url, settings.broker_tls),
         exports=exports(connect),
         networks=networks,
         mailer=SmtpMailer(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 from uuid import UUID
@@ -51,6 +51,9 @@ PLACES = (
 )
 """In the order in which they can be emptied: who refers to another's rows comes first."""
 
+COPIES = tuple(place for place in PLACES if place.is_copy)
+"""What was put together from the other places; it can be emptied alone."""
+
 _SQL = load_queries("services", "personal.sql")
 
 
@@ -80,11 +83,13 @@ def count(connection: Connection[Any], tenant: str, user: str) -> dict[str, int]
     }
 
 
-def erase(connection: Connection[Any], tenant: str, user: str) -> Mapping[str, int]:
+def erase(
+    connection: Connection[Any], tenant: str, user: str, places: Sequence[Place] = PLACES
+) -> Mapping[str, int]:
     """Delete all rows about a user in the caller's transaction; how many, by table."""
     return {
         place.table: _execute(connection, "delete", place, tenant, user).rowcount
-        for place in PLACES
+        for place in places
     }
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 from uuid import UUID
@@ -14,7 +15,8 @@ from psycopg.rows import dict_row
 
 from services import personal_data
 from services.domain.errors import Unavailable
-from services.handlers.erase_user import BeginErasure, Erasures
+from services.handlers.erase_user import BeginErasure, Erasures, Evidence
+from services.personal_data import COPIES, PLACES, Place
 from services.queries import load_queries
 
 _SQL = load_queries("services.adapters", "erasures.sql")
@@ -36,6 +38,16 @@ def erasures(connect: Callable[[], AbstractContextManager[Connection[Any]]]) -> 
     return begin
 
 
+@contextmanager
+def _races() -> Iterator[None]:
+    try:
+        yield
+    except _LOST_RACE as error:
+        raise Unavailable(
+            f"somebody else was at the user's rows: {type(error).__name__}"
+        ) from error
+
+
 class PostgresErasures:
     """Implements `services.handlers.erase_user.Erasures`; whoever owns the connection commits."""
 
@@ -46,25 +58,49 @@ class PostgresErasures:
         rows = self._run("erasure", id=erasure_id)
         return (rows[0]["tenant_id"], rows[0]["user_id"]) if rows else None
 
+    def letters(self, erasure_id: UUID) -> Mapping[str, Sequence[str]]:
+        return {row["queue"]: row["ids"] for row in self._run("letters", id=erasure_id)}
+
     def note_forgotten(self, erasure_id: UUID, answer: str) -> None:
         self._run("note_forgotten", id=erasure_id, answer=answer)
 
+    def erase_copies(self, erasure_id: UUID) -> None:
+        self._erase(erasure_id, COPIES, "note_copies")
+
     def erase(self, erasure_id: UUID) -> None:
+        self._erase(erasure_id, PLACES, "note_erased")
+
+    def look_again(self, erasure_id: UUID) -> Evidence | None:
+        self._run("one_snapshot")
+        with _races():
+            rows = self._run("evidence", id=erasure_id)
+        if not rows:
+            return None
+        user = rows[0].pop("user_id")
+        return Evidence(
+            left=personal_data.count(self._connection, rows[0]["tenant_id"], user), **rows[0]
+        )
+
+    def certify(self, erasure_id: UUID, certificate: Mapping[str, Any]) -> None:
+        with _races():
+            self._run("certify", id=erasure_id, certificate=json.dumps(certificate))
+
+    def _erase(self, erasure_id: UUID, places: Sequence[Place], note: str) -> None:
         self._run("one_snapshot")
         rows = self._run("erasure", id=erasure_id)
         if not rows or rows[0]["is_erased"]:
             return
-        tenant, user = rows[0]["tenant_id"], rows[0]["user_id"]
-        try:
-            self._run("lock_user", tenant=tenant, user=user)
-            if self._run("lock_workflows", tenant=tenant, user=user):
+        whose = {"tenant": rows[0]["tenant_id"], "user": rows[0]["user_id"]}
+        with _races():
+            self._run("lock_user", **whose)
+            if self._run("lock_workflows", **whose):
                 raise Unavailable("something is still being done for the user")
-            erased = personal_data.erase(self._connection, tenant, user)
-            self._run("note_erased", id=erasure_id, rows=json.dumps(erased))
-        except _LOST_RACE as error:
-            raise Unavailable(
-                f"somebody else was at the user's rows: {type(error).__name__}"
-            ) from error
+            if places is PLACES:
+                self._run("keep_letters", id=erasure_id, **whose)
+            # A step that is repeated, or follows another, adds to what went before.
+            erased = Counter(rows[0]["erased"])
+            erased.update(personal_data.erase(self._connection, **whose, places=places))
+            self._run(note, id=erasure_id, rows=json.dumps(erased))
 
     def _run(self, name: str, **values: Any) -> list[dict[str, Any]]:
         with self._connection.cursor(row_factory=dict_row) as cursor:

@@ -1,4 +1,4 @@
-"""A user is forgotten: the rows first, for what is gone can be judged, and learned from, no more."""
+"""A user is forgotten in one place after the other, which a certificate ends."""
 
 from __future__ import annotations
 
@@ -9,20 +9,17 @@ from celery.canvas import Signature
 
 
 def erasing(app: Celery, erasure_id: UUID) -> Signature:
-    """Delete the user's rows, then have the outlier API forget; messages carry the erasure's id alone.
+    """The rows first, for what is gone can be judged, and learned from, no more; the certificate last.
 
-    The steps' ids say which erasure they are of.
+    Immutable: no step needs another's result, and messages carry the erasure's id alone, which is
+    its workflow's too.
     """
-    erase_user, forget_user = steps_of(erasure_id)
-    return chain(
-        app.signature("maintenance.erase_user", args=({"erasure_id": str(erasure_id)},)).set(
-            task_id=erase_user
-        ),
-        app.signature("external_api.forget_user").set(task_id=forget_user),
-        app=app,
+    whose = ({"erasure_id": str(erasure_id)},)
+    places = (
+        "maintenance.erase_exports",
+        "maintenance.erase_user",
+        "maintenance.clear_letters",
+        "external_api.forget_user",
+        "maintenance.certify_erasure",
     )
-
-
-def steps_of(erasure_id: UUID) -> tuple[str, str]:
-    """The ids of an erasure's steps, in their order."""
-    return f"erasure-{erasure_id}-rows", f"erasure-{erasure_id}-forget"
+    return chain(*(app.signature(place, args=whose, immutable=True) for place in places), app=app)

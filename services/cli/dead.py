@@ -17,7 +17,7 @@ from services.cli.audit import actor
 from services.cli.desk import Desk, as_rate, counted, opened, queues_of, seconds_of, summed
 from services.cli.exits import OK, REFUSED, NotFound
 from services.cli.output import AsJson, print_json
-from services.domain.errors import ConfigurationError, Refused
+from services.domain.errors import ConfigurationError
 from services.ledger.dead_pass import Pass, perform, rehearse
 from services.ledger.dead_steps import (
     GIVEN_UP,
@@ -227,19 +227,6 @@ def act(
     else:
         dead_view.print_outcome(result, operator, dry_run)
     return REFUSED if result.problems else OK
-
-
-def drop_quietly(desk: Desk, ids: Sequence[str]) -> None:
-    """Drop these steps, and take their messages out of the dead-letter queues.
-
-    Raises:
-        Refused: one of them could not be dropped.
-    """
-    survey = _survey(desk, Selection(ids=tuple(ids)))
-    operator = Operator(actor(), "drop", desk.topology.work_exchange)
-    result = perform(desk.ledger, desk.connection, desk.letters, survey, operator, 1e6)
-    if result.problems:
-        raise Refused(f"{result.problems[0].dead.id} was not dropped: {result.problems[0].problem}")
 
 
 def _perform(desk: Desk, survey: Survey, operator: Operator, rate: float) -> Pass:

@@ -19,6 +19,7 @@ from services.cli import (
     audit,
     bounces,
     breakers,
+    certificates,
     dead,
     exports,
     following,
@@ -85,6 +86,7 @@ app.add_typer(bounces.app, name="mail")
 app.command("audit")(audit.show)
 users.app.command("export")(exports.export)
 users.app.command("erase")(personal.erase)
+users.app.command("certificate")(certificates.certificate)
 
 
 @app.command("trace")

@@ -120,7 +120,8 @@ def _title(workflow: Row) -> str:
     took = ""
     if workflow["finished_at"]:
         took = f" after {_span(workflow['accepted_at'], workflow['finished_at'])}"
-    owner = escape(f"{workflow['tenant_id']}, user {workflow['user_id']}")
+    user = f", user {workflow['user_id']}" if workflow["user_id"] is not None else ""
+    owner = escape(f"{workflow['tenant_id']}{user}")
     return (
         f"{escape(workflow['name'])} {workflow['workflow_id']}: {_coloured(state)}{took}"
         f" [dim]({owner}, accepted {workflow['accepted_at']:%Y-%m-%d %H:%M:%S.%f %Z})[/dim]"

@@ -9,6 +9,7 @@ from uuid import UUID
 
 from celery import Celery
 
+from services.canvas.erasing import erasing
 from services.canvas.exporting import exporting
 from services.canvas.login import login_workflow
 from services.ledger.plan_template import PlanTemplate
@@ -24,6 +25,7 @@ class Plans:
 
     login: MakePlan
     export: MakePlan
+    erasure: MakePlan
 
 
 def plans(app: Celery) -> Plans:
@@ -31,4 +33,5 @@ def plans(app: Celery) -> Plans:
     return Plans(
         login=PlanTemplate(app, partial(login_workflow, app)).plan,
         export=lambda workflow_id, label: plan(app, exporting(app, workflow_id), label),
+        erasure=lambda erasure_id, label: plan(app, erasing(app, erasure_id), label),
     )

@@ -17,6 +17,7 @@ from psycopg.rows import dict_row
 from services.gateway.answers import (
     Device,
     DeviceList,
+    Erasure,
     Step,
     Switch,
     Switches,
@@ -117,6 +118,14 @@ def archive_of(connection: psycopg.Connection[Any], tenant: str, workflow_id: UU
     """What an export was packed into, unless it is not there or another tenant's."""
     rows = _fetch(connection, "archive", tenant=tenant, workflow=workflow_id)
     return bytes(rows[0]["archive"]) if rows else None
+
+
+def find_erasure(
+    connection: psycopg.Connection[Any], tenant: str, erasure_id: UUID
+) -> Erasure | None:
+    """How far an erasure is, unless it is not there or another tenant's."""
+    rows = _fetch(connection, "erasure", tenant=tenant, erasure=erasure_id)
+    return Erasure(**rows[0]) if rows else None
 
 
 def _fetch(connection: psycopg.Connection[Any], name: str, **values: object) -> list[Row]:

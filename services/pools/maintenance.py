@@ -6,6 +6,9 @@ from collections.abc import Sequence
 from uuid import UUID
 
 from services.domain.outcome import Done, Outcome, Wire
+from services.handlers.erase_user import certify_erasure as certify
+from services.handlers.erase_user import clear_letters as clear
+from services.handlers.erase_user import erase_exports as erase_copies
 from services.handlers.erase_user import erase_user as erase
 from services.handlers.export_user import export_rows as collect_rows
 from services.handlers.export_user import pack_export as pack
@@ -22,6 +25,7 @@ def register(steps: Steps, wiring: Wiring) -> None:
     _register_callbacks(steps)
     _register_jobs(steps, wiring)
     _register_privacy(steps, wiring)
+    _register_erasure(steps, wiring)
     _register_canary(steps, wiring)
 
 
@@ -80,11 +84,6 @@ def _register_jobs(steps: Steps, wiring: Wiring) -> None:
 
 
 def _register_privacy(steps: Steps, wiring: Wiring) -> None:
-    @steps.io("maintenance.erase_user")
-    def erase_user(erasure: Wire) -> Outcome:
-        """Delete what is kept about a user."""
-        return erase(UUID(erasure["erasure_id"]), wiring.erasures)
-
     @steps.io("maintenance.export_rows")
     def export_rows(export: Wire) -> Outcome:
         """Put aside what the database has about a user."""
@@ -99,6 +98,28 @@ def _register_privacy(steps: Steps, wiring: Wiring) -> None:
     def forget_old(_: object) -> Outcome:
         """Truncate and delete what has been kept for long enough."""
         return Done(wiring.forget_old())
+
+
+def _register_erasure(steps: Steps, wiring: Wiring) -> None:
+    @steps.io("maintenance.erase_exports")
+    def erase_exports(erasure: Wire) -> Outcome:
+        """Delete what was exported for a user."""
+        return erase_copies(UUID(erasure["erasure_id"]), wiring.erasures)
+
+    @steps.io("maintenance.erase_user")
+    def erase_user(erasure: Wire) -> Outcome:
+        """Delete what is kept about a user."""
+        return erase(UUID(erasure["erasure_id"]), wiring.erasures)
+
+    @steps.io("maintenance.clear_letters")
+    def clear_letters(erasure: Wire) -> Outcome:
+        """Take a user's messages out of the dead-letter queues."""
+        return clear(UUID(erasure["erasure_id"]), wiring.erasures, wiring.take_out)
+
+    @steps.io("maintenance.certify_erasure")
+    def certify_erasure(erasure: Wire) -> Outcome:
+        """Look into every place again, and certify that nothing is left of a user."""
+        return certify(UUID(erasure["erasure_id"]), wiring.erasures, wiring.take_out)
 
 
 def _register_canary(steps: Steps, wiring: Wiring) -> None:

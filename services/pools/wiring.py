@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from services.domain.outcome import Wire
-from services.handlers.erase_user import BeginErasure
+from services.handlers.erase_user import BeginErasure, TakeOut
 from services.handlers.event_ports import BeginEvents
 from services.handlers.export_user import BeginExports
 from services.handlers.ports import Breaker, Directly, Mailer, Networks, OutlierApi, WebhookSender
@@ -28,6 +28,7 @@ class Wiring:
     directly: Directly
     events: BeginEvents
     erasures: BeginErasure
+    take_out: TakeOut
     exports: BeginExports
     networks: Networks
     mailer: Mailer

@@ -1,6 +1,6 @@
 -- name: erasure
--- Whom an erasure that is not done yet is about, and whether the rows are gone.
-SELECT tenant_id, user_id, erased_at IS NOT NULL AS is_erased FROM erasure WHERE id = %(id)s AND user_id IS NOT NULL
+-- Whom an erasure that is not done yet is about, whether the rows are gone, and how many went before.
+SELECT tenant_id, user_id, erased_at IS NOT NULL AS is_erased, erased FROM erasure WHERE id = %(id)s AND user_id IS NOT NULL
 
 -- name: one_snapshot
 -- All that follows sees the rows of one moment: a login that is accepted meanwhile is left whole.
@@ -21,12 +21,51 @@ WHERE locked.state = 'accepted' OR EXISTS (
     WHERE step.finished_at IS NULL AND step.id IN (
         'rescore-' || locked.id || '-' || verdict.asks || '-score', 'rescore-' || locked.id || '-' || verdict.asks || '-apply'
     )
-)
+) OR EXISTS (SELECT FROM notice WHERE notice.workflow_id = locked.id AND notice.state IN ('recorded', 'sending'))
+
+-- name: keep_letters
+-- Which of the user's steps are given up: their messages may be dead letters.
+INSERT INTO erasure_letter (erasure_id, step_id, queue)
+SELECT %(id)s, step.id, step.queue FROM step JOIN workflow ON workflow.id = step.workflow_id
+WHERE workflow.tenant_id = %(tenant)s AND workflow.user_id = %(user)s
+    AND step.state IN ('failed', 'dead') AND step.dropped_at IS NULL AND step.queue IS NOT NULL
+ON CONFLICT DO NOTHING
+
+-- name: letters
+-- The steps whose messages may be dead letters.
+SELECT queue, array_agg(step_id ORDER BY step_id) AS ids FROM erasure_letter WHERE erasure_id = %(id)s GROUP BY queue
+
+-- name: note_copies
+-- What was exported is gone.
+UPDATE erasure SET erased = %(rows)s::jsonb WHERE id = %(id)s
 
 -- name: note_erased
 -- The rows are gone.
 UPDATE erasure SET erased_at = clock_timestamp(), erased = %(rows)s::jsonb WHERE id = %(id)s
 
 -- name: note_forgotten
+-- No place is left but ours. An erasure that was begun before there were certificates has no workflow, and is done with this.
+UPDATE erasure SET
+    forgotten_at = clock_timestamp(), outlier_api = %(answer)s,
+    user_id = CASE WHEN EXISTS (SELECT FROM workflow WHERE workflow.id = erasure.id) THEN user_id END
+WHERE id = %(id)s
+
+-- name: evidence
+-- What an erasure that is not done yet has done. A dead letter names its user in the label that monitors show.
+SELECT tenant_id, user_id, pseudonym, asked_at, asked_by, erased_at, coalesce(erased, '{}') AS erased, forgotten_at, outlier_api,
+    clock_timestamp() AS looked_at, tenant.cookie_key AS key,
+    (SELECT count(*) FROM erasure_letter WHERE erasure_id = erasure.id) AS dead_letters,
+    (SELECT count(*) FROM step
+     WHERE step.state IN ('failed', 'dead') AND step.dropped_at IS NULL
+        AND strpos(step.message -> 'headers' ->> 'kwargsrepr', '''user'': ''' || pseudonym || '''') > 0
+        AND NOT EXISTS (SELECT FROM erasure AS other WHERE other.id = step.workflow_id)) AS dead_letters_left
+FROM erasure JOIN tenant ON tenant.id = tenant_id
+WHERE erasure.id = %(id)s AND user_id IS NOT NULL
+FOR NO KEY UPDATE OF erasure
+
+-- name: certify
 -- It is done: only the pseudonym is left of the user.
-UPDATE erasure SET user_id = NULL, forgotten_at = clock_timestamp(), outlier_api = %(answer)s WHERE id = %(id)s
+WITH cleared AS (
+    DELETE FROM erasure_letter WHERE erasure_id = %(id)s
+)
+UPDATE erasure SET user_id = NULL, certificate = %(certificate)s::jsonb, certified_at = clock_timestamp() WHERE id = %(id)s

@@ -42,3 +42,17 @@ FROM switch WHERE tenant_id = %(tenant)s AND user_id = %(user)s
 -- What an export of a tenant's user was packed into.
 SELECT archive FROM export_archive JOIN workflow ON workflow.id = workflow_id
 WHERE tenant_id = %(tenant)s AND workflow_id = %(workflow)s
+
+-- name: erasure
+-- How far an erasure of a tenant's user is, and its certificate once there is one. One that was begun before there were certificates
+-- has no workflow.
+SELECT erasure.id AS erasure_id, asked_at, certificate, CASE
+    WHEN certificate IS NOT NULL OR (erasure.user_id IS NULL AND workflow.id IS NULL AND forgotten_at IS NOT NULL) THEN 'done'
+    WHEN erasure.user_id IS NULL THEN 'superseded'
+    WHEN workflow.state = 'accepted' AND EXISTS (
+        SELECT FROM step WHERE step.workflow_id = workflow.id AND step.state = 'done'
+    ) THEN 'running'
+    ELSE coalesce(workflow.state, 'accepted')
+END AS state
+FROM erasure LEFT JOIN workflow ON workflow.id = erasure.id
+WHERE erasure.tenant_id = %(tenant)s AND erasure.id = %(erasure)s

@@ -27,6 +27,7 @@ CHANGING_NOTHING = {
         "topology show",
         "topology verify",
         "trace",
+        "users certificate",
         "users show",
         "webhook show",
     ),

@@ -88,13 +88,13 @@ def _get(channel: Any, queue: str) -> None:
 
 @pytest.mark.parametrize("user", USERS)
 def test_a_user_reads_only_its_queues(broker: PrivateRabbitMQ, user: str) -> None:
-    """A pool reads its own queues, the operator the dead letters, and nobody else anything."""
+    """A pool reads its own queues, the operator and maintenance the dead letters, and nobody else anything."""
     dead = {dead_queue_name(queue) for queue in TOPOLOGY.queues}
     names = [*TOPOLOGY.queues, *dead, TOPOLOGY.delays.entrance]
     with connect(broker, user) as connection:
         readable = {name for name in names if _is_allowed(connection, partial(_get, queue=name))}
     expected = set(TOPOLOGY.queues_of(user)) if user in TOPOLOGY.pools else set()
-    assert readable == (dead if user == "operator" else expected)
+    assert readable == expected | (dead if user in ("operator", "maintenance") else set())
 
 
 @pytest.mark.parametrize("user", USERS)

@@ -93,6 +93,8 @@ def test_a_revoked_key_looks_like_one_that_never_was(door: Door) -> None:
         ("GET", "/v1/users/ada/switches"),
         ("POST", "/v1/users/ada/export"),
         ("GET", f"/v1/exports/{ABSENT}"),
+        ("POST", "/v1/users/ada/erase"),
+        ("GET", f"/v1/erasures/{ABSENT}"),
         ("POST", "/v1/logins"),
         ("POST", "/v1/logins:batch"),
     ):

@@ -21,6 +21,14 @@ from tests.support.rabbitmq import PrivateRabbitMQ
 USER, OTHER, ADDRESS = "zebra-7", "okapi-8", "198.51.100.93"
 NEEDLES = (USER, ADDRESS)
 ABOUT_USERS = {"user_id", "workflow_id", "notice_id", "device_id", "email", "ip"}
+ABSENT = "00000000-0000-0000-0000-000000000000"
+STEPS = [
+    "maintenance.erase_exports",
+    "maintenance.erase_user",
+    "maintenance.clear_letters",
+    "external_api.forget_user",
+    "maintenance.certify_erasure",
+]
 KEPT = {"dead_letter_action", "erasure"}
 """Ids of steps and workflows that operators replayed or dropped; and a pseudonym."""
 
@@ -151,8 +159,9 @@ def test_an_erased_user_is_nowhere_and_others_are_untouched(
 ) -> None:
     """Looked for as text in every column of every table, and in the model's storage."""
     # One that was begun before and given up is done by this one.
-    cluster.rows(
-        "INSERT INTO erasure (id, tenant_id, user_id, pseudonym) VALUES (gen_random_uuid(), 'shop', %s, '')",
+    [(before,)] = cluster.rows(
+        "INSERT INTO erasure (id, tenant_id, user_id, pseudonym) VALUES (gen_random_uuid(), 'shop', %s, '')"
+        " RETURNING id",
         USER,
     )
     wait_until(lambda: _dead_letters(cluster) == 2, 30, "both users' dead letters")
@@ -182,9 +191,173 @@ def test_an_erased_user_is_nowhere_and_others_are_untouched(
     assert cluster.rows("SELECT count(*) FROM erasure WHERE user_id IS NOT NULL") == [(0,)]
     [(pseudonym,)] = cluster.rows("SELECT pseudonym FROM erasure WHERE id = %s", outcome["erasure"])
     did = cluster.rows(
-        "SELECT command FROM operator_action WHERE subject = %s", f"{pseudonym} of shop"
+        "SELECT command, actor FROM operator_action WHERE subject = %s", f"{pseudonym} of shop"
     )
-    assert did == [("users erase",)]
+    assert did == [("users erase", outcome["certificate"]["asked_by"])]
+    assert cluster.call("GET", f"/v1/erasures/{before}").json()["state"] == "superseded"
+    # Its workflow is shown as any other, and is about nobody.
+    shown = cluster.workflow(outcome["erasure"])
+    assert (shown["name"], shown["state"], shown["user_id"]) == ("erasure", "done", None)
+    assert [step["task"] for step in shown["steps"]] == STEPS
+    assert operate("trace", outcome["erasure"], "--json")[1]["user_id"] is None
+    assert not {USER, ADDRESS} & {*json.dumps(outcome["certificate"]).split('"')}
+
+
+def test_a_certificate_is_shown_and_verified(
+    cluster: Cluster, operate: Operate, tmp_path: Path
+) -> None:
+    """By its erasure's id, or a copy; one that was changed, or is another's, is not genuine."""
+    assert cluster.ended(cluster.post("lion-1", WINDOWS)) == ["done"]
+    code, outcome = operate("users", "erase", "shop", "lion-1", "--yes", "--json")
+    assert code == 0
+    erasure, certificate = outcome["erasure"], outcome["certificate"]
+    assert certificate["outlier_api"] == "forgot 1 logins"
+    assert {it["place"]: (it["deleted"], it["left"]) for it in certificate["places"]} == {
+        table: (rows, 0) for table, rows in outcome["before"].items()
+    }
+    assert operate("users", "certificate", erasure, "--json") == (
+        0,
+        {"genuine": True, "certificate": certificate},
+    )
+    assert operate("users", "certificate", erasure)[0] == 0
+
+    answered = cluster.call("GET", f"/v1/erasures/{erasure}").json()
+    assert (answered["state"], answered["certificate"]) == ("done", certificate)
+    copy = tmp_path / "copy.json"
+    copy.write_text(json.dumps(answered))
+    assert operate("users", "certificate", erasure, "--file", str(copy))[0] == 0
+    copy.write_text(json.dumps(certificate | {"tenant": "elsewhere"}))
+    code, said = operate("users", "certificate", erasure, "--file", str(copy))
+    assert (code, "not as it was signed" in said) == (1, True)
+    copy.write_text("[]")
+    assert operate("users", "certificate", erasure, "--file", str(copy))[0] == 2
+    assert operate("users", "certificate", ABSENT)[0] == 4
+
+    cluster.rows(
+        "UPDATE erasure SET certificate = jsonb_set(certificate, '{places,0,deleted}', '77') WHERE id = %s",
+        erasure,
+    )
+    code, found = operate("users", "certificate", erasure, "--json")
+    assert (code, found["genuine"]) == (1, False)
+    # A genuine one of another erasure in its place.
+    again = operate("users", "erase", "shop", "lion-1", "--yes", "--json")[1]["erasure"]
+    cluster.rows(
+        "UPDATE erasure SET certificate = (SELECT certificate FROM erasure WHERE id = %s) WHERE id = %s",
+        again,
+        erasure,
+    )
+    assert operate("users", "certificate", erasure, "--json")[1]["genuine"] is False
+    assert operate("users", "certificate", again, "--json")[1]["genuine"] is True
+
+
+def test_an_application_erases_a_user(cluster: Cluster, operate: Operate) -> None:
+    """While it is under way it is answered again; dead letters go too, and the trail names the key."""
+    others = len(cluster.rows("SELECT id FROM step WHERE state = 'dead' AND dropped_at IS NULL"))
+    dead = cluster.post("gnu/7", ip=ADDRESS, auth_method="no row")
+    wait_until(lambda: cluster.workflow(dead)["state"] == "dead", 30)
+    wait_until(lambda: _dead_letters(cluster) == others + 1, 30, "the dead letter")
+    cluster.fleet.stop("maintenance")
+    try:
+        begun = cluster.call("POST", "/v1/users/gnu%2F7/erase")
+        assert begun.status_code == 202
+        erasure = begun.json()["erasure_id"]
+        assert begun.json() == {"erasure_id": erasure, "workflow_id": erasure, "state": "accepted"}
+        assert cluster.call("POST", "/v1/users/gnu%2F7/erase").json()["erasure_id"] == erasure
+        found = cluster.call("GET", f"/v1/erasures/{erasure}").json()
+        assert (found["state"], found["certificate"]) == ("accepted", None)
+        code, said = operate("users", "certificate", erasure)
+        assert (code, "no certificate yet (accepted)" in said) == (1, True)
+    finally:
+        cluster.fleet.start("maintenance")
+    assert cluster.ended(erasure) == ["done"]
+    found = cluster.call("GET", f"/v1/erasures/{erasure}").json()
+    assert found["certificate"]["dead_letters"] == {"deleted": 1, "left": 0}
+    wait_until(lambda: _dead_letters(cluster) == others, 30, "the others' dead letters alone")
+    assert cluster.rows("SELECT count(*) FROM erasure_letter") == [(0,)]
+    assert _found_in(cluster, "gnu/7") == set()
+    [(key,)] = cluster.rows("SELECT left(encode(key_sha256, 'hex'), 12) FROM api_key")
+    assert found["certificate"]["asked_by"] == f"API key {key}"
+    assert cluster.rows(
+        "SELECT count(*) FROM operator_action WHERE actor = %s AND subject = %s",
+        f"API key {key}",
+        f"{found['certificate']['pseudonym']} of shop",
+    ) == [(1,)]
+
+
+def test_others_erasures_are_not_there(cluster: Cluster) -> None:
+    """Nor is one of a user of whom nothing was ever kept."""
+    nobody = cluster.call("POST", "/v1/users/nobody/erase")
+    assert (nobody.status_code, nobody.json()["detail"]) == (404, "nothing is kept about this user")
+    cluster.rows("INSERT INTO tenant (id, name) VALUES ('elsewhere', 'Elsewhere')")
+    [(theirs,)] = cluster.rows(
+        "INSERT INTO erasure (id, tenant_id, pseudonym) VALUES (gen_random_uuid(), 'elsewhere', 'p')"
+        " RETURNING id"
+    )
+    for erasure in (theirs, ABSENT):
+        answer = cluster.call("GET", f"/v1/erasures/{erasure}")
+        assert (answer.status_code, answer.json()["detail"]) == (
+            404,
+            "you have no erasure of this id",
+        )
+
+
+def test_nothing_is_certified_while_something_is_left(cluster: Cluster) -> None:
+    """The step is tried again and says what it found; asked for again, a new erasure takes that too."""
+    assert cluster.ended(cluster.post("ibis-3", WINDOWS)) == ["done"]
+    cluster.fleet.stop("external_api")
+    try:
+        erasure = cluster.call("POST", "/v1/users/ibis-3/erase").json()["erasure_id"]
+        wait_until(
+            lambda: (
+                cluster.rows("SELECT erased_at IS NOT NULL FROM erasure WHERE id = %s", erasure)
+                == [(True,)]
+            ),
+            30,
+            "the rows' end",
+        )
+        cluster.rows("INSERT INTO unsubscribed (tenant_id, user_id) VALUES ('shop', 'ibis-3')")
+    finally:
+        cluster.fleet.start("external_api")
+
+    def refusal() -> list[tuple[Any, ...]]:
+        return cluster.rows(
+            "SELECT result FROM step WHERE workflow_id = %s AND task = 'maintenance.certify_erasure'"
+            " AND state = 'retrying'",
+            erasure,
+        )
+
+    [(said,)] = wait_until(refusal, 60, "a second look that finds something")
+    assert "something is left (unsubscribed 1)" in said
+    found = cluster.call("GET", f"/v1/erasures/{erasure}").json()
+    assert (found["state"], found["certificate"]) == ("running", None)
+
+    again = cluster.call("POST", "/v1/users/ibis-3/erase").json()["erasure_id"]
+    assert again != erasure
+    assert cluster.ended(again, erasure, seconds=120) == ["done", "done"]
+    assert cluster.call("GET", f"/v1/erasures/{erasure}").json()["state"] == "superseded"
+    assert cluster.call("GET", f"/v1/erasures/{again}").json()["state"] == "done"
+    assert _found_in(cluster, "ibis-3") == set()
+
+
+def test_a_worker_that_is_killed_between_steps_loses_nothing(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    """It dies when the rows are deleted and the next step is not sent yet; what it deleted is certified."""
+    assert cluster.ended(cluster.post("kudu-5", WINDOWS)) == ["done"]
+    cluster.fleet.stop("maintenance")
+    killed = f"after_commit@maintenance.erase_user={tmp_path / 'killed'}"
+    process = cluster.fleet.start("maintenance", DOORBELL_FAILPOINTS=killed)
+    try:
+        erasure = cluster.call("POST", "/v1/users/kudu-5/erase").json()["erasure_id"]
+        wait_until(lambda: process.poll() is not None, 60, "the kill")
+    finally:
+        cluster.fleet.kill("maintenance")
+        cluster.fleet.start("maintenance")
+    assert cluster.ended(erasure) == ["done"]
+    certificate = cluster.call("GET", f"/v1/erasures/{erasure}").json()["certificate"]
+    deleted = {it["place"]: it["deleted"] for it in certificate["places"]}
+    assert (deleted["login"], deleted["device"], deleted["workflow"]) == (1, 1, 1)
+    assert certificate["outlier_api"] == "forgot 1 logins"
 
 
 def test_one_that_was_broken_off_is_gone_on_with(cluster: Cluster, operate: Operate) -> None:
@@ -196,7 +369,9 @@ def test_one_that_was_broken_off_is_gone_on_with(cluster: Cluster, operate: Oper
     code, outcome = operate("users", "erase", "shop", "half-gone", "--yes", "--json")
     assert (code, outcome["outlier_api"]) == (0, "forgot 0 logins")
     assert cluster.rows("SELECT count(*) FROM erasure WHERE user_id IS NOT NULL") == [(0,)]
-    assert operate("users", "erase", "shop", "half-gone", "--yes")[0] == 4
+    again = operate("users", "erase", "shop", "half-gone", "--yes", "--json")
+    assert (again[0], again[1]["outlier_api"]) == (0, "forgot 0 logins")
+    assert again[1]["erasure"] != outcome["erasure"]
 
 
 def test_a_user_who_comes_back_is_new(cluster: Cluster, operate: Operate) -> None:
@@ -208,3 +383,6 @@ def test_a_user_who_comes_back_is_new(cluster: Cluster, operate: Operate) -> Non
     assert cluster.ended(again) == ["done"]
     assert cluster.rows("SELECT score FROM verdict WHERE workflow_id = %s", again) == [(None,)]
     assert cluster.rows("SELECT count(*) FROM notice WHERE workflow_id = %s", again) == [(0,)]
+    # And may want to be forgotten again.
+    code, outcome = operate("users", "erase", "shop", "quagga-9", "--yes", "--json")
+    assert (code, outcome["erased"]["login"], outcome["outlier_api"]) == (0, 1, "forgot 1 logins")

@@ -12,6 +12,7 @@ from celery import chain, chord, group
 from celery.app.trace import build_tracer
 
 from routing.load import load
+from services.canvas.erasing import erasing
 from services.canvas.login import login_workflow
 from services.celery_app import DoorbellApp, make_app
 from services.ledger.labels import label_of
@@ -121,6 +122,18 @@ def test_a_chord_at_the_beginning(app: DoorbellApp) -> None:
     assert planned.messages == (one.message, first.message)
     assert body.message is None
     assert [*planned.join_sizes.values()] == [2]
+
+
+def test_an_erasure(app: DoorbellApp) -> None:
+    """One place after the other; no step needs another's result, and each message names the erasure alone."""
+    erasure_id = uuid4()
+    planned = plan(app, erasing(app, erasure_id)).steps
+    assert [step.after for step in planned] == [(), *((step.id,) for step in planned[:-1])]
+    assert [step.task for step in planned][-1] == "maintenance.certify_erasure"
+    first = json.loads(planned[0].message.body if planned[0].message else "")
+    rest = [(each["immutable"], each["args"]) for each in first[2]["chain"]]
+    assert first[0] == [{"erasure_id": str(erasure_id)}]
+    assert rest == [(True, first[0])] * (len(planned) - 1)
 
 
 def test_a_chord_in_a_chords_header(app: DoorbellApp) -> None:
