@@ -11,6 +11,9 @@ from services.domain.errors import ConfigurationError
 Style = Literal["batch", "io"]
 Tag = Literal["none", "management"]
 
+SECRETS = ("smtp_url", "outlier_api_key")
+"""What a pool may be given besides its broker user and the database: a secret of the settings each."""
+
 CELERY_TASKS = "celery.*"
 """The one pattern among the task names: Celery's own tasks."""
 
@@ -43,6 +46,7 @@ class Pool:
 
     concurrency: messages one process holds at once; for a batch pool the largest list.
     grace_seconds: between the signal to stop and the kill.
+    secrets: what its processes are given, and no others'.
     """
 
     name: str
@@ -51,6 +55,7 @@ class Pool:
     soft_limit_seconds: int
     hard_limit_seconds: int
     grace_seconds: int
+    secrets: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

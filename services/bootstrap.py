@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from importlib import import_module
 from typing import Any
 
 from celery import Celery
@@ -34,7 +35,6 @@ from services.ledger.relay import relay_once
 from services.ledger.sending import send, send_chosen
 from services.observability.metrics import RELAYED, count_repairs
 from services.observability.spans import make_spans
-from services.pools import db_writes, device_checks, external_api, maintenance, notifications
 from services.pools.wiring import Wiring
 from services.runner.config import RunnerConfig
 from services.runner.failpoints import Failpoints
@@ -47,14 +47,29 @@ RESCORED_AT_ONCE = 200
 TOLD_AT_ONCE = 16
 """So many applications are told something side by side; one that hangs keeps one process's one call of 32."""
 
-_POOLS = (device_checks, notifications, db_writes, external_api, maintenance)
-
 
 def register_steps(app: Celery, topology: Topology, wiring: Wiring) -> None:
-    """Declare the steps of every pool; each one's retry policy comes from the topology."""
+    """Declare the steps of every pool; each one's retry policy comes from the topology.
+
+    Raises:
+        ConfigurationError: a pool of the topology has no module in `services.pools`.
+    """
     steps = Steps(app, lambda task: retry_policy(topology, task))
-    for pool in _POOLS:
-        pool.register(steps, wiring)
+    for pool in topology.pools:
+        _module_of(pool).register(steps, wiring)
+
+
+def _module_of(pool: str) -> Any:
+    name = f"services.pools.{pool}"
+    try:
+        return import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name != name:
+            raise
+        raise ConfigurationError(
+            f"pool {pool} has no module: write its tasks in services/pools/{pool}.py,"
+            " or take the pool out of routing/topology.yml"
+        ) from error
 
 
 def delivered_deadlines(topology: Topology) -> dict[str, float]:
