@@ -151,11 +151,11 @@ class _Reader:
         fields = self.document.fields(*entry, what, ("style", *counts, "secrets"))
         style = self.document.choice(fields.get("style"), f"{what}: style", ("batch", "io"))
         values = [self.document.integer(fields.get(key), f"{what}: {key}", 1) for key in counts]
-        whole = [value for value in values if value is not None]
+        whole = {key: value for key, value in zip(counts, values, strict=True) if value is not None}
         secrets = self.document.references(fields.get("secrets"), f"{what}: secrets", SECRETS)
         if style is None or len(whole) < len(values) or secrets is None:
             return None
-        return Pool(name, cast("Style", style), *whole, secrets)
+        return Pool(name, cast("Style", style), secrets=secrets, **whole)
 
     def _queue(self, name: str, entry: Entry) -> Queue | None:
         what = f"queue {name}"

@@ -29,6 +29,7 @@ from services.canvas.rescoring import rescoring
 from services.canvas.telling import telling
 from services.celery_app import DoorbellApp
 from services.domain.errors import ConfigurationError
+from services.handlers.channels import senders
 from services.ledger.database import Ledger
 from services.ledger.reconciler import Reconciler
 from services.ledger.relay import relay_once
@@ -100,16 +101,17 @@ def make_wiring(app: DoorbellApp, settings: Settings, topology: Topology) -> Wir
     connections = Connections(open_pool(settings.database_url, "doorbell-handlers"))
     connect = connections.transaction
     networks = AddressData(settings.network_databases)
+    server = MailServer.from_url(settings.smtp_url or "")
+    mailer = SmtpMailer(server, settings.mail_from, SystemClock())
+    webhooks = HttpWebhookSender(settings.allowed_private_hosts, SystemClock())
     return Wiring(
         directly=directly(connections.direct),
         events=event_stores(connect),
         erasures=erasures(connect),
         exports=exports(connect),
         networks=networks,
-        mailer=SmtpMailer(
-            MailServer.from_url(settings.smtp_url or ""), settings.mail_from, SystemClock()
-        ),
-        webhooks=HttpWebhookSender(settings.allowed_private_hosts, SystemClock()),
+        senders=senders(mailer, webhooks, networks, settings.public_url),
+        webhooks=webhooks,
         outlier_api=HttpOutlierApi(
             settings.outlier_api_url or "", networks, settings.outlier_api_key
         ),
@@ -122,7 +124,6 @@ def make_wiring(app: DoorbellApp, settings: Settings, topology: Topology) -> Wir
         forget_old=lambda: forget_old(
             connect, settings.keep_addresses_days, settings.keep_logins_days
         ),
-        public_url=settings.public_url,
     )
 
 
