@@ -29,7 +29,8 @@ from services.canvas.rescoring import rescoring
 from services.canvas.telling import telling
 from services.celery_app import DoorbellApp
 from services.domain.errors import ConfigurationError
-from services.handlers.channels import senders
+from services.handlers.channels import Senders, senders
+from services.handlers.ports import Networks, WebhookSender
 from services.ledger.database import Ledger
 from services.ledger.reconciler import Reconciler
 from services.ledger.relay import relay_once
@@ -101,8 +102,6 @@ def make_wiring(app: DoorbellApp, settings: Settings, topology: Topology) -> Wir
     connections = Connections(open_pool(settings.database_url, "doorbell-handlers"))
     connect = connections.transaction
     networks = AddressData(settings.network_databases)
-    server = MailServer.from_url(settings.smtp_url or "")
-    mailer = SmtpMailer(server, settings.mail_from, SystemClock())
     webhooks = HttpWebhookSender(settings.allowed_private_hosts, SystemClock())
     return Wiring(
         directly=directly(connections.direct),
@@ -110,7 +109,7 @@ def make_wiring(app: DoorbellApp, settings: Settings, topology: Topology) -> Wir
         erasures=erasures(connect),
         exports=exports(connect),
         networks=networks,
-        senders=senders(mailer, webhooks, networks, settings.public_url),
+        senders=make_senders(settings, webhooks, networks),
         webhooks=webhooks,
         outlier_api=HttpOutlierApi(
             settings.outlier_api_url or "", networks, settings.outlier_api_key
@@ -125,6 +124,15 @@ def make_wiring(app: DoorbellApp, settings: Settings, topology: Topology) -> Wir
             connect, settings.keep_addresses_days, settings.keep_logins_days
         ),
     )
+
+
+def make_senders(settings: Settings, webhooks: WebhookSender, networks: Networks) -> Senders:
+    """How notices leave: a sender for each channel."""
+    server = MailServer.from_url(settings.smtp_url or "")
+    mailer = SmtpMailer(server, settings.mail_from, SystemClock())
+    return {
+        **senders(mailer, webhooks, networks, settings.public_url),
+    }
 
 
 def _rescore(app: DoorbellApp) -> int:

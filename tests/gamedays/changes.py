@@ -54,6 +54,14 @@ def add_queue(tree: Path) -> None:
             "{queue: external_api,  retry: api,      sends: [db_writes, ",
             "{queue: external_api,  retry: api,      sends: [unscored, db_writes, ",
         ),
+        (
+            "sends: [external_api, maintenance, db_writes]",
+            "sends: [unscored, external_api, maintenance, db_writes]",
+        ),
+        (
+            "sends: [notifications, external_api, db_writes",
+            "sends: [unscored, notifications, external_api, db_writes",
+        ),
     )
 
 

@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any, cast, get_args
+from typing import Any, cast
 
 import psycopg
 
 from services.adapters.networks import AddressData
 from services.domain.errors import Refused, Unavailable
-from services.domain.model import Channel
 from services.domain.outcome import Done, Failed
-from services.handlers.channels import CHANNELS, Senders, senders
+from services.handlers.channels import Senders, senders
 from services.handlers.deliver_notice import deliver_notice
 from services.handlers.ports import Mail, Notice, Transaction, WebhookSender
 from tests.unit.handlers.test_message import NOTICE
@@ -106,11 +105,3 @@ def test_a_channel_that_this_release_does_not_have_is_refused() -> None:
     assert isinstance(outcome.error, Refused)
     assert "goes over email, which nobody here sends over" in str(outcome.error)
     assert database.state == "recorded"
-
-
-def test_every_channel_has_its_terms_and_its_sender() -> None:
-    """A channel that the domain knows can be chosen, and what is chosen can be sent."""
-    known = set(get_args(Channel))
-
-    assert CHANNELS.keys() == known
-    assert _senders(Mailer(Database())).keys() == known
