@@ -5,28 +5,10 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
+from tests.support.recipes import recipe
+
 _TOPOLOGY = "routing/topology.yml"
 _LIMITS = "delivery_limit: 100, max_length: 1000000}\n"
-_POOL = '''"""The pool that notes what is to be kept."""
-
-from __future__ import annotations
-
-from collections.abc import Sequence
-
-from services.domain.outcome import Done, Outcome
-from services.handlers.ports import Transaction
-from services.pools.wiring import Wiring
-from services.runner.task import Steps
-
-
-def register(steps: Steps, _: Wiring) -> None:
-    """Declare the pool's steps."""
-
-    @steps.batch("archive.note")
-    def note(words: Sequence[str], tx: Transaction) -> Sequence[Outcome]:
-        """Note a word."""
-        return [Done({"word": word}) for word in words]
-'''
 
 
 def copy_of(root: Path, directory: Path) -> Path:
@@ -97,36 +79,8 @@ def change_arguments(tree: Path) -> None:
 
 
 def add_pool(tree: Path) -> None:
-    """A pool with a queue and a task, which only the canary and probes visit, everywhere where pools are named."""
-    limits = (
-        "soft_limit_seconds: 20\n    hard_limit_seconds: 30\n    grace_seconds: 45\n"
-        "    secrets: []\n"
-    )
-    _edit(
-        tree / _TOPOLOGY,
-        (
-            "\npools:\n",
-            f"\npools:\n  archive:\n    style: batch\n    concurrency: 100\n    {limits}",
-        ),
-        ("\nqueues:\n", "\nqueues:\n  archive: {pool: archive, " + _LIMITS),
-        ("\ntasks:\n", "\ntasks:\n  archive.note: {queue: archive, retry: database, sends: []}\n"),
-    )
-    (tree / "services/pools/archive.py").write_text(_POOL)
-    hosts = "        pool_device_checks:\n          hosts:"
-    _edit(
-        tree / "ansible/inventories/production/hosts.yml",
-        (
-            hosts,
-            f"        pool_archive:\n          hosts:\n            archive1: {{ansible_host: 198.51.100.51}}\n{hosts}",
-        ),
-    )
-    _edit(
-        tree / "ansible/inventories/staging/hosts.yml",
-        (
-            "        pool_notifications:\n",
-            "        pool_archive:\n          hosts: *workers\n        pool_notifications:\n",
-        ),
-    )
+    """A pool with a queue and a task, which only the canary and probes visit, as CONTRIBUTING's recipe has it."""
+    recipe("A pool").change(tree)
 
 
 def _edit(path: Path, *changes: tuple[str, str]) -> None:

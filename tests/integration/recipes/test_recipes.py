@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
@@ -11,12 +13,14 @@ import yaml
 
 from services import settings
 from services.celery_app import DoorbellApp, make_app
-from tests.integration.adapters.servers import HttpServer, http_server
+from tests.integration.adapters.servers import HttpServer, Received, http_server
 from tests.support.cluster import IPHONE, WINDOWS, Cluster, running_cluster
 from tests.support.fleet import doorbell_node, topology_of, wait_until
 from tests.support.outlier_api import AdjustableOutlierApi
 from tests.support.postgres import PrivatePostgres
 from tests.support.recipes import copy_of_the_repository, recipe
+
+pytestmark = pytest.mark.timeout(300)
 
 RECIPES = (
     "A task of your own",
@@ -40,8 +44,19 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def push_service() -> Iterator[HttpServer]:
-    with http_server(lambda _: (202, {}, b"")) as running:
+    with http_server(well) as running:
         yield running
+
+
+def well(_: Received) -> tuple[int, dict[str, str], bytes]:
+    return 202, {}, b""
+
+
+@pytest.fixture
+def push(push_service: HttpServer) -> Iterator[HttpServer]:
+    """The push service, which answers well afterwards whatever a test has it answer."""
+    yield push_service
+    push_service.reply = well
 
 
 @pytest.fixture(scope="module")
@@ -140,18 +155,69 @@ def test_the_canary_goes_through_the_pool_too(app: DoorbellApp, cluster: Cluster
     wait_until(lambda: cluster.rows(returned) == [(1,)], 30, "the canary")
 
 
-def test_a_channel_delivers_a_notice(cluster: Cluster, push_service: HttpServer) -> None:
+def test_a_channel_delivers_a_notice(cluster: Cluster, push: HttpServer) -> None:
     """To a user without an address, of a new device: once, and the receipt is recorded."""
-    user = f"user-{uuid4().hex[:8]}"
-    for device in (WINDOWS, IPHONE):
-        workflow = cluster.post(user, device, email=None)
-        assert cluster.ended(workflow) == ["done"]
+    workflow = _second_device(cluster)
 
     receipts = "SELECT channel, receipt FROM receipt WHERE workflow_id = %s"
     wait_until(lambda: cluster.rows(receipts, workflow), 30, "its receipt")
     assert cluster.rows(receipts, workflow) == [("push", "HTTP 202")]
-    [called] = [it for it in push_service.received if it.json()["user"] == user]
-    notices = "SELECT id::text FROM notice WHERE workflow_id = %s"
-    assert [called.headers["idempotency-key"]] == [
-        key for (key,) in cluster.rows(notices, workflow)
-    ]
+    [(notice,)] = cluster.rows("SELECT id::text FROM notice WHERE workflow_id = %s", workflow)
+    keys = [called.headers["idempotency-key"] for called in push.received]
+    assert keys.count(notice) == 1
+
+
+def test_what_was_given_up_is_replayed_onto_another_queue_of_its_pool(
+    cluster: Cluster, copy: Path, push: HttpServer
+) -> None:
+    """Another pool's is refused by name, and nothing is lost by it; what follows waits where it always does."""
+    push.reply = lambda _: (400, {}, b"")
+    workflow = _second_device(cluster)
+    deliveries = (
+        "SELECT id, queue, state FROM step WHERE workflow_id = %s"
+        " AND task = 'notifications.deliver_notice'"
+    )
+    [(step, queue, state)] = cluster.rows(deliveries, workflow)
+    assert (queue, state) == ("notifications", "failed")
+    push.reply = well
+
+    code, said = _replay(cluster, copy, step, "nowhere")
+    assert (code, "--onto: there is no queue 'nowhere'" in said) == (2, True)
+    code, said = _replay(cluster, copy, step, "db_writes")
+    assert (code, "not done by the pool of queue db_writes" in " ".join(said.split())) == (1, True)
+    assert cluster.rows(deliveries, workflow) == [(step, "notifications", "failed")]
+
+    assert _replay(cluster, copy, step, "calls")[0] == 0
+    assert cluster.ended(workflow) == ["done"]
+    assert cluster.rows(deliveries, workflow) == [(step, "calls", "done")]
+    receipt = "SELECT receipt FROM receipt WHERE workflow_id = %s"
+    wait_until(lambda: cluster.rows(receipt, workflow) == [("HTTP 202",)], 30, "its receipt")
+    callbacks = (
+        "SELECT queue FROM step WHERE workflow_id = %s AND task = 'notifications.record_receipt'"
+    )
+    assert cluster.rows(callbacks, workflow) == [("notifications",)]
+
+
+def _second_device(cluster: Cluster) -> str:
+    """The workflow of a user without an address who signs in on a new device."""
+    user = f"user-{uuid4().hex[:8]}"
+    for device in (WINDOWS, IPHONE):
+        workflow = cluster.post(user, device, email=None)
+        cluster.ended(workflow)
+    return workflow
+
+
+def _replay(cluster: Cluster, code: Path, step: str, queue: str) -> tuple[int, str]:
+    """The exit code of the operator's command, and what it printed."""
+    script = "import sys; from services.cli.main import run; sys.exit(run(sys.argv[1:]))"
+    command = [sys.executable, "-c", script, "dead", "replay", step, "--onto", queue, "--yes"]
+    done = subprocess.run(
+        command,
+        cwd=code,
+        env=cluster.fleet.environment("operator"),
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    return done.returncode, done.stdout + done.stderr
