@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from routing.alerts import DASHBOARDS, PROBE_TASK, RUNBOOKS, Rule, as_yaml, rules
-from routing.topology import Topology, dead_queue_name
+from routing.alerts import DASHBOARDS, RUNBOOKS, Rule, as_yaml, rules
+from routing.topology import PROBE_TASK, Topology, dead_queue_name
 
 Case = dict[str, Any]
 Series = Mapping[str, str]

@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from routing.topology import Pool, Queue, Topology, dead_queue_name
+from routing.topology import PROBE_TASK, Pool, Queue, Topology, dead_queue_name
 
 Rule = dict[str, Any]
 
@@ -19,9 +19,6 @@ _MARGIN_SECONDS = 30
 
 _STILL_SECONDS = 20
 """Four looks of Prometheus at a queue; that nothing moves in them is seen, and then has to last."""
-
-PROBE_TASK = "maintenance.probe"
-"""The canary's step in each pool."""
 
 RUNBOOKS = '{{ or $externalLabels.runbooks "deploy/runbooks" }}'
 DASHBOARDS = "{{ $externalLabels.dashboards }}"

@@ -194,12 +194,14 @@ class Document:
         return self._checked(value, scalar, value in known, sentence)
 
     def references(
-        self, node: Node | None, what: str, known: Sequence[str]
+        self, node: Node | None, what: str, known: Sequence[str], every: str | None = None
     ) -> tuple[str, ...] | None:
-        """Read a list of names that are all among `known`, each once."""
+        """Read a list of names that are all among `known`, each once; or the word `every` for all of them."""
+        if every is not None and isinstance(node, ScalarNode) and node.value == every:
+            return tuple(known)
         if not isinstance(node, SequenceNode):
             if node is not None:
-                self._wrong(node, what, "a list")
+                self._wrong(node, what, f"a list, or {every}" if every else "a list")
             return None
         names: list[str] = []
         for item in node.value:

@@ -12,7 +12,18 @@ from yaml.nodes import Node
 
 from routing.document import Document, Entry, line_of
 from routing.rules import Lines, check
-from routing.topology import Delays, Pool, Queue, Retry, Style, Tag, TaskRoute, Topology, User
+from routing.topology import (
+    SECRETS,
+    Delays,
+    Pool,
+    Queue,
+    Retry,
+    Style,
+    Tag,
+    TaskRoute,
+    Topology,
+    User,
+)
 
 DEFAULT_FILE = Path(__file__).with_name("topology.yml")
 
@@ -30,6 +41,7 @@ _SECTIONS = (
     "tasks",
     "users",
 )
+_ALL = "all"  # whoever serves every queue serves one that is added, too
 # Celery 5.7 spells both in its own code (kombu/transport/native_delayed_delivery.py).
 _DELAY_LEVELS = 28
 _DELAY_PREFIX = "celery_delayed"
@@ -136,13 +148,14 @@ class _Reader:
     def _pool(self, name: str, entry: Entry) -> Pool | None:
         what = f"pool {name}"
         counts = ("concurrency", "soft_limit_seconds", "hard_limit_seconds", "grace_seconds")
-        fields = self.document.fields(*entry, what, ("style", *counts))
+        fields = self.document.fields(*entry, what, ("style", *counts, "secrets"))
         style = self.document.choice(fields.get("style"), f"{what}: style", ("batch", "io"))
         values = [self.document.integer(fields.get(key), f"{what}: {key}", 1) for key in counts]
-        whole = [value for value in values if value is not None]
-        if style is None or len(whole) < len(values):
+        whole = {key: value for key, value in zip(counts, values, strict=True) if value is not None}
+        secrets = self.document.references(fields.get("secrets"), f"{what}: secrets", SECRETS)
+        if style is None or len(whole) < len(values) or secrets is None:
             return None
-        return Pool(name, cast("Style", style), *whole)
+        return Pool(name, cast("Style", style), secrets=secrets, **whole)
 
     def _queue(self, name: str, entry: Entry) -> Queue | None:
         what = f"queue {name}"
@@ -176,7 +189,7 @@ class _Reader:
         retry = self.document.reference(
             fields.get("retry"), f"{what}: retry", self._names("retries")
         )
-        sends = self.document.references(fields.get("sends"), f"{what}: sends", queues)
+        sends = self.document.references(fields.get("sends"), f"{what}: sends", queues, _ALL)
         if queue is None or retry is None or sends is None:
             return None
         return TaskRoute(name, queue, retry, sends, line_of(entry[0]))
@@ -185,7 +198,7 @@ class _Reader:
         what = f"user {name}"
         fields = self.document.fields(*entry, what, ("sends", "observes", "replays", "tag"))
         sends = self.document.references(
-            fields.get("sends"), f"{what}: sends", self._names("queues")
+            fields.get("sends"), f"{what}: sends", self._names("queues"), _ALL
         )
         observes = self.document.boolean(fields.get("observes"), f"{what}: observes")
         replays = self.document.boolean(fields.get("replays"), f"{what}: replays")

@@ -11,6 +11,7 @@ from typing import Any
 
 from routing.alert_cases import alert_cases
 from routing.alerts import alert_rules
+from routing.compose import spliced
 from routing.definitions import complete_definitions, definitions
 from routing.diagram import diagram
 from routing.permissions import permissions
@@ -38,6 +39,9 @@ def generated_files(topology: Topology, root: Path) -> dict[Path, str]:
     if scraping.is_file():
         common = scraping.read_text(encoding="utf-8")
         files[root / "deploy/docker/prometheus.yml"] = container_scraping(common, topology)
+    compose = root / "docker-compose.yml"
+    if compose.is_file():
+        files[compose] = spliced(compose.read_text(encoding="utf-8"), topology)
     readme = root / "README.md"
     if readme.is_file():
         text = readme.read_text(encoding="utf-8")

@@ -11,6 +11,12 @@ from services.domain.errors import ConfigurationError
 Style = Literal["batch", "io"]
 Tag = Literal["none", "management"]
 
+SECRETS = ("smtp_url", "outlier_api_key")
+"""What a pool may be given besides its broker user and the database: a secret of the settings each."""
+
+PROBE_TASK = "maintenance.probe"
+"""The canary's step in each pool, and the reconciler's: done by the pool of whichever queue it is sent to."""
+
 CELERY_TASKS = "celery.*"
 """The one pattern among the task names: Celery's own tasks."""
 
@@ -43,6 +49,7 @@ class Pool:
 
     concurrency: messages one process holds at once; for a batch pool the largest list.
     grace_seconds: between the signal to stop and the kill.
+    secrets: what its processes are given, and no others'.
     """
 
     name: str
@@ -51,6 +58,7 @@ class Pool:
     soft_limit_seconds: int
     hard_limit_seconds: int
     grace_seconds: int
+    secrets: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,9 +163,10 @@ class Topology:
         return tuple(queue.name for queue in self.queues.values() if queue.pool == pool)
 
     def sends_of(self, pool: str) -> tuple[str, ...]:
-        """Return the queues a pool may publish to: what its tasks send, and its own for retries."""
+        """Return the queues a pool may publish to: what its tasks and probes send, and its own for retries."""
         own = self.queues_of(pool)
-        wanted = set(own).union(*(r.sends for r in self.tasks.values() if r.queue in own))
+        done_here = (r for r in self.tasks.values() if r.queue in own or r.task == PROBE_TASK)
+        wanted = set(own).union(*(route.sends for route in done_here))
         return tuple(name for name in self.queues if name in wanted)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from functools import partial
+from importlib import import_module
 from typing import Any
 
 from celery import Celery
@@ -29,6 +30,8 @@ from services.canvas.rescoring import rescoring
 from services.canvas.telling import telling
 from services.celery_app import DoorbellApp
 from services.domain.errors import ConfigurationError
+from services.handlers.channels import Senders, senders
+from services.handlers.ports import Networks, WebhookSender
 from services.ledger.clearing import take_out
 from services.ledger.database import Ledger
 from services.ledger.reconciler import Reconciler
@@ -36,7 +39,6 @@ from services.ledger.relay import relay_once
 from services.ledger.sending import send, send_chosen
 from services.observability.metrics import RELAYED, count_repairs
 from services.observability.spans import make_spans
-from services.pools import db_writes, device_checks, external_api, maintenance, notifications
 from services.pools.wiring import Wiring
 from services.runner.config import RunnerConfig
 from services.runner.failpoints import Failpoints
@@ -49,14 +51,29 @@ RESCORED_AT_ONCE = 200
 TOLD_AT_ONCE = 224
 """So many applications are told something side by side; one that hangs keeps one call of a process's 256."""
 
-_POOLS = (device_checks, notifications, db_writes, external_api, maintenance)
-
 
 def register_steps(app: Celery, topology: Topology, wiring: Wiring) -> None:
-    """Declare the steps of every pool; each one's retry policy comes from the topology."""
+    """Declare the steps of every pool; each one's retry policy comes from the topology.
+
+    Raises:
+        ConfigurationError: a pool of the topology has no module in `services.pools`.
+    """
     steps = Steps(app, lambda task: retry_policy(topology, task))
-    for pool in _POOLS:
-        pool.register(steps, wiring)
+    for pool in topology.pools:
+        _module_of(pool).register(steps, wiring)
+
+
+def _module_of(pool: str) -> Any:
+    name = f"services.pools.{pool}"
+    try:
+        return import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name != name:
+            raise
+        raise ConfigurationError(
+            f"pool {pool} has no module: write its tasks in services/pools/{pool}.py,"
+            " or take the pool out of routing/topology.yml"
+        ) from error
 
 
 def delivered_deadlines(topology: Topology) -> dict[str, float]:
@@ -87,6 +104,7 @@ def make_wiring(app: DoorbellApp, settings: Settings, topology: Topology) -> Wir
     connections = Connections(open_pool(settings.database_url, "doorbell-handlers"))
     connect = connections.transaction
     networks = AddressData(settings.network_databases)
+    webhooks = HttpWebhookSender(settings.allowed_private_hosts, SystemClock())
     return Wiring(
         directly=directly(connections.direct),
         events=event_stores(connect),
@@ -94,10 +112,8 @@ def make_wiring(app: DoorbellApp, settings: Settings, topology: Topology) -> Wir
         take_out=partial(take_out, settings.broker_url, settings.broker_tls),
         exports=exports(connect),
         networks=networks,
-        mailer=SmtpMailer(
-            MailServer.from_url(settings.smtp_url or ""), settings.mail_from, SystemClock()
-        ),
-        webhooks=HttpWebhookSender(settings.allowed_private_hosts, SystemClock()),
+        senders=make_senders(settings, webhooks, networks),
+        webhooks=webhooks,
         outlier_api=HttpOutlierApi(
             settings.outlier_api_url or "", networks, settings.outlier_api_key
         ),
@@ -110,8 +126,16 @@ def make_wiring(app: DoorbellApp, settings: Settings, topology: Topology) -> Wir
         forget_old=lambda: forget_old(
             connect, settings.keep_addresses_days, settings.keep_logins_days
         ),
-        public_url=settings.public_url,
     )
+
+
+def make_senders(settings: Settings, webhooks: WebhookSender, networks: Networks) -> Senders:
+    """How notices leave: a sender for each channel."""
+    server = MailServer.from_url(settings.smtp_url or "")
+    mailer = SmtpMailer(server, settings.mail_from, SystemClock())
+    return {
+        **senders(mailer, webhooks, networks, settings.public_url),
+    }
 
 
 def _rescore(app: DoorbellApp) -> int:

@@ -132,7 +132,7 @@ def _worker(
         "DOORBELL_PUBLIC_URL": f"http://{HOST}:{ports['gateway']}",
         "OUTLIER_API_URL": f"http://{HOST}:{ports['outlier_api']}",
     }
-    if pool == "external_api":
+    if "outlier_api_key" in topology.pool(pool).secrets:
         environment["DOORBELL_OUTLIER_API_KEY_FILE"] = str(_outlier_api_key(layout))
     _, *arguments = worker_command(topology, pool, process=number)
     return _python(

@@ -26,6 +26,16 @@ TRY_AGAIN = frozenset({408, 425, 429})
 Resolve = Callable[[str, int], list[str]]
 
 
+def all_addresses(host: str, port: int) -> list[str]:
+    """For a target that the operator has chosen: it may well be in a private network.
+
+    Raises:
+        OSError: it does not resolve.
+    """
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return list(dict.fromkeys(str(entry[4][0]) for entry in found))
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     status: int

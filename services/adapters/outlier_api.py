@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import socket
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
@@ -16,7 +15,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from ua_parser import parse
 
-from services.adapters.http_client import TRY_AGAIN, Answer, HttpClient
+from services.adapters.http_client import TRY_AGAIN, Answer, HttpClient, all_addresses
 from services.domain.errors import ConfigurationError, Refused, Unavailable
 from services.domain.model import Verdict
 from services.domain.network import Network
@@ -92,7 +91,7 @@ class HttpOutlierApi:
         self._base_url = base_url.rstrip("/")
         self._authorization = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         self._networks = networks
-        self._client = HttpClient(OVERALL_SECONDS, _resolve)
+        self._client = HttpClient(OVERALL_SECONDS, all_addresses)
         self._threads = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="doorbell-outlier")
         self._asked_singly_until = float("-inf")
 
@@ -280,9 +279,3 @@ def _verdict(login: SavedLogin, found: _Answer) -> Verdict:
         model_version=found.model_version,
         request_id=found.request_id,
     )
-
-
-def _resolve(host: str, port: int) -> list[str]:
-    # The operator chose this target: it may well be in a private network.
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return list(dict.fromkeys(str(entry[4][0]) for entry in found))

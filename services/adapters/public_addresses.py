@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Collection
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
+from services.adapters.http_client import all_addresses
 from services.domain.errors import Refused
 
 _NAT64 = ip_network("64:ff9b::/96")
@@ -22,8 +22,7 @@ def checked_addresses(host: str, port: int, allowed: Collection[str]) -> list[st
         Refused: one of its addresses is not public, and the host is not allowed by name.
         OSError: it does not resolve.
     """
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    addresses = list(dict.fromkeys(str(entry[4][0]) for entry in found))
+    addresses = all_addresses(host, port)
     if host.lower() not in allowed:
         for address in addresses:
             if not is_public(address):

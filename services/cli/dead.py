@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 
+from routing.topology import Topology
 from services.cli import dead_view
 from services.cli.audit import actor
 from services.cli.desk import Desk, as_rate, counted, opened, queues_of, seconds_of, summed
@@ -30,7 +31,7 @@ from services.ledger.dead_steps import (
     states_of,
     whole,
 )
-from services.ledger.replay import Acted, Action, Operator, problem_of
+from services.ledger.replay import Acted, Action, Onto, Operator, problem_of
 
 RATE_PER_SECOND = 100.0
 HIGHEST_LIMIT = 1_000_000_000
@@ -152,6 +153,10 @@ def replay_dead(
     workflow: Workflow = None,
     limit: Limit = None,
     everything: All = False,
+    onto: Annotated[
+        str | None,
+        typer.Option(help="Let them wait in this queue of their pool in place of their own."),
+    ] = None,
     dry_run: DryRun = False,
     yes: Yes = False,
     rate: Rate = RATE_PER_SECOND,
@@ -164,7 +169,9 @@ def replay_dead(
             desk, named, pool, queue, task, reason, older_than, younger_than, user, workflow, limit
         )
         _refuse_no_filter(wanted, pool or queue, everything)
-    raise typer.Exit(act("replay", wanted, dry_run=dry_run, yes=yes, rate=rate, as_json=as_json))
+        place = _onto(desk.topology, onto) if onto is not None else None
+    code = act("replay", wanted, dry_run=dry_run, yes=yes, rate=rate, as_json=as_json, onto=place)
+    raise typer.Exit(code)
 
 
 @app.command("drop")
@@ -196,9 +203,16 @@ def drop_dead(
 
 
 def act(
-    action: Action, wanted: Selection, *, dry_run: bool, yes: bool, rate: float, as_json: bool
+    action: Action,
+    wanted: Selection,
+    *,
+    dry_run: bool,
+    yes: bool,
+    rate: float,
+    as_json: bool,
+    onto: Onto | None = None,
 ) -> int:
-    """Look, ask, do it and tell; returns the exit code.
+    """Look, ask, do it and tell; returns the exit code. onto: for a replay, another queue.
 
     Raises:
         ConfigurationError: somebody would have to be asked, and nobody can be.
@@ -213,7 +227,7 @@ def act(
         with opened() as desk:
             _ask(action, _survey(desk, wanted))
     with opened() as desk:
-        operator = Operator(actor(), action, desk.topology.work_exchange)
+        operator = Operator(actor(), action, desk.topology.work_exchange, onto)
         survey = _survey(desk, wanted)
         missing = _missing(desk, wanted, survey)
         result = (
@@ -227,6 +241,17 @@ def act(
     else:
         dead_view.print_outcome(result, operator, dry_run)
     return REFUSED if result.problems else OK
+
+
+def _onto(topology: Topology, queue: str) -> Onto:
+    [name] = queues_of(topology, None, queue, "--onto")
+    pool = topology.queues[name].pool
+
+    def does(task: str) -> bool:
+        route = topology.find_route(task)
+        return route is not None and topology.queues[route.queue].pool == pool
+
+    return Onto(name, does)
 
 
 def _perform(desk: Desk, survey: Survey, operator: Operator, rate: float) -> Pass:

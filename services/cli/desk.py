@@ -62,15 +62,17 @@ def opened() -> Iterator[Desk]:
             app.close()
 
 
-def queues_of(topology: Topology, pool: str | None, queue: str | None) -> tuple[str, ...]:
-    """The queues that are meant: one, a pool's, or all.
+def queues_of(
+    topology: Topology, pool: str | None, queue: str | None, option: str = "--queue"
+) -> tuple[str, ...]:
+    """The queues that are meant: one, a pool's, or all. option: what names the queue.
 
     Raises:
         ConfigurationError: there is no such pool or queue.
     """
     if queue is not None and queue not in topology.queues:
         raise ConfigurationError(
-            f"--queue: there is no queue {queue!r}: use one of {', '.join(topology.queues)}"
+            f"{option}: there is no queue {queue!r}: use one of {', '.join(topology.queues)}"
         )
     if pool is not None and pool not in topology.pools:
         raise ConfigurationError(

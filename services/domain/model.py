@@ -9,8 +9,6 @@ from typing import Any, Literal, Self
 from uuid import UUID
 
 Channel = Literal["email", "other_email", "webhook"]
-MAILS: tuple[Channel, ...] = ("email", "other_email")
-"""The channels of the user's own, the one to try first in front."""
 Level = Literal["low", "medium", "high", "unscored"]
 Action = Literal["allow", "challenge", "deny"]
 SwitchName = Literal["require_step_up", "locked"]

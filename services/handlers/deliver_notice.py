@@ -8,10 +8,9 @@ from time import monotonic
 from uuid import UUID
 
 from services.domain.errors import Refused, Unavailable
-from services.domain.model import MAILS
 from services.domain.outcome import Done, Failed, NoticeEnded, Outcome
-from services.handlers.message import compose_delivery, compose_mail
-from services.handlers.ports import Directly, Mailer, Networks, Notice, WebhookSender
+from services.handlers.channels import Senders
+from services.handlers.ports import Directly, Notice
 
 logger = logging.getLogger(__name__)
 
@@ -23,17 +22,14 @@ LEASE_SECONDS = 20.0
 def deliver_notice(
     notice_id: UUID,
     directly: Directly,
-    mailer: Mailer,
-    webhooks: WebhookSender,
-    networks: Networks,
-    public_url: str | None = None,
+    senders: Senders,
     elapsed: Callable[[], float] = monotonic,
 ) -> Outcome:
     """Send the notice, unless it is sent already.
 
     The intent is committed before the call and the outcome after it. Only a
     process that dies or freezes in between can send twice, and then under the
-    same id. public_url: of the gateway, for links in mails.
+    same id.
     elapsed: seconds by a clock that runs on while the process is stopped.
     """
     began = elapsed()
@@ -47,7 +43,7 @@ def deliver_notice(
         # Held up so long that somebody else may have the lease before the call is over.
         return Failed(Unavailable(f"the lease of notice {notice_id} ran out before the call"))
     try:
-        receipt = _send(notice, mailer, webhooks, networks, public_url)
+        receipt = _send(notice, senders)
     except (Unavailable, Refused) as error:
         with directly() as tx:
             tx.note_not_sent(notice_id, str(error))
@@ -68,16 +64,14 @@ def _note_sent(notice_id: UUID, receipt: str, directly: Directly) -> None:
         logger.exception("notice %s was sent; its receipt settles it later", notice_id)
 
 
-def _send(
-    notice: Notice,
-    mailer: Mailer,
-    webhooks: WebhookSender,
-    networks: Networks,
-    public_url: str | None,
-) -> str:
-    if notice.channel in MAILS:
-        return mailer.send(compose_mail(notice, networks.of(notice.ip), public_url))
-    return webhooks.send(compose_delivery(notice))
+def _send(notice: Notice, senders: Senders) -> str:
+    send = senders.get(notice.channel)
+    if send is None:
+        # Recorded by a later release than the one that runs.
+        raise Refused(
+            f"notice {notice.id} goes over {notice.channel}, which nobody here sends over"
+        )
+    return send(notice)
 
 
 def _without_sending(notice: Notice) -> Outcome:

@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from uuid import UUID, uuid5
 
-from services.domain.model import MAILS, Channel, DeviceCheck
+from services.domain.model import Channel, DeviceCheck
 from services.domain.outcome import Done, Outcome
-from services.domain.policy import EventName, Reason, Told
+from services.domain.policy import EventName, Reason
+from services.handlers.channels import CHANNELS, OWN, WANTED
 from services.handlers.check_device import missing_login
 from services.handlers.ports import Contact, NewNotice, NoticeReason, Transaction
 
 FOLD_SECONDS = 3600.0
 """So long after the first sign-in that was put aside its user hears of it, and of all others since."""
-
-_CHANNELS: Mapping[Told, tuple[Channel, ...]] = {
-    "user": (*MAILS, "webhook"),
-    "both": (*MAILS, "webhook"),
-    "application": ("webhook",),
-    "nobody": (),
-}
 
 
 def notify_users(checks: Sequence[DeviceCheck], tx: Transaction) -> Sequence[Outcome]:
@@ -45,17 +39,12 @@ def notify_plainly(workflow_ids: Sequence[UUID], tx: Transaction) -> Sequence[Ou
 
 def channels(contact: Contact, reason: Reason) -> tuple[Channel, ...]:
     """The channels on which this is told, the one to try first in front."""
-    there: dict[Channel, bool] = {
-        "email": contact.has_email,
-        "other_email": contact.has_other_email,
-        "webhook": contact.has_webhook,
-    }
     told = contact.policy.tell[reason]
-    wanted = _CHANNELS[told]
+    wanted = WANTED[told]
     if reason == "new_device" and contact.has_unsubscribed and contact.policy.may_unsubscribe:
         # What stands in for a mail is not wanted either; what the application hears anyway is not the user's.
-        wanted = () if told == "user" else tuple(it for it in wanted if it not in MAILS)
-    reached = tuple(channel for channel in wanted if there[channel])
+        wanted = () if told == "user" else tuple(it for it in wanted if it not in OWN)
+    reached = tuple(channel for channel in wanted if CHANNELS[channel].reaches(contact))
     # Where there is nothing else, an address that seemed not to exist is tried again.
     return tuple(channel for channel in reached if channel not in contact.bounced) or reached
 
@@ -68,17 +57,17 @@ def is_told(contact: Contact, event: EventName) -> bool:
 def first_notices(contact: Contact, reason: Reason) -> list[NewNotice]:
     """The notices to start with: one on the first channel, and one to the application when both are to hear of it.
 
-    What does not look like the user goes to both addresses: whoever signed in may read the first one's mails too.
+    What does not look like the user goes over all of the user's own: whoever signed in may read the first one, too.
     """
     reached = channels(contact, reason)
-    mails = [it for it in reached if it in MAILS][: None if reason == "verdict" else 1]
-    calls = [it for it in reached if it not in MAILS]
-    chosen = [*mails, *calls] if contact.policy.tell[reason] == "both" else mails or calls
+    own = [it for it in reached if it in OWN][: None if reason == "verdict" else 1]
+    others = [it for it in reached if it not in OWN]
+    chosen = [*own, *others] if contact.policy.tell[reason] == "both" else own or others
     return [
         replace(
             new_notice(contact.workflow_id, reason, channel),
             # Counted by its reason: what does not look like the user is told whatever else there was.
-            most_per_hour=contact.policy.mails_per_hour if channel in MAILS else None,
+            most_per_hour=contact.policy.mails_per_hour if channel in OWN else None,
             is_dry_run=contact.policy.is_dry_run,
         )
         for channel in chosen
@@ -86,14 +75,14 @@ def first_notices(contact: Contact, reason: Reason) -> list[NewNotice]:
 
 
 def tell_folded(tx: Transaction) -> Done:
-    """Record one mail for all sign-ins of a user that were put aside, an hour after the first of them."""
+    """Record one notice for all sign-ins of a user that were put aside, an hour after the first of them."""
     lasts = tx.fold(FOLD_SECONDS)
     contacts = tx.contacts([*lasts])
     due = [
-        replace(new_notice(last, "folded", mail), is_dry_run=contacts[last].policy.is_dry_run)
+        replace(new_notice(last, "folded", first), is_dry_run=contacts[last].policy.is_dry_run)
         for last in lasts
         # Since then the user may have unsubscribed.
-        for mail in _first_mail(contacts.get(last), lasts[last])
+        for first in _first_own(contacts.get(last), lasts[last])
     ]
     recorded = tx.record_notices(due)
     return Done(
@@ -102,8 +91,8 @@ def tell_folded(tx: Transaction) -> Done:
     )
 
 
-def _first_mail(contact: Contact | None, reason: Reason) -> list[Channel]:
-    return [] if contact is None else [it for it in channels(contact, reason) if it in MAILS][:1]
+def _first_own(contact: Contact | None, reason: Reason) -> list[Channel]:
+    return [] if contact is None else [it for it in channels(contact, reason) if it in OWN][:1]
 
 
 def new_notice(workflow_id: UUID, reason: NoticeReason, channel: Channel) -> NewNotice:

@@ -8,8 +8,9 @@ from typing import Literal
 from uuid import UUID, uuid5
 
 from services.domain.errors import Refused
-from services.domain.model import MAILS, Channel
+from services.domain.model import Channel
 from services.domain.outcome import Done, Failed, NoticeEnded, Outcome
+from services.handlers.channels import OWN
 from services.handlers.notify_user import channels, is_told, new_notice
 from services.handlers.ports import Contact, NewEvent, NewNotice, Notice, Transaction
 
@@ -87,8 +88,8 @@ def _look_on(notice: Notice, tx: Transaction) -> tuple[NewNotice | None, bool, C
     """What follows a notice that did not reach anybody, and whether nothing does though it should."""
     contact = tx.contacts([notice.workflow_id])[notice.workflow_id]
     fates = tx.siblings(notice.id)
-    if any(fates.get(it, "lost") != "lost" for it in MAILS if it != notice.channel):
-        # Of two addresses one is enough; the one that is still under way looks on itself if it fails.
+    if any(fates.get(it, "lost") != "lost" for it in OWN if it != notice.channel):
+        # Of the user's own one is enough; the one that is still under way looks on itself if it fails.
         return None, False, contact
     following = _next(notice, contact, fates.keys())
     return following, following is None, contact

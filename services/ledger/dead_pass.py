@@ -18,7 +18,7 @@ from services.ledger.database import Ledger
 from services.ledger.dead_letters import DeadLetters, Letter
 from services.ledger.dead_steps import Dead, Survey, in_batches, run
 from services.ledger.message import Message
-from services.ledger.replay import Acted, Operator, drop, problem_of, replay
+from services.ledger.replay import Acted, Operator, drop, problem_of_replay, replay
 
 logger = logging.getLogger(__name__)
 
@@ -56,7 +56,9 @@ def rehearse(connection: Connection[Any], survey: Survey, operator: Operator) ->
             result.acted += _rehearse_drop(connection, batch, operator)
         else:
             rows = {r["id"]: r for r in run(connection, "lock_dead", ids=[d.id for d in batch])}
-            result.acted += [Acted(dead, problem_of(dead, rows.get(dead.id))) for dead in batch]
+            result.acted += [
+                Acted(dead, problem_of_replay(dead, rows.get(dead.id), operator)) for dead in batch
+            ]
         connection.rollback()
     return result
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 from uuid import UUID
@@ -49,12 +49,24 @@ class Acted:
 
 
 @dataclass(frozen=True, slots=True)
+class Onto:
+    """Another queue than the one in which a step was given up. does: whether its pool does a task."""
+
+    queue: str
+    does: Callable[[str], bool]
+
+
+@dataclass(frozen=True, slots=True)
 class Operator:
-    """Who acts, how it is called, and where messages enter the broker."""
+    """Who acts, how it is called, and where messages enter the broker.
+
+    onto: where replayed steps wait in place of their own queue; what comes behind them waits where it always does.
+    """
 
     name: str
     action: Action
     work_exchange: str
+    onto: Onto | None = None
 
 
 def replay(
@@ -72,7 +84,7 @@ def replay(
     renewals: list[Renewal] = []
     acted: list[Acted] = []
     for dead in deads:
-        answer = _renewal(dead, rows.get(dead.id), operator.work_exchange)
+        answer = _renewal(dead, rows.get(dead.id), operator)
         if isinstance(answer, Renewal):
             renewals.append(answer)
         else:
@@ -108,6 +120,17 @@ def problem_of(dead: Dead, row: Row | None) -> str | None:
         "its message is neither in the ledger nor in its dead-letter queue"
         " (unless another operator holds that at this moment)"
     )
+
+
+def problem_of_replay(dead: Dead, row: Row | None, operator: Operator) -> str | None:
+    """Why a step cannot be replayed as it is, or not onto the queue that is wanted; None when it can."""
+    problem, onto = problem_of(dead, row), operator.onto
+    if problem or onto is None:
+        return problem
+    task = (row["task"] if row else None) or dead.task
+    if task is not None and onto.does(task):
+        return None
+    return f"{task or 'its task'} is not done by the pool of queue {onto.queue}: choose a queue of its own pool"
 
 
 def _has_given_up(dead: Dead, row: Row | None) -> bool:
@@ -149,9 +172,9 @@ def _locked(connection: Connection[Any], deads: Sequence[Dead]) -> dict[str, Row
     return {row["id"]: row for row in rows}
 
 
-def _renewal(dead: Dead, row: Row | None, exchange: str) -> Renewal | str:
+def _renewal(dead: Dead, row: Row | None, operator: Operator) -> Renewal | str:
     """The message of a step's next generation, or why there is none."""
-    problem = problem_of(dead, row)
+    problem = problem_of_replay(dead, row, operator)
     if problem:
         return problem
     # The original, as it was given up; the ledger's copy is as good when it was lost with a broker.
@@ -160,9 +183,10 @@ def _renewal(dead: Dead, row: Row | None, exchange: str) -> Renewal | str:
         if row is None or row["message"] is None:
             raise AssertionError("problem_of has looked for a message")
         message = Message.from_json(row["message"])
-    queue = dead.queue or (row["queue"] if row else None) or message.queue
+    own = dead.queue or (row["queue"] if row else None) or message.queue
+    queue = operator.onto.queue if operator.onto else own
     generation = (row["generation"] if row else dead.generation) + 1
-    return Renewal(dead, row, renewed(message, generation, exchange, queue))
+    return Renewal(dead, row, renewed(message, generation, operator.work_exchange, queue))
 
 
 def _begin_again(connection: Connection[Any], renewals: Sequence[Renewal]) -> set[str]:

@@ -34,14 +34,7 @@ def register(steps: Steps, wiring: Wiring) -> None:
     @steps.io("notifications.deliver_notice", at_once=DELIVERED_AT_ONCE)
     def deliver_notice(notice_id: str) -> Outcome:
         """Send one recorded notice over its channel."""
-        return deliver(
-            UUID(notice_id),
-            wiring.directly,
-            wiring.mailer,
-            wiring.webhooks,
-            wiring.networks,
-            wiring.public_url,
-        )
+        return deliver(UUID(notice_id), wiring.directly, wiring.senders)
 
     @steps.io("notifications.tell_application", at_once=TOLD_AT_ONCE)
     def tell_application(receiver: Wire) -> Outcome:

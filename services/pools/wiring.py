@@ -6,10 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from services.domain.outcome import Wire
+from services.handlers.channels import Senders
 from services.handlers.erase_user import BeginErasure, TakeOut
 from services.handlers.event_ports import BeginEvents
 from services.handlers.export_user import BeginExports
-from services.handlers.ports import Breaker, Directly, Mailer, Networks, OutlierApi, WebhookSender
+from services.handlers.ports import Breaker, Directly, Networks, OutlierApi, WebhookSender
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +20,6 @@ class Wiring:
     relay: publishes what was committed without a confirm; returns how many.
     reconcile: one sweep of the reconciler; returns what it repaired.
     canary: sends a canary through every queue.
-    public_url: where users reach the gateway; None: nowhere.
     forget_old: truncates and deletes what has been kept for long enough; returns how much.
     tell_applications: has applications told what is due for them; returns how many.
     rescore: has logins without a score asked about again; returns how many.
@@ -31,7 +31,7 @@ class Wiring:
     take_out: TakeOut
     exports: BeginExports
     networks: Networks
-    mailer: Mailer
+    senders: Senders
     webhooks: WebhookSender
     outlier_api: OutlierApi
     breaker: Breaker
@@ -41,4 +41,3 @@ class Wiring:
     rescore: Callable[[], int]
     tell_applications: Callable[[], int]
     forget_old: Callable[[], Wire]
-    public_url: str | None = None

@@ -31,6 +31,7 @@ from services.adapters.webhook import HttpWebhookSender
 from services.domain.model import DeviceCheck, Verdict
 from services.domain.outcome import Done, Outcome
 from services.handlers.apply_verdict import apply_verdicts
+from services.handlers.channels import senders
 from services.handlers.check_device import check_reported
 from services.handlers.deliver_notice import deliver_notice
 from services.handlers.notify_user import notify_users
@@ -191,11 +192,11 @@ def _handlers() -> tuple[dict[str, InTransaction], dict[str, Call]]:
     breaker = PostgresBreaker(connections.direct, "outlier_api")
     server = MailServer.from_url(f"smtp://127.0.0.1:{environment['RIVAL_SMTP_PORT']}")
     mailer = SmtpMailer(server, "floor@localhost.localdomain", SystemClock())
-    webhooks = HttpWebhookSender([], SystemClock())
+    ways = senders(mailer, HttpWebhookSender([], SystemClock()), networks)
     threads = ThreadPoolExecutor(_CALLS_AT_ONCE)
 
     def deliver(step: Incoming) -> Outcome:
-        return deliver_notice(UUID(step.args[0]), lend, mailer, webhooks, networks)
+        return deliver_notice(UUID(step.args[0]), lend, ways)
 
     def receipts(steps: Sequence[Incoming], tx: PostgresTransaction) -> Sequence[Outcome]:
         told = [step.args[0] for step in steps]

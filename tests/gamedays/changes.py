@@ -5,33 +5,10 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
+from tests.support.recipes import recipe
+
 _TOPOLOGY = "routing/topology.yml"
 _LIMITS = "delivery_limit: 100, max_length: 1000000}\n"
-_WORKER = (
-    "  worker-archive:\n    <<: *worker\n    command: [worker, archive]\n"
-    '    scale: "${ARCHIVE_PROCESSES:-1}"\n'
-    "    secrets: [{source: broker_url_archive, target: broker_url}, database_url]\n\n"
-)
-_POOL = '''"""The pool that notes what is to be kept."""
-
-from __future__ import annotations
-
-from collections.abc import Sequence
-
-from services.domain.outcome import Done, Outcome
-from services.handlers.ports import Transaction
-from services.pools.wiring import Wiring
-from services.runner.task import Steps
-
-
-def register(steps: Steps, _: Wiring) -> None:
-    """Declare the pool's steps."""
-
-    @steps.batch("archive.note")
-    def note(words: Sequence[str], tx: Transaction) -> Sequence[Outcome]:
-        """Note a word."""
-        return [Done({"word": word}) for word in words]
-'''
 
 
 def copy_of(root: Path, directory: Path) -> Path:
@@ -59,7 +36,14 @@ def add_queue(tree: Path) -> None:
             "{queue: external_api,  retry: api,      sends: [db_writes, ",
             "{queue: external_api,  retry: api,      sends: [unscored, db_writes, ",
         ),
-        *_senders_to_all("unscored"),
+        (
+            "sends: [external_api, maintenance, db_writes]",
+            "sends: [unscored, external_api, maintenance, db_writes]",
+        ),
+        (
+            "sends: [notifications, external_api, db_writes",
+            "sends: [unscored, notifications, external_api, db_writes",
+        ),
     )
 
 
@@ -95,68 +79,8 @@ def change_arguments(tree: Path) -> None:
 
 
 def add_pool(tree: Path) -> None:
-    """A pool with a queue and a task, which only the canary and probes visit, everywhere where pools are named."""
-    limits = "soft_limit_seconds: 20\n    hard_limit_seconds: 30\n    grace_seconds: 45\n"
-    _edit(
-        tree / _TOPOLOGY,
-        (
-            "\npools:\n",
-            f"\npools:\n  archive:\n    style: batch\n    concurrency: 100\n    {limits}",
-        ),
-        ("\nqueues:\n", "\nqueues:\n  archive: {pool: archive, " + _LIMITS),
-        ("\ntasks:\n", "\ntasks:\n  archive.note: {queue: archive, retry: database, sends: []}\n"),
-        *_senders_to_all("archive"),
-    )
-    (tree / "services/pools/archive.py").write_text(_POOL)
-    _edit(
-        tree / "services/bootstrap.py",
-        ("services.pools import db_writes", "services.pools import archive, db_writes"),
-        ("_POOLS = (device_checks", "_POOLS = (archive, device_checks"),
-    )
-    _edit(
-        tree / "pyproject.toml",
-        (
-            '  "services.pools.device_checks",\n',
-            '  "services.pools.archive",\n  "services.pools.device_checks",\n',
-        ),
-    )
-    secret = '{file: "${SECRETS_DIRECTORY:-./deploy/docker/private}/broker_url/%s"}\n'
-    _edit(
-        tree / "docker-compose.yml",
-        ("\n  gateway:\n    <<: *doorbell\n", f"\n{_WORKER}  gateway:\n    <<: *doorbell\n"),
-        (
-            f"  broker_url_gateway: {secret % 'gateway'}",
-            f"  broker_url_archive: {secret % 'archive'}  broker_url_gateway: {secret % 'gateway'}",
-        ),
-    )
-    _edit(
-        tree / "deploy/docker/prometheus.yml",
-        (
-            "          - worker-device_checks\n",
-            "          - worker-archive\n          - worker-device_checks\n",
-        ),
-    )
-    hosts = "        pool_device_checks:\n          hosts:"
-    _edit(
-        tree / "ansible/inventories/production/hosts.yml",
-        (
-            hosts,
-            f"        pool_archive:\n          hosts:\n            archive1: {{ansible_host: 198.51.100.51}}\n{hosts}",
-        ),
-    )
-    _edit(
-        tree / "ansible/inventories/staging/hosts.yml",
-        (
-            "        pool_notifications:\n",
-            "        pool_archive:\n          hosts: *workers\n        pool_notifications:\n",
-        ),
-    )
-
-
-def _senders_to_all(queue: str) -> list[tuple[str, str]]:
-    """The relay, the reconciler, the canary and operators send to every queue."""
-    every = "[device_checks, notifications, db_writes, external_api, maintenance]"
-    return [(every, f"[{queue}, {every[1:]}")]
+    """A pool with a queue and a task, which only the canary and probes visit, as CONTRIBUTING's recipe has it."""
+    recipe("A pool").change(tree)
 
 
 def _edit(path: Path, *changes: tuple[str, str]) -> None:

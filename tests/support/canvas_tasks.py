@@ -68,6 +68,17 @@ def register(  # noqa: C901, PLR0915  # one flat list of tiny tasks
             raise self.retry(countdown=1)
         return value
 
+    @task(
+        bind=True,
+        autoretry_for=(ConnectionError,),
+        retry_kwargs={"max_retries": 3, "countdown": 1},
+    )
+    def come_back_by_itself(self: Task[Any, Any], value: int) -> int:
+        note(directory, f"come_back_by_itself {value} {self.request.retries}")
+        if not self.request.retries:
+            raise ConnectionError("as asked")
+        return value
+
     @task(bind=True)
     def become(self: Task[Any, Any], value: int) -> Any:
         raise self.replace(chain(add.s(value, 1), add.s(10)))

@@ -16,8 +16,7 @@ from uuid import uuid4
 import httpx
 import psycopg
 
-from routing.load import load
-from tests.support.fleet import Fleet, wait_until
+from tests.support.fleet import ROOT, Fleet, topology_of, wait_until
 from tests.support.ports import free_port
 from tests.support.rabbitmq import PrivateRabbitMQ
 
@@ -136,12 +135,14 @@ def running_cluster(
     directory: Path,
     outlier_api_url: str | None = None,
     with_beat: bool = True,
+    code: Path = ROOT,
     **environment: str,
 ) -> Iterator[Cluster]:
     """All processes of the main workflow; `outlier_api_url` replaces the reference API.
 
-    environment: variables that every process has.
+    code: the checkout whose processes they are. environment: variables that every process has.
     """
+    pools = topology_of(code).pools
     with psycopg.connect(database_url) as connection:
         connection.execute("INSERT INTO tenant (id, name) VALUES ('shop', 'The Shop')")
         connection.execute(
@@ -150,7 +151,7 @@ def running_cluster(
         )
     smtp, api, door = free_port(), free_port(), free_port()
     url = outlier_api_url or f"http://127.0.0.1:{api}"
-    with Fleet(node, database_url, directory, smtp, url, **environment) as fleet:
+    with Fleet(node, database_url, directory, smtp, url, code, **environment) as fleet:
         mails = ("--host", "127.0.0.1", "--port", str(smtp), "--maildir", str(directory / "mail"))
         fleet.start("mail", "deploy.local.mail_sink", mails, user="gateway")
         if outlier_api_url is None:
@@ -159,12 +160,12 @@ def running_cluster(
         fleet.start("gateway", "services.gateway", DOORBELL_LISTEN_PORT=str(door))
         if with_beat:
             fleet.start("beat", "services.schedule")
-        for pool in load().pools:
+        for pool in pools:
             fleet.start(pool)
         cluster = Cluster(node, database_url, directory, fleet, door)
         try:
             wait_until(cluster.is_up, 60, "the gateway")
-            for pool in load().pools:
+            for pool in pools:
                 wait_until(partial(cluster.consumers, pool), 60, pool)
             yield cluster
         finally:

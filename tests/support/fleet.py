@@ -14,6 +14,7 @@ from typing import Self, TypeVar
 
 from routing.definitions import complete_definitions
 from routing.load import load
+from routing.topology import Topology
 from tests.support.certificates import Authority
 from tests.support.rabbitmq import PrivateRabbitMQ
 from tests.support.stalls import describe_pressure
@@ -24,19 +25,23 @@ _STOP_SECONDS = 20.0
 T = TypeVar("T")
 
 
-def passwords() -> dict[str, str]:
+def passwords(code: Path = ROOT) -> dict[str, str]:
     """A password for each broker user of the topology; its own name is enough on loopback."""
-    topology = load()
-    return {name: f"password-of-{name}" for name in (*topology.pools, *_users())}
+    topology = topology_of(code)
+    return {name: f"password-of-{name}" for name in (*topology.pools, *topology.users)}
 
 
-def _users() -> tuple[str, ...]:
-    return tuple(str(user) for user in load().users)
+def topology_of(code: Path) -> Topology:
+    """The topology of a checkout."""
+    return load(code / "routing/topology.yml")
 
 
-def doorbell_node(authority: Authority | None = None) -> PrivateRabbitMQ:
-    """A node with the whole topology and its users; behind mutual TLS if there is an authority."""
-    return PrivateRabbitMQ(complete_definitions(load(), passwords()), authority)
+def doorbell_node(authority: Authority | None = None, code: Path = ROOT) -> PrivateRabbitMQ:
+    """A node with the whole topology and its users; behind mutual TLS if there is an authority.
+
+    code: the checkout whose topology it is.
+    """
+    return PrivateRabbitMQ(complete_definitions(topology_of(code), passwords(code)), authority)
 
 
 class Fleet:
@@ -49,9 +54,12 @@ class Fleet:
         directory: Path,
         smtp_port: int = 1,
         outlier_api_url: str = "http://127.0.0.1:1",
+        code: Path = ROOT,
         **more: str,
     ) -> None:
+        """code: the checkout whose code all processes run. more: variables that every process has."""
         self._node = node
+        self._code = code
         self._database_url = database_url
         self._directory = directory
         self._more = {
@@ -74,14 +82,16 @@ class Fleet:
             self.kill(name)
 
     def broker_url(self, user: str) -> str:
-        return self._node.broker_url(user, passwords()[user], load().vhost)
+        return self._node.broker_url(
+            user, passwords(self._code)[user], topology_of(self._code).vhost
+        )
 
     def environment(self, user: str, **more: str) -> dict[str, str]:
         """A process's environment, with nothing of this machine's own settings in it."""
         return {
             "PATH": os.environ["PATH"],
             "HOME": str(self._directory),
-            "PYTHONPATH": str(ROOT),
+            "PYTHONPATH": str(self._code),
             "DOORBELL_BROKER_URL": self.broker_url(user),
             "DOORBELL_DATABASE_URL": self._database_url,
             "DOORBELL_HOST_NAME": "test",
@@ -97,13 +107,11 @@ class Fleet:
         arguments: tuple[str, ...] = (),
         user: str | None = None,
         prefix: tuple[str, ...] = (),
-        code: Path = ROOT,
         **more: str,
     ) -> subprocess.Popen[bytes]:
         """Start a process called `name`: by default the worker of the pool of that name.
 
         prefix: a program that starts another one in its own place (`ip netns exec ...`).
-        code: the checkout whose code it runs.
         """
         arguments = arguments or ((name,) if module == "services.worker" else ())
         with (self._directory / f"{name}.log").open("ab") as log:
@@ -113,8 +121,8 @@ class Fleet:
                     *("setpriv", "--pdeathsig", "KILL", *prefix),
                     *(sys.executable, "-m", module, *arguments),
                 ],
-                env=self.environment(user or name, **{"PYTHONPATH": str(code), **more}),
-                cwd=code,
+                env=self.environment(user or name, **more),
+                cwd=self._code,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

@@ -36,7 +36,7 @@ WHERE id = %(tenant)s AND requests_per_second IS DISTINCT FROM %(per_second)s RE
 -- name: note_bounce
 -- A mail came back; no row when no such mail had left, or it had come back before.
 UPDATE notice SET bounced_at = now(), bounce = %(status)s
-WHERE id = %(notice)s AND channel <> 'webhook' AND state IN ('sent', 'sending') AND bounced_at IS NULL
+WHERE id = %(notice)s AND channel IN ('email', 'other_email') AND state IN ('sent', 'sending') AND bounced_at IS NULL
 RETURNING tenant_id
 
 -- name: create_key

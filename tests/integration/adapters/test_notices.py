@@ -21,6 +21,7 @@ from services.domain.model import DeviceCheck, Verdict
 from services.domain.outcome import Done, Failed, NoticeEnded, Outcome
 from services.domain.policy import DEFAULT, Told
 from services.handlers.apply_verdict import apply_verdicts
+from services.handlers.channels import senders
 from services.handlers.deliver_notice import deliver_notice
 from services.handlers.notify_user import notify_plainly, notify_users
 from services.handlers.ports import Mail
@@ -49,11 +50,10 @@ class Post:
         self.world = world
         self.mailer = SmtpMailer(Target.from_url(mails.url), "d@example.org", SystemClock())
         self.webhooks = HttpWebhookSender(["127.0.0.1"], SystemClock())
+        self.senders = senders(self.mailer, self.webhooks, world.networks)
 
     def deliver(self, notice_id: str) -> Outcome:
-        return deliver_notice(
-            UUID(notice_id), self.world.directly, self.mailer, self.webhooks, self.world.networks
-        )
+        return deliver_notice(UUID(notice_id), self.world.directly, self.senders)
 
 
 @pytest.fixture
@@ -176,7 +176,8 @@ def test_the_intent_is_committed_before_the_call(world: World, post: Post) -> No
             seen.append(post.deliver(notice_id))
             return "250 OK"
 
-    deliver_notice(UUID(notice_id), world.directly, Watching(), post.webhooks, world.networks)
+    watched = senders(Watching(), post.webhooks, world.networks)
+    deliver_notice(UUID(notice_id), world.directly, watched)
     assert seen[0] == ("sending", 1)
     assert isinstance(seen[1], Failed)
     assert isinstance(seen[1].error, Unavailable)
@@ -305,9 +306,7 @@ def test_who_was_held_up_does_not_send(world: World, post: Post, mails: MailServ
     held_up = deliver_notice(
         notice_id,
         world.directly,
-        post.mailer,
-        post.webhooks,
-        world.networks,
+        post.senders,
         elapsed=lambda: next(times),
     )
     assert isinstance(held_up, Failed)

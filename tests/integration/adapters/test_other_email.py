@@ -18,6 +18,7 @@ from services.adapters.smtp_sessions import MailServer as Target
 from services.adapters.webhook import HttpWebhookSender
 from services.domain.outcome import Done, NoticeEnded
 from services.domain.policy import DEFAULT
+from services.handlers.channels import senders
 from services.handlers.deliver_notice import deliver_notice
 from services.handlers.notify_user import notify_users, tell_folded
 from services.handlers.settle_notice import try_next_channels
@@ -122,9 +123,10 @@ def test_the_mail_goes_to_the_address_of_its_notice(world: World, mails: MailSer
     _judge(world)
     mailer = SmtpMailer(Target.from_url(mails.url), "d@example.org", SystemClock())
     webhooks = HttpWebhookSender([], SystemClock())
+    ways = senders(mailer, webhooks, world.networks)
     with closing(mailer), closing(webhooks):
         for (key,) in world.rows("SELECT id FROM notice ORDER BY channel"):
-            outcome = deliver_notice(key, world.directly, mailer, webhooks, world.networks)
+            outcome = deliver_notice(key, world.directly, ways)
             assert isinstance(outcome, Done)
     assert mails.recipients == ["ada@example.org", OTHER]
     first, second = (mail.get_body(("plain",)) for mail in mails.mails)

@@ -10,8 +10,9 @@ from typing import Any, cast
 import psycopg
 
 from services.adapters.networks import AddressData
-from services.domain.errors import Unavailable
+from services.domain.errors import Refused, Unavailable
 from services.domain.outcome import Done, Failed
+from services.handlers.channels import Senders, senders
 from services.handlers.deliver_notice import deliver_notice
 from services.handlers.ports import Mail, Notice, Transaction, WebhookSender
 from tests.unit.handlers.test_message import NOTICE
@@ -60,17 +61,15 @@ class Mailer:
         return "250 ok"
 
 
-NO_WEBHOOKS = cast(WebhookSender, None)
+def _senders(mailer: Mailer) -> Senders:
+    return senders(mailer, cast(WebhookSender, None), AddressData())
 
 
 def test_a_sent_notice_is_noted_with_its_receipt() -> None:
     """And not sent when it is asked for again."""
     database = Database()
     mailer = Mailer(database)
-    outcomes = [
-        deliver_notice(NOTICE.id, database.directly, mailer, NO_WEBHOOKS, AddressData())
-        for _ in range(2)
-    ]
+    outcomes = [deliver_notice(NOTICE.id, database.directly, _senders(mailer)) for _ in range(2)]
 
     assert [type(outcome) for outcome in outcomes] == [Done, Done]
     assert (database.state, database.receipt, mailer.sent) == ("sent", "250 ok", 1)
@@ -80,7 +79,7 @@ def test_a_database_that_goes_away_meanwhile_sends_nothing_twice() -> None:
     """The outcome carries the receipt: the runner has no reason to call again."""
     database = Database()
     mailer = Mailer(database, goes_away=True)
-    outcome = deliver_notice(NOTICE.id, database.directly, mailer, NO_WEBHOOKS, AddressData())
+    outcome = deliver_notice(NOTICE.id, database.directly, _senders(mailer))
 
     assert isinstance(outcome, Done)
     assert outcome.result["receipt"] == "250 ok"
@@ -91,7 +90,18 @@ def test_what_was_not_sent_may_be_tried_again() -> None:
     """Its claim is given back at once."""
     database = Database()
     mailer = Mailer(database, error=Unavailable("451"))
-    outcome = deliver_notice(NOTICE.id, database.directly, mailer, NO_WEBHOOKS, AddressData())
+    outcome = deliver_notice(NOTICE.id, database.directly, _senders(mailer))
 
     assert isinstance(outcome, Failed)
+    assert database.state == "recorded"
+
+
+def test_a_channel_that_this_release_does_not_have_is_refused() -> None:
+    """Another release has recorded it: the next channel is tried, and the claim is given back."""
+    database = Database()
+    outcome = deliver_notice(NOTICE.id, database.directly, {})
+
+    assert isinstance(outcome, Failed)
+    assert isinstance(outcome.error, Refused)
+    assert "goes over email, which nobody here sends over" in str(outcome.error)
     assert database.state == "recorded"

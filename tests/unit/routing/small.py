@@ -13,8 +13,8 @@ vhost: house
 exchanges: {work: house, dead: house.dead}
 delays: {levels: 28, prefix: celery_delayed}
 pools:
-  bells: {style: batch, concurrency: 10, soft_limit_seconds: 2, hard_limit_seconds: 3, grace_seconds: 4}
-  doors: {style: io, concurrency: 1, soft_limit_seconds: 2, hard_limit_seconds: 3, grace_seconds: 4}
+  bells: {style: batch, concurrency: 10, soft_limit_seconds: 2, hard_limit_seconds: 3, grace_seconds: 4, secrets: []}
+  doors: {style: io, concurrency: 1, soft_limit_seconds: 2, hard_limit_seconds: 3, grace_seconds: 4, secrets: []}
 queues:
   bells: {pool: bells, delivery_limit: 20, max_length: 1000}
   doors: {pool: doors, delivery_limit: 20, max_length: 1000}

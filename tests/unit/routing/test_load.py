@@ -66,7 +66,17 @@ REFUSALS: dict[str, tuple[str, str, list[str]]] = {
     "wrong type, not a list": (
         "sends: [doors]",
         "sends: doors",
-        ["14: task bells.ring: sends is a text: it must be a list"],
+        ["14: task bells.ring: sends is a text: it must be a list, or all"],
+    ),
+    "unknown secret": (
+        "grace_seconds: 4, secrets: []}\n  doors",
+        "grace_seconds: 4, secrets: [key]}\n  doors",
+        [
+            (
+                "6: pool bells: secrets names 'key', which is not there (smtp_url, outlier_api_key): "
+                "correct it or add it"
+            )
+        ],
     ),
     "wrong type, not a mapping": (
         "exchanges: {work: house, dead: house.dead}",
@@ -119,8 +129,8 @@ REFUSALS: dict[str, tuple[str, str, list[str]]] = {
         ],
     ),
     "grace period not above the longest limit": (
-        "grace_seconds: 4}\n  doors",
-        "grace_seconds: 3}\n  doors",
+        "grace_seconds: 4, secrets: []}\n  doors",
+        "grace_seconds: 3, secrets: []}\n  doors",
         [
             (
                 "6: pool bells: grace_seconds (3) is not above its longest limit (3): "
@@ -261,7 +271,7 @@ REFUSALS: dict[str, tuple[str, str, list[str]]] = {
         [
             (
                 "7: pool doors knows no key more: use style, concurrency, soft_limit_seconds, "
-                "hard_limit_seconds, grace_seconds"
+                "hard_limit_seconds, grace_seconds, secrets"
             ),
             "7: pool doors: concurrency is true or false: it must be a whole number",
             "7: pool doors: soft_limit_seconds is -2: it must be at least 1",
@@ -285,6 +295,13 @@ def test_a_good_file_is_read_whole(tmp_path: Path) -> None:
     assert topology.tasks["bells.ring"] == TaskRoute("bells.ring", "bells", "soon", ("doors",), 0)
     assert topology.tasks["bells.ring"].line == 14
     assert topology.users["gateway"].sends == ("bells",)
+
+
+def test_all_is_every_queue_there_is(tmp_path: Path) -> None:
+    """Whoever sends to all of them sends to one that is added, too."""
+    topology = load_text(tmp_path, GOOD.replace("sends: [doors]", "sends: all"))
+
+    assert topology.route("bells.ring").sends == ("bells", "doors")
 
 
 def test_the_packages_own_file_is_good() -> None:
