@@ -81,7 +81,7 @@ def _related(rows: Iterable[Mapping[str, Any]]) -> dict[str, set[str]]:
         found["ids"] |= {each for each in (row["parent_id"], row["sent_by"]) if each}
         found["ids"] |= {each["id"] for each in shape.get("next", ())}
         found["roots"] |= {each for each in (row["root_id"], row["id"]) if each}
-        found["groups"] |= {shape["group"]} if "group" in shape else set()
+        found["groups"] |= {shape["joins"]} if "joins" in shape else set()
     return found
 
 

@@ -29,7 +29,8 @@ def shape_of(step_id: str, headers: Mapping[str, Any], body: Any) -> str | None:
     """The place as JSON; None when the step stands alone, or nobody can read its message.
 
     body: arguments, keywords and what Celery put behind them. It has, as far as there is any:
-    `group` and `index`, the group that the step is a member of and its place there; `maps`, the task of a
+    `group` and `index`, the group that the step is a member of and its place there; `joins`, the group that
+    it, or the end of its chain, is of, for finding the others; `maps`, the task of a
     `map` or `starmap`, with `items`, how many; `link` and `link_error`, names of callbacks;
     `next`, what follows up to the end of the canvas: `id`, `task`, `after` (ids of those before), and
     `is_body`, `group`, `index`, `link`, `link_error` where that is so.
@@ -50,6 +51,8 @@ def _shape(
     if is_name(group) and isinstance(index, int):
         # The body of a chord has its header's group as well, but no place in it.
         found |= {"group": group, "index": index}
+    if joins := _joined(group, embed.get("chain") or ()):
+        found["joins"] = joins
     if headers.get("task") in ("celery.map", "celery.starmap"):
         found |= _mapped(kwargs)
     found |= _callbacks(embed.get("callbacks"), embed.get("errbacks"))
@@ -63,6 +66,14 @@ def _shape(
     if ahead.steps:
         found["next"] = list(ahead.steps.values())
     return found
+
+
+def _joined(group: Any, chain: Sequence[Any]) -> str | None:
+    """The group by which a canvas's steps know each other: its own, or that in which its chain ends."""
+    # What follows stands there the other way round.
+    end = chain[0] if chain and not group else {}
+    found = group or (end.get("options") or {}).get("group_id")
+    return str(found) if is_name(found) else None
 
 
 def _mapped(kwargs: Mapping[str, Any]) -> dict[str, Any]:

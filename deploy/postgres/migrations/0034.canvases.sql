@@ -5,4 +5,4 @@ ALTER TABLE step ADD COLUMN IF NOT EXISTS canvas json;  -- its place in its canv
 DROP INDEX CONCURRENTLY IF EXISTS step_of_root;
 CREATE INDEX CONCURRENTLY step_of_root ON step (root_id) WHERE workflow_id IS NULL;
 DROP INDEX CONCURRENTLY IF EXISTS step_of_group;
-CREATE INDEX CONCURRENTLY step_of_group ON step ((canvas ->> 'group')) WHERE workflow_id IS NULL AND canvas IS NOT NULL;
+CREATE INDEX CONCURRENTLY step_of_group ON step ((canvas ->> 'joins')) WHERE workflow_id IS NULL AND canvas IS NOT NULL;

@@ -12,7 +12,7 @@ WHERE workflow_id IS NULL AND id IN (
     UNION
     SELECT id FROM step WHERE workflow_id IS NULL AND root_id = ANY(%(roots)s)
     UNION
-    SELECT id FROM step WHERE workflow_id IS NULL AND canvas IS NOT NULL AND canvas ->> 'group' = ANY(%(groups)s)
+    SELECT id FROM step WHERE workflow_id IS NULL AND canvas IS NOT NULL AND canvas ->> 'joins' = ANY(%(groups)s)
 )
 ORDER BY planned_at, ready_at NULLS LAST, id
 LIMIT %(limit)s

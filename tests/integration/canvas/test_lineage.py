@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -130,6 +133,18 @@ def test_what_is_to_come_is_planned(ours: Workshop) -> None:
     assert len(traced(ours, sent.id, "done", 5)["steps"]) == 5
 
 
+def test_chains_of_a_chord_are_one_canvas_from_the_start(ours: Workshop) -> None:
+    """While each is at its first step; whichever is asked for."""
+    sent = chord(
+        [chain(ours.come_back.s(i, times=3), ours.add.s(1)) for i in (1, 2)], ours.total.s()
+    ).apply_async()
+    canvas = traced(ours, sent.id, "accepted", 5)
+    for step in canvas["steps"]:
+        found = read(ours, step["id"]) or {}
+        assert [each["id"] for each in found["steps"]] == [each["id"] for each in canvas["steps"]]
+    assert sent.get(timeout=SECONDS) == 5
+
+
 def test_a_failed_member_blocks_its_body(ours: Workshop) -> None:
     """A chord that was sent first of all: its members know each other, and the error callback stands under the body."""
     sent = chord(
@@ -206,6 +221,29 @@ def test_a_starmap_tells_of_what(ours: Workshop) -> None:
     mapped, _ = traced(ours, sent.id, "done", 2)["steps"]
     assert (mapped["task"], mapped["maps"], mapped["items"]) == ("celery.starmap", "hand.add", 2)
     assert mapped["result"] == [2, 4]
+
+
+def test_it_can_be_followed(ours: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From the id that its sender has, the last step's: each new state, then the end of the whole canvas."""
+    assert ours.settings is not None
+    monkeypatch.setenv("DOORBELL_DATABASE_URL", ours.settings.database_url)
+    monkeypatch.setenv("DOORBELL_BROKER_URL", ours.settings.broker_url)
+    sent = chain(ours.come_back.s(1, times=2), ours.add.s(1)).apply_async()
+    first_id = sent.parent.id
+    wait_until(lambda: read(ours, first_id), SECONDS)
+    command = "import sys; from services.cli.main import main; sys.exit(main())"
+    shown = subprocess.run(
+        [sys.executable, "-c", command, "trace", sent.id, "--follow", "--json"],
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        check=True,
+    )
+    changes = [json.loads(line) for line in shown.stdout.splitlines()]
+    assert {(change["workflow"], change["canvas"]) for change in changes} == {(None, first_id)}
+    states = [change["state"] for change in changes if change.get("step") == sent.id]
+    assert (states[0], states[-1]) == ("planned", "done")
+    assert changes[-1] == {"workflow": None, "state": "done", "canvas": first_id}
 
 
 def test_nobody_knows_what_was_never_sent(ours: Workshop) -> None:

@@ -71,6 +71,14 @@ def test_the_first_member_alone_tells_what_follows_the_body(app: DoorbellApp) ->
     assert [each["index"] for each in (first, *others)] == [0, 1, 2]
 
 
+def test_chains_of_a_group_know_each_other(app: DoorbellApp) -> None:
+    """By the group in which they end, long before they do."""
+    members = [chain(app.signature("a"), app.signature("b"), app=app) for _ in range(2)]
+    one, other = shapes(chord(members, app.signature("c"), app=app))
+    assert "group" not in one
+    assert one["joins"] == other["joins"] == one["next"][0]["group"]
+
+
 def test_a_map_says_of_what(app: DoorbellApp) -> None:
     """The task's name and the number of its items."""
     (shape,) = shapes(xstarmap(app.signature("a"), [(1, 2), (3, 4)], app=app))
