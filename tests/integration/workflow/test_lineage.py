@@ -137,16 +137,3 @@ def test_an_error_callback_is_shown_as_one(
     assert code == 0
     errors = {_short(step): step["error"] for step in traced["steps"] if step["error"]}
     assert "score_login" in errors
-
-
-def test_an_export_begins_with_a_chord(cluster: Cluster) -> None:
-    """Its first steps are a group, and the last one the body."""
-    user = f"user-{uuid4().hex[:8]}"
-    cluster.ended(cluster.post(user))
-    workflow = cluster.call("POST", f"/v1/users/{user}/export").json()["workflow_id"]
-    cluster.ended(workflow)
-    rows, learned, packed = cluster.workflow(workflow)["steps"]
-    assert (rows["after"], learned["after"]) == ([], [])
-    assert rows["group"] == learned["group"]
-    assert packed["after"] == [rows["id"], learned["id"]]
-    assert packed["role"] == "body"
