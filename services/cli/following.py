@@ -7,7 +7,6 @@ import sys
 from collections.abc import Callable
 from time import sleep
 from typing import Any
-from uuid import UUID
 
 import typer
 from rich.live import Live
@@ -21,43 +20,45 @@ LOOK_SECONDS = 0.25
 """A step's new state is shown within this and the time that reading it takes."""
 
 
-def follow(connection: Connection, workflow_id: UUID, *, as_json: bool) -> dict[str, Any]:
+def follow(connection: Connection, known_id: str, *, as_json: bool) -> dict[str, Any]:
     """Show each new state of each step until the workflow has ended; returns it as it is then.
 
     A terminal has the tree, which changes in place; what is no terminal a line for each
     change, or a JSON object a line: `workflow` and `state` first, and with a step's `step`, `task`,
-    `attempts`, `retries` and `host`.
+    `attempts`, `retries` and `host`; `canvas` has the first step of what was sent by hand.
 
     Raises:
         NotFound: there is no such workflow, or it was erased meanwhile.
     """
     if as_json:
-        return _until_ended(connection, workflow_id, _Changes(_as_json).show)
+        return _until_ended(connection, known_id, _Changes(_as_json).show)
     if not sys.stdout.isatty():
-        return _until_ended(connection, workflow_id, _Changes(_as_line).show)
+        return _until_ended(connection, known_id, _Changes(_as_line).show)
     with Live(console=console(), auto_refresh=False) as live:
 
         def redraw(workflow: dict[str, Any]) -> None:
             live.update(trace.as_tree(workflow), refresh=True)
 
-        return _until_ended(connection, workflow_id, redraw)
+        return _until_ended(connection, known_id, redraw)
 
 
 def _until_ended(
-    connection: Connection, workflow_id: UUID, show: Callable[[dict[str, Any]], None]
+    connection: Connection, known_id: str, show: Callable[[dict[str, Any]], None]
 ) -> dict[str, Any]:
     shown: dict[str, Any] | None = None
     while True:
-        found = trace.read(connection, workflow_id)
+        found = trace.read(connection, known_id)
         # What is read next is of another moment.
         connection.rollback()
         if found is None:
-            raise NotFound(f"there is no workflow {workflow_id}")
+            raise NotFound(trace.nobody_knows(known_id))
         if found != shown:
             show(found)
             shown = found
         if found["state"] != "accepted":
             return found
+        # A step that is to come is looked for far and wide.
+        known_id = str(found["workflow_id"] or found["root_id"])
         sleep(LOOK_SECONDS)
 
 
@@ -81,13 +82,15 @@ class _Changes:
 
 def _as_line(workflow: dict[str, Any], step: dict[str, Any] | None) -> None:
     if step is None:
-        typer.echo(f"{workflow['name']} {workflow['workflow_id']}: {workflow['state']}")
+        typer.echo(f"{trace.title_of(workflow)}: {workflow['state']}")
     else:
         console().print(trace.line_of(workflow, step))
 
 
 def _as_json(workflow: dict[str, Any], step: dict[str, Any] | None) -> None:
     change = {"workflow": workflow["workflow_id"], "state": (step or workflow)["state"]}
+    if workflow["workflow_id"] is None:
+        change["canvas"] = workflow["root_id"]
     if step is not None:
         change["step"] = step["id"]
         change |= {name: step[name] for name in ("task", "attempts", "retries", "host")}

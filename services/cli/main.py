@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
-from uuid import UUID
 
 import psycopg
 import typer
@@ -54,6 +53,7 @@ from services.cli.exits import (
 from services.cli.keys import text_of
 from services.cli.output import AsJson, console, print_json, print_table
 from services.domain.errors import ConfigurationError, DoorbellError, Unavailable
+from services.ledger.message import is_name
 
 _EPILOG = (
     "Exit codes: 0 all well; 1 refused, or something is wrong or differs; 2 wrong arguments or"
@@ -91,8 +91,12 @@ users.app.command("certificate")(certificates.certificate)
 
 @app.command("trace")
 def trace_workflow(
-    workflow: Annotated[
-        UUID, typer.Argument(help="The workflow_id a login was answered.", metavar="WORKFLOW")
+    known_id: Annotated[
+        str,
+        typer.Argument(
+            help="The workflow_id a login was answered, or the id of a step; by hand, also of a group.",
+            metavar="WORKFLOW",
+        ),
     ],
     follow: Annotated[
         bool,
@@ -100,18 +104,20 @@ def trace_workflow(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Show a workflow's steps, as planned and as they went, and where else to look.
+    """Show the steps of a workflow, or of a canvas sent by hand, as planned and as they went, and where else to look.
 
     With --follow, one that did not end done ends this with 1.
     """
+    if not is_name(known_id):
+        raise typer.BadParameter(f"{known_id!r} is no id: give one of a workflow or of a step")
     endpoints = find()
     with connected(endpoints.database_url) as connection:
         if follow:
-            found = following.follow(connection, workflow, as_json=as_json)
+            found = following.follow(connection, known_id, as_json=as_json)
             raise typer.Exit(OK if found["state"] == "done" else REFUSED)
-        traced = trace.read(connection, workflow)
+        traced = trace.read(connection, known_id)
     if traced is None:
-        raise NotFound(f"there is no workflow {workflow}")
+        raise NotFound(trace.nobody_knows(known_id))
     if as_json:
         print_json(traced)
     else:

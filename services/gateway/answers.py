@@ -17,10 +17,26 @@ _STEP: dict[str, Any] = {
     "task": "device_checks.check_device",
     "queue": "device_checks",
     "state": "done",
+    "reason": None,
+    "planned": True,
+    "after": [],
+    "parent": None,
+    "children": ["7c2e4b1d-55a0-4a39-9a55-3f0b3a1c9d10"],
+    "group": None,
+    "group_size": None,
+    "group_index": None,
+    "role": None,
+    "callbacks": [],
+    "maps": None,
+    "items": None,
     "attempts": 1,
     "retries": 0,
+    "redeliveries": 0,
+    "ready_at": "2030-01-31T08:15:00.098Z",
     "started_at": "2030-01-31T08:15:00.104Z",
     "finished_at": "2030-01-31T08:15:00.109Z",
+    "waiting_seconds": 0.006,
+    "run_seconds": 0.005,
     "host": "worker-1",
 }
 
@@ -87,17 +103,57 @@ class BatchAnswer(BaseModel):
     results: list[BatchResult]
 
 
+class Callback(BaseModel):
+    """What follows a step's end, beside what the plan has behind it."""
+
+    kind: Literal["link", "link_error", "body"] = Field(
+        description="After success, after failure, or when all steps that a chord's body waits for are done."
+    )
+    task: str | None
+    step: str | None = Field(description="Its step's id; null while it has none.")
+    state: Literal["waiting", "fired", "will_not_fire"]
+
+
 class Step(BaseModel):
-    """One task of a workflow."""
+    """One task of a workflow: how it was planned, and how it went. What it answered is not told here."""
 
     id: str = Field(description="Also its Celery task id.")
     task: str | None
     queue: str | None
     state: Literal["planned", "ready", "retrying", "parked", "done", "failed", "dead", "blocked"]
+    reason: str | None = Field(description="Why it was given up; null: it was not.")
+    planned: bool = Field(
+        description="Whether it is of the plan; else it appeared, as callbacks do."
+    )
+    after: list[str] = Field(description="The planned steps that it waits for.")
+    parent: str | None = Field(description="The step that has sent it, or is to.")
+    children: list[str] = Field(description="The steps whose parent it is.")
+    group: str | None = Field(
+        description="The same for all steps that run side by side as one group."
+    )
+    group_size: int | None
+    group_index: int | None = Field(
+        description="Its place in the group, from 0, where that is known."
+    )
+    role: Literal["link", "link_error", "body", "replacement"] | None = Field(
+        description="What it is to its parent: a callback, or in the place of what stood there; `body`: of a chord."
+    )
+    callbacks: list[Callback] = Field(
+        description="Callbacks of its own, and the bodies that wait for it. Error callbacks of a planned step that"
+        " nothing needed are known only until it is done."
+    )
+    maps: str | None = Field(description="Of `celery.map` and `celery.starmap`: the task.")
+    items: int | None = Field(description="How often `maps` is done.")
     attempts: int = Field(description="How often a worker has begun it.")
     retries: int
+    redeliveries: int = Field(
+        description="How often it was begun again because its worker had gone."
+    )
+    ready_at: datetime | None
     started_at: datetime | None
     finished_at: datetime | None
+    waiting_seconds: float | None = Field(description="From ready to the last start.")
+    run_seconds: float | None = Field(description="From the last start to the end.")
     host: str | None
 
 

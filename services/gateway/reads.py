@@ -27,6 +27,7 @@ from services.gateway.answers import (
     WorkflowPage,
     WorkflowState,
 )
+from services.ledger.lineage import lineage
 from services.queries import load_queries
 
 _SQL = {name: text.encode() for name, text in load_queries(__package__, "reads.sql").items()}
@@ -62,8 +63,10 @@ class Cursor:
 def find_workflow(
     connection: psycopg.Connection[Any], tenant: str, workflow_id: UUID
 ) -> Workflow | None:
-    """The workflow, unless it is not there or another tenant's."""
+    """The workflow of this id, or with a step of this id, unless it is not there or another tenant's."""
     rows = _fetch(connection, "find_workflows", tenant=tenant, workflow=workflow_id)
+    if not rows:
+        rows = _fetch(connection, "workflow_of_step", tenant=tenant, step=str(workflow_id))
     found = _workflows(connection, rows)
     return found[0] if found else None
 
@@ -137,9 +140,10 @@ def _workflows(connection: psycopg.Connection[Any], rows: Sequence[Row]) -> list
     if not rows:
         return []
     ids = [row["id"] for row in rows]
-    steps: defaultdict[UUID, list[Step]] = defaultdict(list)
+    found: defaultdict[UUID, list[Row]] = defaultdict(list)
     for row in _fetch(connection, "steps_of_workflows", workflows=ids):
-        steps[row.pop("workflow_id")].append(Step(**row))
+        found[row["workflow_id"]].append(row)
+    steps = {each: [Step(**step) for step in lineage(found[each])] for each in ids}
     verdicts = {
         row.pop("workflow_id"): VerdictAnswer(**row)
         for row in _fetch(connection, "verdicts_of_workflows", workflows=ids)

@@ -24,7 +24,7 @@ router = APIRouter(prefix="/v1/workflows", tags=["workflows"])
     responses=problem_responses(401, 404, 422, 429, 503),
 )
 async def read_workflow(request: Request, tenant: Tenant, workflow_id: UUID) -> Workflow:
-    """Its state, its planned and actual steps, and the verdict once there is one."""
+    """Its state, its planned and actual steps, and the verdict once there is one. A step's id finds its workflow."""
     found = await parts_of(request).read(
         lambda connection: find_workflow(connection, tenant, workflow_id)
     )

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import Any
 
 import kombu.compression
@@ -20,6 +21,7 @@ from services.domain.errors import Refused
 from services.ledger.continuations import Continuations
 from services.ledger.json_messages import read_quickly
 from services.ledger.message import abridged, delay_of, queue_of
+from services.ledger.results import LedgerResult
 from services.ledger.unit import Unit, active_unit, refuse_large
 
 PUBLISH_TIMEOUT_SECONDS = 5.0
@@ -240,6 +242,11 @@ class LedgerApp(Celery[Any]):
         if self._is_utc is None:
             self._is_utc = bool(super().uses_utc_timezone())
         return self._is_utc
+
+    @cached_property
+    def AsyncResult(self) -> Any:  # noqa: N802  # Celery's own name
+        """Celery's, which finds a result's parent too."""
+        return self.subclass_with_self(LedgerResult, name="AsyncResult")
 
     def send_task(self, name: str, *args: Any, **options: Any) -> Any:
         """Celery's, with delays in whole seconds, rounded up: the broker's native delays know no others.

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from typing import Any
 from uuid import UUID
 
@@ -78,10 +79,15 @@ def _write_results(
 ) -> None:
     written = {}
     for unit in units:
+        runner = unit.results.get(unit.step_id or "")
         for step_id, result in unit.results.items():
             own = ran.get(step_id)
             execution = own.execution if own else _execution_for(unit, step_id, result.status)
-            written[step_id] = (result, execution)
+            # Of the rest of a chain, which it fails on a step's behalf, Celery does not say whose it is.
+            if result.root_id is None and runner is not None:
+                written[step_id] = (replace(result, root_id=runner.root_id), execution)
+            else:
+                written[step_id] = (result, execution)
     store.store_results(connection, list(written.values()))
 
 
@@ -186,7 +192,7 @@ def _fire(app: Celery, unit: Unit, join: Row, parts: list[Row], body: Any) -> st
     failed = next((part for part in parts if part["status"] != states.SUCCESS), None)
     unit.is_settling = True
     try:
-        with unit.active():
+        with unit.active(), _as_child(unit):
             if failed is None:
                 _send_body(app, unit, callback, _results(app, join, parts))
                 return "fired"
@@ -197,6 +203,37 @@ def _fire(app: Celery, unit: Unit, join: Row, parts: list[Row], body: Any) -> st
             return "blocked"
     finally:
         unit.is_settling = False
+
+
+@contextmanager
+def _as_child(unit: Unit) -> Iterator[None]:
+    """A body is the child of the leaf that completed its header, in that one's canvas, as with Redis.
+
+    Celery takes that from the step that runs, and a join fires when none does any more.
+    """
+    leaf, messages, results = (
+        unit.results.get(unit.step_id or ""),
+        len(unit.messages),
+        {*unit.results},
+    )
+    yield
+    if leaf is None:
+        return
+    new = {step_id for step_id in unit.results if step_id not in results}
+    for step_id in new:
+        stored = unit.results[step_id]
+        unit.results[step_id] = replace(
+            stored,
+            root_id=stored.root_id or leaf.root_id,
+            parent_id=stored.parent_id or leaf.step_id,
+        )
+    for index, message in enumerate(unit.messages[messages:], messages):
+        root_id, parent_id = (message.headers.get(name) for name in ("root_id", "parent_id"))
+        # Without anything above it, a step is its own root; a body that is blocked is its error callbacks'.
+        if root_id in (None, message.step_id, *new):
+            root_id = leaf.root_id
+        headers = {"root_id": root_id, "parent_id": parent_id or leaf.step_id}
+        unit.messages[index] = replace(message, headers={**message.headers, **headers})
 
 
 def _send_body(app: Celery, unit: Unit, callback: Any, results: list[Any]) -> None:

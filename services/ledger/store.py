@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -13,6 +13,7 @@ from psycopg import Connection
 from psycopg.rows import dict_row
 
 from services.ledger.message import Message, replacements_of
+from services.ledger.shape import has_links, shape_of_message
 from services.ledger.unit import JoinPart, StoredResult
 from services.queries import load_queries
 
@@ -45,10 +46,12 @@ def _run(connection: Connection[Any], name: str, **values: Any) -> list[Row]:
 def lock_steps(
     connection: Connection[Any],
     messages: Sequence[tuple[str, str, str, str | None, str | None, int]],
+    shape_of: Callable[[str], str | None] = lambda _: None,
 ) -> dict[str, Row]:
     """Lock the rows of delivered steps; a step seen for the first time gets one.
 
     messages: (id, task, queue, root_id, parent_id, retries) of each delivery.
+    shape_of: the place in its canvas of a step seen for the first time, by its id (`services.ledger.shape`).
     """
     ids = [message[0] for message in messages]
     rows = {row["id"]: row for row in _run(connection, "lock_steps", ids=ids)}
@@ -56,7 +59,8 @@ def lock_steps(
     if new:
         columns = [list(column) for column in zip(*new, strict=True)]
         names = ("ids", "tasks", "queues", "roots", "parents", "retries")
-        _run(connection, "appear", **dict(zip(names, columns, strict=True)))
+        canvases = [shape_of(message[0]) for message in new]
+        _run(connection, "appear", canvases=canvases, **dict(zip(names, columns, strict=True)))
         rows = {row["id"]: row for row in _run(connection, "lock_steps", ids=ids)}
     return rows
 
@@ -173,10 +177,16 @@ def make_ready(
         roots=[m.headers.get("root_id") for m, _, _ in messages],
         parents=[m.headers.get("parent_id") for m, _, _ in messages],
         messages=[m.to_json() for m, _, _ in messages],
+        canvases=[_shape_to_keep(m, workflow) for m, _, workflow in messages],
         retries=[m.retries for m, _, _ in messages],
         replacements=[replacements_of(m.headers) for m, _, _ in messages],
         delays=[float(m.delay_seconds) for m, _, _ in messages],
     )
+
+
+def _shape_to_keep(message: Message, workflow: UUID | None) -> str | None:
+    # A workflow's steps are planned: there this is for what its plan does not know.
+    return shape_of_message(message) if workflow is None or has_links(message) else None
 
 
 def mark_published(

@@ -12,6 +12,7 @@ from kombu.serialization import loads
 
 from services.domain.outcome import Outcome
 from services.ledger.message import queue_of
+from services.ledger.shape import shape_of
 
 JSON = "application/json"
 
@@ -90,6 +91,13 @@ class Delivery:
         except Exception:  # noqa: BLE001  # the body may be anything that anybody sent
             return {}
         return dict(embed) if isinstance(embed, Mapping) else {}
+
+    def shape(self) -> str | None:
+        """Its place in its canvas, for the ledger; None when it stands alone, or its body is unreadable."""
+        try:
+            return shape_of(self.id, {**self.request, "task": self.task}, self._decoded())
+        except Exception:  # noqa: BLE001  # the body may be anything that anybody sent
+            return None
 
     @property
     def is_in_canvas(self) -> bool:

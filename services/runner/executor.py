@@ -357,6 +357,7 @@ class Executor:
                 )
                 for d in deliveries
             ],
+            lambda step_id: next(d.shape() for d in deliveries if d.id == step_id),
         )
 
     def _count_starts(self, connection: Connection[Any], run: Sequence[Delivery]) -> bool:

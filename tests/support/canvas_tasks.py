@@ -100,6 +100,12 @@ def register(  # noqa: C901, PLR0915  # one flat list of tiny tasks
         return str(add.delay(1, 1).id)
 
     @task
+    def save_group() -> str:
+        sent = group(add.s(1, 1), add.s(2, 2)).apply_async()
+        sent.save()
+        return str(sent.id)
+
+    @task
     def on_error(task_id: str, tag: str = "") -> None:
         note(directory, f"error {tag}")
 

@@ -5,8 +5,8 @@ FROM workflow WHERE id = %(workflow)s
 
 -- name: steps
 -- A workflow's planned steps and whatever else ran for it, in the order of the plan and then of time.
-SELECT id, task, queue, state, position IS NOT NULL AS planned, after, sent_by, attempts, retries,
-    redeliveries, host, ready_at, published_at, due_at, started_at, finished_at, result
+SELECT id, task, queue, state, position, after, sent_by, root_id, parent_id, canvas, message, attempts, retries,
+    redeliveries, replacements, host, reason, planned_at, ready_at, published_at, due_at, started_at, finished_at, result
 FROM step WHERE workflow_id = %(workflow)s
 ORDER BY position NULLS LAST, ready_at NULLS LAST, id
 

@@ -12,9 +12,16 @@ WHERE tenant_id = %(tenant)s AND user_id = %(user)s
 ORDER BY accepted_at DESC, id DESC
 LIMIT %(limit)s
 
+-- name: workflow_of_step
+-- A tenant's workflow by the id of any of its steps.
+SELECT w.id, w.name, w.state, w.user_id, w.event_id, w.accepted_at, w.finished_at
+FROM step JOIN workflow AS w ON w.id = step.workflow_id
+WHERE w.tenant_id = %(tenant)s AND step.id = %(step)s
+
 -- name: steps_of_workflows
--- The steps of some workflows in the order in which they were planned.
-SELECT workflow_id, id, task, queue, state, attempts, retries, started_at, finished_at, host
+-- The steps of some workflows in the order in which they were planned. Results are not for whoever asks here.
+SELECT workflow_id, id, task, queue, state, position, after, sent_by, parent_id, canvas, message, attempts, retries,
+    redeliveries, replacements, reason, planned_at, ready_at, due_at, started_at, finished_at, host
 FROM step WHERE workflow_id = ANY (%(workflows)s)
 ORDER BY workflow_id, position NULLS LAST, planned_at, id
 

@@ -16,12 +16,12 @@ FROM step WHERE id = ANY(%(ids)s) ORDER BY id FOR NO KEY UPDATE
 -- name: appear
 -- Rows for steps that were sent by hand and are seen for the first time. A probe whose row is gone
 -- proves nothing: nobody knows when it was published.
-INSERT INTO step (id, task, queue, state, root_id, parent_id, retries, ready_at, published_at)
-SELECT u.id, u.task, u.queue, 'ready', u.root_id, u.parent_id, u.retries,
+INSERT INTO step (id, task, queue, state, root_id, parent_id, retries, canvas, ready_at, published_at)
+SELECT u.id, u.task, u.queue, 'ready', u.root_id, u.parent_id, u.retries, u.canvas,
        CASE WHEN u.task <> 'maintenance.probe' THEN now() END, now()
 FROM unnest(%(ids)s::text[], %(tasks)s::text[], %(queues)s::text[], %(roots)s::text[],
-            %(parents)s::text[], %(retries)s::int[])
-     AS u(id, task, queue, root_id, parent_id, retries)
+            %(parents)s::text[], %(retries)s::int[], %(canvases)s::json[])
+     AS u(id, task, queue, root_id, parent_id, retries, canvas)
 ORDER BY u.id
 ON CONFLICT (id) DO NOTHING
 
@@ -91,14 +91,14 @@ WHERE s.state <> 'done'
 -- name: make_ready
 -- The next steps with their whole messages: published after the commit, or by the relay.
 INSERT INTO step AS s (id, workflow_id, task, queue, state, sent_by, root_id, parent_id, message,
-                       retries, replacements, due_at, ready_at)
+                       canvas, retries, replacements, due_at, ready_at)
 SELECT u.id, u.workflow_id, u.task, u.queue, u.state, u.sent_by, u.root_id, u.parent_id,
-       u.message, u.retries, u.replacements, now() + make_interval(secs => u.delay), now()
+       u.message, u.canvas, u.retries, u.replacements, now() + make_interval(secs => u.delay), now()
 FROM unnest(%(ids)s::text[], %(workflows)s::uuid[], %(tasks)s::text[], %(queues)s::text[],
             %(states)s::text[], %(senders)s::text[], %(roots)s::text[], %(parents)s::text[],
-            %(messages)s::json[], %(retries)s::int[], %(replacements)s::int[],
+            %(messages)s::json[], %(canvases)s::json[], %(retries)s::int[], %(replacements)s::int[],
             %(delays)s::float8[])
-     AS u(id, workflow_id, task, queue, state, sent_by, root_id, parent_id, message, retries,
+     AS u(id, workflow_id, task, queue, state, sent_by, root_id, parent_id, message, canvas, retries,
           replacements, delay)
 ORDER BY u.id
 ON CONFLICT (id) DO UPDATE SET
@@ -109,6 +109,7 @@ ON CONFLICT (id) DO UPDATE SET
     root_id = excluded.root_id,
     parent_id = excluded.parent_id,
     message = excluded.message,
+    canvas = coalesce(excluded.canvas, s.canvas),
     retries = greatest(s.retries, excluded.retries),
     replacements = greatest(s.replacements, excluded.replacements),
     due_at = excluded.due_at,

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,18 @@ class Workshop:
     tasks: dict[str, Any]
     directory: Path
     log: Callable[[], str]
+    settings: settings.Settings | None = None
+
+    @contextmanager
+    def somebody_else(self) -> Iterator[Celery]:
+        """An app of another process: the product's, which has seen nothing of what was sent."""
+        assert self.settings is not None
+        app = make_app(self.settings, load())
+        try:
+            yield app
+        finally:
+            app.ledger.close()
+            app.close()
 
     def __getattr__(self, name: str) -> Any:
         return self.tasks[name]
@@ -73,9 +86,10 @@ def ours(
         fleet.start(pool, MODULE, (pool,))
         environment = fleet.environment(pool)
         wanted = {k: v for k, v in environment.items() if k.startswith(("DOORBELL_", "OUTLIER_"))}
-        app = make_app(settings.load(wanted), load())
+        current = settings.load(wanted)
+        app = make_app(current, load())
         tasks = register(app, pool, str(directory))
-        workshop = Workshop(app, tasks, directory, lambda: fleet.log(pool))
+        workshop = Workshop(app, tasks, directory, lambda: fleet.log(pool), current)
         wait_until(lambda: node.peek(pool, "doorbell")[1])
         yield workshop
         app.ledger.close()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from celery import chain, chord, group
 from celery.exceptions import ChordError
@@ -166,3 +168,130 @@ def test_a_failed_header_fails_the_body(ours: Workshop) -> None:
     with pytest.raises(ChordError, match="raised ValueError"):
         # Followed to its parents, a result raises the header's own error where that came first.
         result.get(timeout=SECONDS, follow_parents=False)
+
+
+def _at(ours: Workshop, step_id: str) -> Any:
+    """A result of which nothing but the id is known, read once it has ended."""
+    result = ours.app.AsyncResult(step_id)
+    wait_until(result.ready, SECONDS)
+    return result
+
+
+def test_an_id_leads_to_all_parents(ours: Workshop) -> None:
+    """From the end of a chain with a chord in it up to its beginning, by ids alone."""
+    sent = chain(
+        ours.add.s(1, 1), group(ours.add.s(1), ours.add.s(2)), ours.total.s(), ours.add.s(1)
+    ).apply_async()
+    last = _at(ours, sent.id)
+    assert last.result == 8
+    assert last.parent.result == 7
+    # Of a header the leaf is the parent that completed it, as with Redis.
+    assert last.parent.parent.id in [leaf.id for leaf in sent.parent.parent.results]
+    assert last.parent.parent.parent.result == 2
+    assert last.parent.parent.parent.parent is None
+
+
+def test_an_id_leads_to_all_children(ours: Workshop) -> None:
+    """`collect` and `iterdeps` go down from the beginning, through groups."""
+    sent = chain(ours.add.s(1, 1), group(ours.add.s(1), ours.add.s(2))).apply_async()
+    assert sent.get(timeout=SECONDS) == [3, 4]
+    first = _at(ours, sent.parent.id)
+    (children,) = first.children
+    assert isinstance(children, GroupResult)
+    assert children.id == sent.id
+    assert [value for _, value in first.collect(timeout=SECONDS)] == [2, [3, 4], 3, 4]
+    assert [parent and parent.id for parent, _ in first.iterdeps()] == [
+        None,
+        first.id,
+        sent.id,
+        sent.id,
+    ]
+
+
+def test_the_parents_of_a_replaced_step_end(ours: Workshop) -> None:
+    """It is the child of what it has sent itself."""
+    sent = chain(ours.become.s(1), ours.add.s(100)).apply_async()
+    at, seen = _at(ours, sent.id), []
+    while at is not None:
+        seen.append(at.id)
+        at = at.parent
+    assert len(seen) == len(set(seen)) == 3
+
+
+def test_a_failed_step_is_told_by_its_id(ours: Workshop) -> None:
+    """State, error and traceback, and those of who never ran behind it."""
+    sent = chain(ours.fail.s(), ours.add.s(1)).apply_async()
+    failed, behind = _at(ours, sent.parent.id), _at(ours, sent.id)
+    assert (failed.state, behind.state) == ("FAILURE", "FAILURE")
+    assert failed.failed()
+    assert not failed.successful()
+    assert isinstance(failed.result, ValueError)
+    assert "as asked" in failed.traceback
+    assert failed.get(propagate=False) is failed.result
+    with pytest.raises(ValueError, match="as asked"):
+        behind.get(timeout=SECONDS)
+
+
+def test_a_forgotten_result_takes_no_parent_along(ours: Workshop) -> None:
+    """What is found by its id is forgotten alone; a chain that was sent here with its parents, as in Celery."""
+    sent = chain(ours.add.s(1, 1), ours.add.s(2)).apply_async()
+    _at(ours, sent.id).forget()
+    assert ours.app.AsyncResult(sent.id).state == "PENDING"
+    assert ours.app.AsyncResult(sent.parent.id).state == "SUCCESS"
+    sent.forget()
+    assert ours.app.AsyncResult(sent.parent.id).state == "PENDING"
+
+
+def test_a_restored_group_answers_as_the_one_that_was_saved(ours: Workshop) -> None:
+    """Chains and chords in it included; somebody else restores it, with nothing but its id."""
+    members = [
+        chain(ours.add.s(1, 1), ours.add.s(1)),
+        group(ours.add.s(2, 2), ours.add.s(3, 3)),
+        chord([ours.add.s(1, 1), ours.add.s(2, 2)], ours.total.s()),
+    ]
+    sent = group(members).apply_async()
+    sent.save()
+    with ours.somebody_else() as app:
+        restored = GroupResult.restore(sent.id, app=app)
+        assert restored == sent
+        assert restored.get(timeout=SECONDS) == [3, 4, 6, 6]
+        assert restored.join(timeout=SECONDS) == [3, 4, 6, 6]
+        assert restored.ready()
+        assert restored.successful()
+        assert not restored.failed()
+        assert restored.completed_count() == 4
+        assert [child.id for child in restored.children] == [child.id for child in sent.results]
+        assert restored.results[0].parent.result == 2
+        restored.delete()
+    assert GroupResult.restore(sent.id, app=ours.app) is None
+
+
+def test_a_group_with_a_failed_member(ours: Workshop) -> None:
+    """All are ready, one has failed, and who joins is told of it."""
+    sent = group(ours.add.s(1, 1), ours.fail.s()).apply_async()
+    wait_until(sent.ready, SECONDS)
+    assert sent.failed()
+    assert not sent.successful()
+    assert sent.completed_count() == 1
+    assert [type(value) for value in sent.join(propagate=False)] == [int, ValueError]
+    with pytest.raises(ValueError, match="as asked"):
+        sent.get(timeout=SECONDS)
+
+
+def test_a_group_that_a_task_saves_is_there_when_it_is_done(ours: Workshop) -> None:
+    """With the task's own commit: who has its id can restore it."""
+    group_id = ours.save_group.delay().get(timeout=SECONDS)
+    assert GroupResult.restore(group_id, app=ours.app).get(timeout=SECONDS) == [2, 4]
+
+
+def test_sending_reads_no_result(ours: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A canvas is put together without what its steps, which have not begun, have answered."""
+
+    def asked(*_: object) -> None:
+        raise AssertionError("the ledger was asked for a result")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(type(ours.app.backend), "_get_task_meta_for", asked)
+        sent = chord([ours.add.s(1, 1), ours.add.s(2, 2)], ours.total.s()).apply_async()
+        chain(ours.add.s(1, 1), group(ours.add.s(1), ours.add.s(2)), ours.total.s()).apply_async()
+    assert sent.get(timeout=SECONDS) == 6

@@ -59,6 +59,9 @@ def test_an_application_gets_an_archive(cluster: Cluster) -> None:
         "external_api.export_learned": ("done", 1),
         "maintenance.pack_export": ("done", 1),
     }
+    rows, learned, packed = shown["steps"]
+    assert rows["group"] == learned["group"] is not None
+    assert (packed["after"], packed["role"]) == ([rows["id"], learned["id"]], "body")
     answer = cluster.call("GET", f"/v1/exports/{workflow_id}")
     assert answer.headers["content-type"] == "application/zip"
     files = _files(answer.content)

@@ -27,7 +27,7 @@ def nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ([], 2),
         (["frobnicate"], 2),
         (["trace"], 2),
-        (["trace", "not-a-uuid"], 2),
+        (["trace", "no\nid"], 2),
         (["trace", "00000000-0000-4000-8000-000000000000"], 3),
         (["migrate"], 3),
         (["migrate", "--directory", "/nonexistent"], 2),

@@ -21,7 +21,15 @@ def step(step_id: str, after: tuple[str, ...] = (), **facts: Any) -> dict[str, A
         "state": "done",
         "planned": True,
         "after": list(after),
-        "sent_by": None,
+        "parent": None,
+        "is_body": False,
+        "group": None,
+        "group_size": None,
+        "role": None,
+        "callbacks": [],
+        "maps": None,
+        "items": None,
+        "waiting_seconds": 0.003,
         "attempts": 1,
         "retries": 0,
         "redeliveries": 0,
@@ -74,7 +82,7 @@ def test_a_join_stands_beside_what_it_joins() -> None:
 
 def test_what_was_not_planned_stands_under_its_sender() -> None:
     """Error callbacks and deliveries are seen where they came from."""
-    steps = [*MAIN, step("deliver", sent_by="notify", planned=False), step("lost", planned=False)]
+    steps = [*MAIN, step("deliver", parent="notify", planned=False), step("lost", planned=False)]
     above = parents(steps)
     assert (above["deliver"], above["lost"]) == ("notify", None)
     text = shown(steps)
@@ -93,7 +101,7 @@ def test_a_tree_tells_states_times_hosts_and_results() -> None:
     }
     text = shown([MAIN[0], MAIN[1], failed, MAIN[3]], verdict=verdict)
     assert "login w: done after 54 ms (shop, user [bold]ada" in text
-    assert "pool.check done, 1 attempt, +5 ms, took 7 ms, on h1" in text
+    assert "pool.check done, 1 attempt, +5 ms, waited 3 ms, took 7 ms, on h1" in text
     assert "pool.save dead, 9 attempts, 8 retries" in text
     assert '{"exc": "[x]"}' in text
     assert "joins notify + save" in text
@@ -102,7 +110,8 @@ def test_a_tree_tells_states_times_hosts_and_results() -> None:
 
 def test_what_waits_says_for_what() -> None:
     """A step that is not running says whether its message went out, or when it is due."""
-    nothing: dict[str, Any] = {"started_at": None, "finished_at": None, "attempts": 0, "host": None}
+    names = ("started_at", "finished_at", "waiting_seconds", "host")
+    nothing: dict[str, Any] = {**dict.fromkeys(names), "attempts": 0}
     waiting = step("check", state="ready", published_at=None, **nothing)
     assert "check ready, not published yet" in shown([waiting])
     retrying = step("check", state="retrying", due_at=AT + timedelta(seconds=9), **nothing)

@@ -14,8 +14,12 @@ from services.gateway.reads import Cursor, shown_state
 
 
 def step(state: str) -> Step:
-    values = dict.fromkeys(("task", "queue", "started_at", "finished_at", "host"))
-    return Step.model_validate({"id": "s", "state": state, "attempts": 0, "retries": 0, **values})
+    values: dict[str, object] = dict.fromkeys(Step.model_fields)
+    counts = dict.fromkeys(("attempts", "retries", "redeliveries"), 0)
+    lists: dict[str, list[str]] = {name: [] for name in ("after", "children", "callbacks")}
+    return Step.model_validate(
+        values | counts | lists | {"id": "s", "state": state, "planned": True}
+    )
 
 
 @pytest.mark.parametrize(
