@@ -13,6 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from services.gateway import (
     exports,
     health,
+    incidents,
     logins,
     notice_pages,
     problems,
@@ -59,7 +60,7 @@ def make_app(
         redirect_slashes=False,
     )
     app.state.parts = parts
-    for module in (logins, workflows, users, exports, health, notice_pages):
+    for module in (logins, workflows, users, exports, incidents, health, notice_pages):
         app.include_router(module.router)
     problems.install(app)
     specification.install(app)

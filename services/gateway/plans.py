@@ -10,7 +10,9 @@ from uuid import UUID
 from celery import Celery
 
 from services.canvas.exporting import exporting
+from services.canvas.lockdown import lockdown, undoing
 from services.canvas.login import login_workflow
+from services.incidents import PlanPortions
 from services.ledger.plan_template import PlanTemplate
 from services.ledger.planning import Plan, plan
 
@@ -24,6 +26,8 @@ class Plans:
 
     login: MakePlan
     export: MakePlan
+    lockdown: PlanPortions
+    undo: PlanPortions
 
 
 def plans(app: Celery) -> Plans:
@@ -31,4 +35,6 @@ def plans(app: Celery) -> Plans:
     return Plans(
         login=PlanTemplate(app, partial(login_workflow, app)).plan,
         export=lambda workflow_id, label: plan(app, exporting(app, workflow_id), label),
+        lockdown=lambda portions, label: plan(app, lockdown(app, portions), label),
+        undo=lambda portions, label: plan(app, undoing(app, portions), label),
     )

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from uuid import UUID
 
+from services.domain.incident import Slice
 from services.domain.outcome import Done, Outcome, Wire
 from services.handlers.erase_user import erase_user as erase
 from services.handlers.export_user import export_rows as collect_rows
 from services.handlers.export_user import pack_export as pack
+from services.handlers.lock_down import switch_back as switch_users_back
+from services.handlers.lock_down import switch_users as switch_users_on
 from services.handlers.note_failed import note_failed
 from services.handlers.notify_user import tell_folded as tell_folded_logins
 from services.handlers.ports import FailedStep, Transaction
@@ -22,6 +25,7 @@ def register(steps: Steps, wiring: Wiring) -> None:
     _register_callbacks(steps)
     _register_jobs(steps, wiring)
     _register_privacy(steps, wiring)
+    _register_incidents(steps)
     _register_canary(steps, wiring)
 
 
@@ -99,6 +103,18 @@ def _register_privacy(steps: Steps, wiring: Wiring) -> None:
     def forget_old(_: object) -> Outcome:
         """Truncate and delete what has been kept for long enough."""
         return Done(wiring.forget_old())
+
+
+def _register_incidents(steps: Steps) -> None:
+    @steps.batch("maintenance.switch_users")
+    def switch_users(slices: Sequence[Wire], tx: Transaction) -> Sequence[Outcome]:
+        """Mapped over a portion's slices: turn an incident's switch on for users."""
+        return switch_users_on([Slice.from_message(users) for users in slices], tx)
+
+    @steps.batch("maintenance.switch_back")
+    def switch_back(slices: Sequence[Wire], tx: Transaction) -> Sequence[Outcome]:
+        """Mapped over a portion's slices: take back what an incident did to users' switches."""
+        return switch_users_back([Slice.from_message(users) for users in slices], tx)
 
 
 def _register_canary(steps: Steps, wiring: Wiring) -> None:
