@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from ipaddress import IPv4Network, IPv6Network
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 from uuid import UUID, uuid4
 
 from psycopg import Connection
@@ -19,9 +19,11 @@ from services.domain.incident import Portion, portions
 from services.domain.model import SwitchName
 from services.ledger.labels import NOBODY, label_of
 from services.ledger.message import Message
-from services.ledger.planning import Plan, unshown
 from services.ledger.starting import NewWorkflow, start
 from services.queries import load_queries
+
+if TYPE_CHECKING:
+    from services.ledger.planning import Plan
 
 MOST_USERS = 100_000
 """One incident is about so many at most."""
@@ -32,7 +34,7 @@ SHOWN = 20
 
 State = Literal["running", "done", "failed", "stopped", "undoing", "undone", "undo_failed"]
 """failed: some portions were given up, and can be replayed."""
-PlanPortions = Callable[[Sequence[Portion], str], Plan]
+PlanPortions = Callable[[Sequence[Portion], str], "Plan"]
 """The planned steps of a workflow over portions, by the label of its steps."""
 
 _SQL = {name: text.encode() for name, text in load_queries("services", "incidents.sql").items()}
@@ -123,11 +125,9 @@ def begin(
     """Begin it in the caller's transaction; what to publish once that is committed, and the relay otherwise."""
     incident_id = uuid4()
     users = len(expected.outcomes)
-    planned = plan(portions(incident_id, users, lockdown.per_second), label_of(incident_id, NOBODY))
-    # Monitors would see as much of it as of all logins of an hour.
-    messages = start(
-        connection, NewWorkflow(incident_id, "lockdown", lockdown.tenant, None), unshown(planned)
-    )
+    dealt = portions(incident_id, users, lockdown.per_second)
+    workflow = NewWorkflow(incident_id, "lockdown", lockdown.tenant, None)
+    messages = _start(connection, workflow, dealt, plan)
     _run(
         connection,
         "insert_incident",
@@ -213,9 +213,9 @@ def begin_undo(
     if not found["left"]:
         return ()
     undo_id = uuid4()
-    planned = plan(portions(incident_id, found["positions"]), label_of(undo_id, NOBODY))
+    dealt = portions(incident_id, found["positions"])
     workflow = NewWorkflow(undo_id, "lockdown_undo", incident["tenant"], None)
-    messages = start(connection, workflow, unshown(planned))
+    messages = _start(connection, workflow, dealt, plan)
     _run(connection, "note_undo", id=incident_id, undo=undo_id, actor=actor)
     _note(connection, "incident undo", f"{incident_id} of {incident['tenant']}", actor)
     return messages
@@ -244,6 +244,21 @@ def latest(connection: Connection[Any], tenant: str | None, most: int) -> list[d
 def is_tenant(connection: Connection[Any], tenant: str) -> bool:
     """Whether there is such a tenant."""
     return bool(_run(connection, "tenant", tenant=tenant))
+
+
+def _start(
+    connection: Connection[Any],
+    workflow: NewWorkflow,
+    dealt: Sequence[Portion],
+    plan: PlanPortions,
+) -> Sequence[Message]:
+    from services.ledger.planning import (
+        unshown,
+    )  # Celery slows the commands down that begin nothing
+
+    # Monitors would have as much of it to show as of all logins of an hour.
+    planned = unshown(plan(dealt, label_of(workflow.id, NOBODY)))
+    return start(connection, workflow, planned)
 
 
 def _chosen(connection: Connection[Any], lockdown: Lockdown) -> list[str]:
