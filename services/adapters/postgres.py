@@ -390,6 +390,9 @@ class PostgresTransaction:
     def join_incident(self, incident_id: UUID) -> Incident | None:
         self._run("join_incident", id=incident_id)
         # A statement of its own: its snapshot sees what the lock was waited for.
+        return self.incident(incident_id)
+
+    def incident(self, incident_id: UUID) -> Incident | None:
         rows = self._run("incident", id=incident_id)
         if not rows:
             return None

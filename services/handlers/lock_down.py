@@ -25,7 +25,10 @@ def switch_users(slices: Sequence[Slice], tx: Transaction) -> Sequence[Outcome]:
 
 
 def notify_switched(portions: Sequence[Slice], tx: Transaction) -> Sequence[Outcome]:
-    """Record the notices of users whose switch was turned on; who is not reached by any login is not told."""
+    """Record the notices of users whose switch was turned on; who is not reached by any login is not told.
+
+    What is recorded while the incident is being stopped is not sent.
+    """
     return [_notify(users, tx) for users in portions]
 
 
@@ -47,7 +50,7 @@ def _switch(users: Slice, tx: Transaction) -> Outcome:
 
 
 def _notify(users: Slice, tx: Transaction) -> Outcome:
-    incident = tx.join_incident(users.incident_id)
+    incident = tx.incident(users.incident_id)
     if incident is None:
         return _GONE
     if incident.is_stopped:

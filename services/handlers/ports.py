@@ -396,11 +396,12 @@ class Transaction(Protocol):
         """Keep each failure once."""
         ...
 
-    def join_incident(self, incident_id: UUID) -> Incident | None:
-        """How the incident stands; None: it is no longer there.
+    def incident(self, incident_id: UUID) -> Incident | None:
+        """How the incident stands; None: it is no longer there."""
+        ...
 
-        Until the transaction ends, who stops the incident waits for it after having said so.
-        """
+    def join_incident(self, incident_id: UUID) -> Incident | None:
+        """As `incident`; and who stops it waits for the end of this transaction, after having said so."""
         ...
 
     def take_users(self, users: Slice) -> Sequence[str]:

@@ -102,7 +102,9 @@ RETURNING told.last_id, folded_notice.reason = 'verdict' AS is_verdict;
 -- verdict is final, so every attempt says the same.
 SELECT
     notice.id, notice.workflow_id, notice.tenant_id, tenant.name AS tenant_name, notice.user_id,
-    notice.reason, notice.channel, notice.state, notice.receipt,
+    notice.reason, notice.channel, notice.receipt,
+    -- Whoever is to send it finds it as `claim_notice` leaves it.
+    CASE WHEN incident.stopped_at IS NOT NULL AND notice.state = 'recorded' THEN 'superseded' ELSE notice.state END AS state,
     CASE notice.channel WHEN 'other_email' THEN reported.other_email ELSE reported.email END AS email,
     tenant.webhook_url, tenant.webhook_secret, reported.occurred_at, host(reported.ip) AS ip,
     reported.user_agent, reported.auth_method, reported.locale, reported.time_zone, verdict.level,
@@ -143,8 +145,15 @@ WHERE id IN (
 RETURNING id;
 
 -- name: claim_notice
--- State the intent to send, unless it is sent, superseded, or under another sender's lease; the notice as it was before.
-WITH claimed AS (
+-- State the intent to send, unless it is sent, superseded, or under another sender's lease; the notice as it was before. One of
+-- an incident that was stopped is superseded by that.
+WITH withdrawn AS (
+    UPDATE notice SET state = 'superseded'
+    FROM incident
+    WHERE notice.id = %(notice_id)s AND notice.state = 'recorded'
+        AND incident.id = notice.incident_id AND incident.stopped_at IS NOT NULL
+),
+claimed AS (
     UPDATE notice
     SET
         state = 'sending', attempts = attempts + 1,
@@ -153,6 +162,7 @@ WITH claimed AS (
         id = %(notice_id)s
         AND state IN ('recorded', 'sending', 'failed')
         AND (lease_until IS NULL OR lease_until < clock_timestamp())
+        AND NOT EXISTS (SELECT FROM incident WHERE incident.id = notice.incident_id AND incident.stopped_at IS NOT NULL)
     RETURNING id
 )
 SELECT EXISTS (SELECT FROM claimed) AS is_claimed, noticed.* FROM ({notice}) AS noticed;

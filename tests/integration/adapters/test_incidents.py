@@ -19,8 +19,10 @@ from services.domain.errors import Refused, Unavailable
 from services.domain.incident import Slice
 from services.domain.outcome import Done, Failed
 from services.domain.policy import DEFAULT, Policy
+from services.handlers.deliver_notice import deliver_notice
 from services.handlers.lock_down import notify_switched, switch_back, switch_users
 from services.handlers.ports import Flip
+from services.handlers.settle_notice import record_receipts
 from services.incidents import Lockdown
 from services.ledger.planning import Plan
 from tests.integration.adapters.conftest import World
@@ -283,6 +285,24 @@ def test_notices_that_were_not_sent_are_withdrawn(users: World) -> None:
     assert _shut(users, whom)
     states = users.rows("SELECT state FROM notice ORDER BY user_id")
     assert states == [("sent",), ("superseded",), ("superseded",)]
+
+
+def test_a_notice_that_was_recorded_is_not_sent_after_a_stop(users: World) -> None:
+    """However late its step came: it ends without a call, and without another try."""
+    whom = _begin(users)
+    _do(users, switch_users, whom)
+    with users.begin() as tx:
+        (outcome,) = notify_switched([whom], tx)
+        _stop(users, whom)
+    assert isinstance(outcome, Done)
+    nobody: Any = None
+    for notice in outcome.notices:
+        sent = deliver_notice(UUID(notice), users.directly, nobody, nobody, users.networks)
+        assert isinstance(sent, Done)
+        with users.begin() as tx:
+            record_receipts([(UUID(notice), sent.result["receipt"])], tx)
+    assert users.rows("SELECT DISTINCT state FROM notice") == [("superseded",)]
+    assert users.rows("SELECT count(*) FROM receipt") == [(0,)]
 
 
 def test_those_who_signed_in_from_a_network_since_then(users: World) -> None:
