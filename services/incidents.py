@@ -141,14 +141,13 @@ def begin(
         network=str(lockdown.network) if lockdown.network else None,
         since=lockdown.since,
     )
-    unknown = ("unknown",)
     _run(
         connection,
         "insert_users",
         id=incident_id,
         tenant=lockdown.tenant,
         users=list(expected.outcomes),
-        outcomes=[it if it in unknown else None for it in expected.outcomes.values()],
+        outcomes=[it if it == "unknown" else None for it in expected.outcomes.values()],
     )
     about = (
         f"{incident_id} of {lockdown.tenant}, {lockdown.switch}, {users} users: {lockdown.reason}"
@@ -252,9 +251,8 @@ def _start(
     dealt: Sequence[Portion],
     plan: PlanPortions,
 ) -> Sequence[Message]:
-    from services.ledger.planning import (
-        unshown,
-    )  # Celery slows the commands down that begin nothing
+    # Celery slows the commands down that begin nothing.
+    from services.ledger.planning import unshown
 
     # Monitors would have as much of it to show as of all logins of an hour.
     planned = unshown(plan(dealt, label_of(workflow.id, NOBODY)))

@@ -66,4 +66,4 @@ def _notify(users: Slice, tx: Transaction) -> Outcome:
 
 def _recorded(due: Sequence[NewNotice], recorded: AbstractSet[UUID]) -> Done:
     ids = tuple(str(notice.id) for notice in due if notice.id in recorded)
-    return Done({"notices": len(ids)}, notices=ids)
+    return Done({"notices": len(ids)}, notices=ids, has_many_notices=True)

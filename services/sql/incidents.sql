@@ -60,12 +60,12 @@ WHERE id = %(id)s AND (%(tenant)s::text IS NULL OR tenant_id = %(tenant)s)
 FOR NO KEY UPDATE
 
 -- name: stop
--- From now on nothing more is done for it; at the first time only. One that is done need not be stopped, but for who takes it back:
--- what was given up could be replayed.
+-- From now on nothing more is done for it; at the first time only. One that is done, with all users told, need not be stopped, but
+-- for who takes it back: what was given up could be replayed.
 UPDATE incident SET stopped_at = clock_timestamp()
 WHERE id = %(id)s AND stopped_at IS NULL AND (%(is_undo)s OR EXISTS (
     SELECT FROM step WHERE workflow_id = %(id)s AND position IS NOT NULL AND state <> 'done'
-))
+) OR EXISTS (SELECT FROM notice WHERE incident_id = %(id)s AND state = 'recorded'))
 RETURNING id
 
 -- name: limit_wait
@@ -77,10 +77,10 @@ SELECT set_config('lock_timeout', %(milliseconds)s, true)
 SELECT pg_advisory_xact_lock(hashtextextended(concat_ws(E'\x1f', 'incident', %(id)s::uuid), 0))
 
 -- name: withdraw_notices
--- What was not sent yet is not to be sent.
+-- What was not sent yet is not to be sent; what a sender holds, `claim_notice` withdraws.
 UPDATE notice SET state = 'superseded'
 WHERE id IN (
-    SELECT id FROM notice WHERE incident_id = %(id)s AND state = 'recorded' ORDER BY id FOR NO KEY UPDATE
+    SELECT id FROM notice WHERE incident_id = %(id)s AND state = 'recorded' ORDER BY id FOR NO KEY UPDATE SKIP LOCKED
 )
 
 -- name: left_to_undo
@@ -97,7 +97,7 @@ SELECT id FROM workflow WHERE id = %(id)s AND state = 'accepted'
 UPDATE incident SET undo_id = %(undo)s, undone_by = %(actor)s WHERE id = %(id)s
 
 -- name: incidents
--- Incidents with how far they are, the youngest first. Deliveries of notices have no position, and are counted with their notices.
+-- Incidents with how far they are, the youngest first. Deliveries of notices are no steps of theirs.
 SELECT
     incident.id AS incident_id, incident.tenant_id AS tenant, incident.switch, incident.reason, incident.actor,
     incident.network::text AS network, incident.since, incident.expire_seconds, incident.per_second,

@@ -34,7 +34,7 @@ class Figures:
     """Seconds, each from the start of the command, which is a process of its own.
 
     locked: until the last user was locked; command: until it came back, with every notice recorded.
-    told: until the last mail was sent.
+    sent_by_then: mails that had left; the others are on their way, and withdrawn when it is taken back.
     stopped: from the start of the stop until the last switch was seen to go on; stop_command: until it came back.
     undone: until the last switch was off again, and the command back.
     """
@@ -42,7 +42,7 @@ class Figures:
     users: int
     locked: float
     command: float
-    told: float
+    sent_by_then: int
     stopped: float
     stop_command: float
     switched_by_then: int
@@ -88,7 +88,7 @@ class Operator:
         incident = self._run(*self._lockdown(), told=names)["incident_id"]
         command = time.time() - began
         locked = self._last_flip(incident) - began
-        told = self._wait("all_told", incident) - began
+        [(sent,)] = self._rows("sent", incident=incident)
         say("taking it back")
         began = time.time()
         self._run("undo", incident)
@@ -101,7 +101,7 @@ class Operator:
         self._wait("is_over", incident)
         [(left_on,)] = self._rows("left_on", tenant=_TENANT)
         return Figures(
-            users, locked, command, told, stopped, stop_command, switched, undone, left_on
+            users, locked, command, sent, stopped, stop_command, switched, undone, left_on
         )
 
     def _stop(self, incident: str) -> tuple[float, float, int]:

@@ -25,10 +25,9 @@ SELECT count(*) FROM switch_change WHERE incident_id = %(incident)s AND is_on
 -- Whether so many users are done.
 SELECT count(*) >= %(users)s FROM incident_user WHERE incident_id = %(incident)s AND outcome IS NOT NULL
 
--- name: all_told
--- Whether each notice has left.
-SELECT count(*) FILTER (WHERE state = 'sent') = (SELECT count(*) FROM incident_user WHERE incident_id = %(incident)s)
-FROM notice WHERE incident_id = %(incident)s
+-- name: sent
+-- How many notices have left.
+SELECT count(*) FROM notice WHERE incident_id = %(incident)s AND state = 'sent'
 
 -- name: is_over
 -- Whether no step of the incident goes on.
