@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 MOST_USERS = 100_000
 """One incident is about so many at most."""
 STEPS_SECONDS = 2.0
-"""No longer does a stop wait for what is being done; a slice of users takes a small part of that."""
+"""So long a stop waits until what was done before it is committed, and can be counted."""
 SHOWN = 20
 """So many users are named."""
 
@@ -176,12 +176,12 @@ def stop(
     return bool(rows)
 
 
-def shut(connection: Connection[Any], incident_id: UUID) -> bool:
+def shut(connection: Connection[Any], incident_id: UUID, seconds: float = STEPS_SECONDS) -> bool:
     """After `stop`: wait until no step is at the users any more, and withdraw notices that were not sent.
 
-    False: a step goes on after two seconds, such as of a process that stands still.
+    False: a step has not committed after so many seconds, such as of a process that stands still.
     """
-    _run(connection, "limit_wait", milliseconds=str(int(STEPS_SECONDS * 1000)))
+    _run(connection, "limit_wait", milliseconds=str(int(seconds * 1000)))
     try:
         with connection.transaction():
             _run(connection, "shut", id=incident_id)
@@ -193,7 +193,11 @@ def shut(connection: Connection[Any], incident_id: UUID) -> bool:
 
 
 def begin_undo(
-    connection: Connection[Any], incident_id: UUID, actor: str, plan: PlanPortions
+    connection: Connection[Any],
+    incident_id: UUID,
+    actor: str,
+    plan: PlanPortions,
+    seconds: float = STEPS_SECONDS,
 ) -> Sequence[Message]:
     """Begin to take an incident back that is stopped, in the caller's transaction.
 
@@ -204,7 +208,7 @@ def begin_undo(
         Unavailable: a step is still at its users; repeat it.
     """
     [incident] = _run(connection, "take", id=incident_id, tenant=None)
-    if not shut(connection, incident_id):
+    if not shut(connection, incident_id, seconds):
         raise Unavailable("a step is still at the users of this incident: repeat this")
     if _run(connection, "is_under_way", id=incident["undo_id"]):
         return ()

@@ -36,6 +36,8 @@ app = typer.Typer(
 )
 
 _POLL_SECONDS = 0.2
+_STEPS_SECONDS = 15.0
+"""The stop holds from the first moment; what it waits for is to count what was done before it."""
 _STANDS_STILL_SECONDS = 120.0
 _LISTED = 50
 _WORDS = {
@@ -181,7 +183,7 @@ def stop(incident: IncidentId, as_json: AsJson = False) -> None:
     """Have nobody's switch turned on any more, and nobody told, within two seconds; what was done stays."""
     with connected(find().database_url) as connection:
         _stop(connection, incident, is_undo=False)
-        is_still = incidents.shut(connection, incident)
+        is_still = incidents.shut(connection, incident, _STEPS_SECONDS)
         connection.commit()
         found = _found(connection, incident)
     _show(found, as_json)
@@ -205,7 +207,9 @@ def undo(incident: IncidentId, no_wait: NoWait = False, as_json: AsJson = False)
             return plan(desk.app, undoing(desk.app, portions), label)
 
         with desk.connection.transaction():
-            messages = incidents.begin_undo(desk.connection, incident, actor(), planned)
+            messages = incidents.begin_undo(
+                desk.connection, incident, actor(), planned, _STEPS_SECONDS
+            )
         desk.ledger.publish(messages)
         found = _found(desk.connection, incident)
         if not no_wait:

@@ -35,7 +35,8 @@ class Figures:
 
     locked: until the last user was locked; command: until it came back, with every notice recorded.
     sent_by_then: mails that had left; the others are on their way, and withdrawn when it is taken back.
-    stopped: from the start of the stop until the last switch was seen to go on; stop_command: until it came back.
+    stopped: from when the stop was said (the command has started by then) until the last switch was seen to go on.
+    stop_command: until it came back.
     undone: until the last switch was off again, and the command back.
     """
 
@@ -105,7 +106,7 @@ class Operator:
         )
 
     def _stop(self, incident: str) -> tuple[float, float, int]:
-        """Seconds until the last switch was seen to go on and until the command was back; how many were on then."""
+        """Seconds from the stop to the last switch that was seen, and until the command was back; how many were on then."""
         began = grown_at = time.time()
         switched = 0
         with ThreadPoolExecutor(1) as threads:
@@ -121,7 +122,8 @@ class Operator:
             shown = command.result()["counts"]["switched"]
         if shown != switched:
             raise RuntimeError(f"the stop says {shown} were switched, and {switched} were")
-        return grown_at - began, ended_at - began, switched
+        [(said_at,)] = self._rows("stopped_at", incident=incident)
+        return max(0.0, grown_at - float(said_at)), ended_at - began, switched
 
     def _lockdown(self) -> tuple[str, ...]:
         return ("lockdown", _TENANT, "--switch", "locked", "--users", "-", "--yes")

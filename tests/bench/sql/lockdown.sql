@@ -17,6 +17,10 @@ SELECT user_id FROM workflow WHERE tenant_id = %(tenant)s AND user_id LIKE 'benc
 -- When the last switch was turned on, in seconds since 1970: of a transaction, its beginning.
 SELECT coalesce(extract(epoch FROM max(changed_at)), 0) FROM switch_change WHERE incident_id = %(incident)s AND is_on
 
+-- name: stopped_at
+-- When the incident was stopped, in seconds since 1970.
+SELECT extract(epoch FROM stopped_at) FROM incident WHERE id = %(incident)s
+
 -- name: flips
 -- How many were turned on.
 SELECT count(*) FROM switch_change WHERE incident_id = %(incident)s AND is_on
