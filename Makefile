@@ -1,6 +1,6 @@
 # What people do with Doorbell on one machine. Each target calls one script; the work is done there.
 .DEFAULT_GOAL := help
-.PHONY: help demo up down status test test-chaos chaos game-days operations quiet-days test-rabbitmq4 test-slow test-compose test-hosts bench lint lock bench-monitoring bench-curves bench-sustained bench-outlier bench-receivers
+.PHONY: help demo up down status test test-chaos chaos game-days operations quiet-days test-rabbitmq4 test-slow test-compose test-hosts bench lint lock bench-monitoring bench-curves bench-sustained bench-outlier bench-receivers bench-lockdown
 
 # What make up and make demo are told is kept for the next time; none takes it back.
 # Processes of a pool, where not one: make up PROCESSES="device_checks=2 db_writes=2"
@@ -114,6 +114,11 @@ bench-outlier: ## measure the reference outlier API alone: scores, batches, forg
 	@deploy/local/setup --dev
 	@mkdir -p .local
 	@.venv/bin/python -m tests.bench.outlier --json .local/outlier.json
+
+bench-lockdown: ## measure how long it takes to lock 10,000 users, to stop that, and to take it back (five minutes; .local/lockdown.json)
+	@deploy/local/setup --dev
+	@mkdir -p .local
+	@.venv/bin/python -m tests.bench.lockdown --json .local/lockdown.json
 
 lock: ## renew the locked requirements from pyproject.toml (needs uv)
 	@deploy/local/lock

@@ -41,6 +41,7 @@ PLACES = (
     Place("device", "of_user"),
     Place("user_network", "of_user"),
     Place("unsubscribed", "of_user"),
+    Place("incident_user", "of_user"),
     Place("switch", "of_user"),
     Place("switch_change", "of_user"),
     Place("failed_step", "of_workflow"),

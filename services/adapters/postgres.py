@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import asdict
 from typing import Any, Literal
 from uuid import UUID
 
@@ -15,6 +16,7 @@ from psycopg.rows import dict_row
 from psycopg_pool import ConnectionPool
 
 from services.domain.device import Device
+from services.domain.incident import Slice
 from services.domain.model import Channel, DeviceCheck, Login, SwitchName
 from services.domain.network import Network
 from services.domain.policy import Reason, stored_policy
@@ -24,6 +26,7 @@ from services.handlers.ports import (
     FailedStep,
     Fate,
     Flip,
+    Incident,
     Judgement,
     Look,
     NewDevice,
@@ -42,6 +45,7 @@ _SQL = (
     | load_queries("services.adapters", "notices.sql")
     | load_queries("services.adapters", "verdicts.sql")
     | load_queries("services.adapters", "events.sql")
+    | load_queries("services.adapters", "incidents.sql")
 )
 # The claim is read together with all that its message says: one round trip before each call.
 _SQL["claim_notice"] = _SQL["claim_notice"].format(notice=_SQL["notice"].rstrip(";"))
@@ -49,6 +53,7 @@ Row = dict[str, Any]
 
 ASK_AGAIN_SECONDS = 60.0
 """So long a login stays without a score before it is asked about again; longer than all of a step's retries."""
+_WHOSE = ("tenant_ids", "user_ids")
 _LONGEST_PAUSE_SECONDS = 12 * 3600.0
 _ASK_FOR_SECONDS = 7 * 86400.0
 """Of what is older than this a late verdict would help nobody."""
@@ -238,6 +243,7 @@ class PostgresTransaction:
             channels=[n.channel for n in notices],
             most_per_hour=[n.most_per_hour for n in notices],
             dry_runs=[n.is_dry_run for n in notices],
+            incident_ids=[n.incident_id for n in notices],
         )
         return {row["id"] for row in rows if row["state"] != "dry_run"}
 
@@ -380,6 +386,35 @@ class PostgresTransaction:
             levels=[f.level for f in failures],
             step_ids=[f.step_id for f in failures],
         )
+
+    def join_incident(self, incident_id: UUID) -> Incident | None:
+        self._run("join_incident", id=incident_id)
+        # A statement of its own: its snapshot sees what the lock was waited for.
+        return self.incident(incident_id)
+
+    def incident(self, incident_id: UUID) -> Incident | None:
+        rows = self._run("incident", id=incident_id)
+        if not rows:
+            return None
+        return Incident(**(rows[0] | {"policy": stored_policy(rows[0]["policy"])}))
+
+    def take_users(self, users: Slice) -> Sequence[str]:
+        rows = self._run("take_users", **asdict(users))
+        whose: dict[str, Any] = {name: [row[name[:-1]] for row in rows] for name in _WHOSE}
+        if rows:
+            self._run("expire_switches", **whose)
+        return [row["user_id"] for row in rows]
+
+    def switch_on(self, users: Slice, spared: Collection[str]) -> int:
+        outcomes = self._run("switch_on", **asdict(users), spared=list(spared))
+        return sum(row["outcome"] == "switched" for row in outcomes)
+
+    def take_untold(self, users: Slice) -> Sequence[UUID]:
+        return [row["workflow_id"] for row in self._run("take_untold", **asdict(users))]
+
+    def switch_back(self, users: Slice) -> int:
+        outcomes = self._run("switch_back", **asdict(users))
+        return sum(row["outcome"] == "undone" for row in outcomes)
 
     def _run(self, name: str, **values: Any) -> list[Row]:
         with self._connection.cursor(row_factory=dict_row) as cursor:

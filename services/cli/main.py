@@ -22,6 +22,7 @@ from services.cli import (
     dead,
     exports,
     following,
+    incidents,
     keys,
     ledger,
     logins,
@@ -81,6 +82,7 @@ app.add_typer(pools.app, name="pool")
 app.add_typer(tasks.app, name="task")
 app.add_typer(breakers.app, name="breaker")
 app.add_typer(users.app, name="users")
+app.add_typer(incidents.app, name="incident")
 app.add_typer(webhooks.app, name="webhook")
 app.add_typer(bounces.app, name="mail")
 app.command("audit")(audit.show)

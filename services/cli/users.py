@@ -243,21 +243,26 @@ def _show(found: list[dict[str, Any]], count: int) -> None:
 
 def _named(names: list[str] | None, file: Path | None) -> list[str]:
     """Those named and those in the file, each once."""
-    listed = _lines(file) if file else []
+    listed = lines_of(file, "--file") if file else []
     if file and not any(listed):
         raise ConfigurationError(f"--file {file} names nobody: write one user a line")
     return [name for name in dict.fromkeys([*(names or []), *listed]) if name]
 
 
-def _lines(file: Path) -> list[str]:
+def lines_of(file: Path, option: str) -> list[str]:
+    """The lines of a file, or of standard input where it is called -; option: what names the file.
+
+    Raises:
+        ConfigurationError: it cannot be read, or is no UTF-8.
+    """
     try:
         text = (sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()).decode(
             "utf-8-sig"
         )
     except OSError as error:
-        raise ConfigurationError(f"--file {file} cannot be read: {error.strerror}") from error
+        raise ConfigurationError(f"{option} {file} cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
-        raise ConfigurationError(f"--file {file} is no UTF-8: {error}") from error
+        raise ConfigurationError(f"{option} {file} is no UTF-8: {error}") from error
     return [line.strip() for line in text.splitlines()]
 
 

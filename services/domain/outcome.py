@@ -38,12 +38,14 @@ class Done:
 
     `result` travels to the next step. `notices` are ids of notices that were
     recorded for the first time: `services.canvas` starts one delivery for each.
-    `effects` are those of this transaction, not of one before.
+    `has_many_notices`: their deliveries belong to no workflow, for each step of one looks
+    whether it is the last. `effects` are those of this transaction, not of one before.
     """
 
     result: Wire
     notices: tuple[str, ...] = ()
     effects: tuple[Effect, ...] = ()
+    has_many_notices: bool = False
 
 
 @dataclass(frozen=True, slots=True)

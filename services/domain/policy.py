@@ -16,8 +16,8 @@ Occasion = Literal["medium", "high", "deny", "disowned"]
 """When: the verdict's level, or that the outlier API's action is `deny`; or the user says that it was somebody else."""
 Told = Literal["user", "application", "both", "nobody"]
 """Who hears of something: the user by mail, the application by webhook, where there is no address in its place."""
-Reason = Literal["new_device", "verdict"]
-"""What users are told of."""
+Reason = Literal["new_device", "verdict", "lockdown"]
+"""What users are told of; lockdown: a switch was turned on for them with many others."""
 
 EventName = Literal["login.verdict", "switch.changed", "notice.failed"]
 """What an application can be told of, by webhook."""
@@ -25,7 +25,7 @@ EventName = Literal["login.verdict", "switch.changed", "notice.failed"]
 ACTS: tuple[Act, ...] = ("require_step_up", "locked", "notify")
 OCCASIONS: tuple[Occasion, ...] = ("medium", "high", "deny", "disowned")
 TOLD: tuple[Told, ...] = ("user", "application", "both", "nobody")
-REASONS: tuple[Reason, ...] = ("new_device", "verdict")
+REASONS: tuple[Reason, ...] = ("new_device", "verdict", "lockdown")
 EVENTS: tuple[EventName, ...] = ("login.verdict", "switch.changed", "notice.failed")
 SWITCHES: tuple[SwitchName, ...] = ("require_step_up", "locked")
 
@@ -59,7 +59,7 @@ class Policy:
     cooldown_seconds: float = 0.0
     expire_seconds: Mapping[SwitchName, float] = field(default_factory=dict)
     tell: Mapping[Reason, Told] = field(
-        default_factory=lambda: {"new_device": "user", "verdict": "user"}
+        default_factory=lambda: {"new_device": "user", "verdict": "user", "lockdown": "user"}
     )
     events: frozenset[EventName] = frozenset({"switch.changed", "notice.failed"})
     mails_per_hour: int = 10
@@ -90,7 +90,7 @@ class Policy:
             never_lock=frozenset(document["never_lock"]),
             cooldown_seconds=document["cooldown_seconds"],
             expire_seconds=document["expire_seconds"],
-            tell=document["tell"],
+            tell={**cls().tell, **document["tell"]},
             events=frozenset(document.get("events", cls().events)),
             mails_per_hour=document.get("mails_per_hour", cls().mails_per_hour),
             may_unsubscribe=document.get("unsubscribe", cls().may_unsubscribe),
@@ -127,9 +127,9 @@ def decide(
     for occasion in OCCASIONS:
         if occasion == level or (occasion == "deny" and verdict.action == "deny"):
             acts |= policy.actions.get(occasion, frozenset())
-    if user_id in policy.never_lock:
-        acts.discard("locked")
-    switches = tuple(name for name in SWITCHES if name in acts)
+    switches = tuple(
+        name for name in SWITCHES if name in acts and not is_spared(policy, name, user_id)
+    )
     return Decision(level, switches, "notify" in acts)
 
 
@@ -142,6 +142,11 @@ def disowned(policy: Policy, user_id: str) -> tuple[SwitchName, ...]:
     if "locked" in acts and user_id in policy.never_lock:
         acts = acts - {"locked"} | {"require_step_up"}
     return tuple(name for name in SWITCHES if name in acts)
+
+
+def is_spared(policy: Policy, switch: SwitchName, user_id: str) -> bool:
+    """Whether a switch is never turned on for this user, whoever wants it."""
+    return switch == "locked" and user_id in policy.never_lock
 
 
 def level_of(policy: Policy, verdict: Verdict, *, is_device_known: bool = False) -> Level:

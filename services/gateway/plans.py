@@ -11,7 +11,9 @@ from celery import Celery
 
 from services.canvas.erasing import erasing
 from services.canvas.exporting import exporting
+from services.canvas.lockdown import lockdown, undoing
 from services.canvas.login import login_workflow
+from services.incidents import PlanPortions
 from services.ledger.plan_template import PlanTemplate
 from services.ledger.planning import Plan, plan
 
@@ -26,6 +28,8 @@ class Plans:
     login: MakePlan
     export: MakePlan
     erasure: MakePlan
+    lockdown: PlanPortions
+    undo: PlanPortions
 
 
 def plans(app: Celery) -> Plans:
@@ -34,4 +38,6 @@ def plans(app: Celery) -> Plans:
         login=PlanTemplate(app, partial(login_workflow, app)).plan,
         export=lambda workflow_id, label: plan(app, exporting(app, workflow_id), label),
         erasure=lambda erasure_id, label: plan(app, erasing(app, erasure_id), label),
+        lockdown=lambda portions, label: plan(app, lockdown(app, portions), label),
+        undo=lambda portions, label: plan(app, undoing(app, portions), label),
     )

@@ -133,8 +133,9 @@ def _time_zones() -> set[str]:
 
 
 _CLEAN = AfterValidator(refuse_control_characters)
-_Identifier = Annotated[str, Field(strict=True, min_length=1, max_length=MAX_KEY_LENGTH), _CLEAN]
-_Time = Annotated[AwareDatetime, BeforeValidator(_as_time), AfterValidator(_is_plausible)]
+Identifier = Annotated[str, Field(strict=True, min_length=1, max_length=MAX_KEY_LENGTH), _CLEAN]
+Time = Annotated[AwareDatetime, BeforeValidator(_as_time)]
+_Time = Annotated[Time, AfterValidator(_is_plausible)]
 _Address = Annotated[str, Field(strict=True, max_length=100), _CLEAN, AfterValidator(_as_address)]
 _UserAgent = Annotated[str, Field(strict=True), BeforeValidator(_as_user_agent)]
 _Cookie = Annotated[str | None, Field(strict=True), BeforeValidator(_as_cookie)]
@@ -154,13 +155,13 @@ class LoginReport(BaseModel):
         extra="forbid", frozen=True, title="Login", json_schema_extra={"example": _EXAMPLE}
     )
 
-    event_id: _Identifier | None = Field(
+    event_id: Identifier | None = Field(
         None,
         description="The application's id of this login. Reported again with the same body, it"
         " gives the same workflow back. May be left out when Idempotency-Key is sent, which then is"
         " the key in its place.",
     )
-    user_id: _Identifier = Field(description="The application's id of the user.")
+    user_id: Identifier = Field(description="The application's id of the user.")
     # Before the time, whose bounds depend on it.
     history: Annotated[bool, Field(strict=True)] = Field(
         False,
@@ -238,16 +239,16 @@ def read_report(
     return report, []
 
 
-def field_errors(error: ValidationError) -> list[FieldError]:
-    """What pydantic found, in this gateway's words; the first twenty."""
+def field_errors(error: ValidationError, of: str = "a login") -> list[FieldError]:
+    """What pydantic found, in this gateway's words; the first twenty. of: whose fields they are."""
     details = error.errors(include_url=False, include_context=False)
-    return [_field_error(detail) for detail in details[:_REPORTED_ERRORS]]
+    return [_field_error(detail, of) for detail in details[:_REPORTED_ERRORS]]
 
 
-def _field_error(detail: ErrorDetails) -> FieldError:
+def _field_error(detail: ErrorDetails, of: str) -> FieldError:
     message = detail["msg"].removeprefix("Value error, ")
     if detail["type"] == "extra_forbidden":
-        message = "is not a field of a login: check its spelling"
+        message = f"is not a field of {of}: check its spelling"
     elif detail["type"] == "missing":
         message = "is required"
     elif detail["type"] == "string_unicode":

@@ -9,6 +9,7 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
+from services.gateway.lockdowns import LockdownReport
 from services.gateway.problems import RETRY_AFTER_SECONDS, ProblemDocument
 from services.gateway.reports import MAX_BATCH, LoginReport
 
@@ -91,6 +92,7 @@ def _describe(app: FastAPI) -> dict[str, Any]:
         },
         "example": {"logins": [schemas["Login"]["example"]]},
     }
+    schemas["Lockdown"] = LockdownReport.model_json_schema()
     problem = ProblemDocument.model_json_schema(ref_template="#/components/schemas/{model}")
     schemas.update(problem.pop("$defs"), ProblemDocument=problem)
     for unused in ("HTTPValidationError", "ValidationError"):

@@ -79,7 +79,7 @@ def _without_sending(notice: Notice) -> Outcome:
         return _done(notice, notice.receipt or "")
     if notice.state == "superseded":
         # Whoever replays it later must not tell the user a second time.
-        return _done(notice, "superseded by another channel")
+        return _done(notice, "superseded: by another channel, or withdrawn with its incident")
     return Failed(Unavailable(f"notice {notice.id} is being sent elsewhere"))
 
 

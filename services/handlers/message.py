@@ -60,6 +60,7 @@ def compose_mail(notice: Notice, network: Network, public_url: str | None = None
     wording = wording_for(notice.locale)
     stop = _unsubscribe_url(notice, public_url) if public_url else None
     app = one_line(notice.tenant_name, _LONGEST_NAME)
+    is_of_sign_in = notice.reason != "lockdown"
     kind = _kind(notice)
     words = {
         name: str(text).format(app=app, logins=notice.logins)
@@ -67,10 +68,10 @@ def compose_mail(notice: Notice, network: Network, public_url: str | None = None
     }
     values = {
         "words": words,
-        "facts": facts_of(notice, network, wording),
+        "facts": facts_of(notice, network, wording)[: None if is_of_sign_in else 1],
         "late": wording.words["late"]["sentence"] if notice.is_late else "",
         "language": wording.language,
-        "links": _links(notice, public_url, wording) if public_url else (),
+        "links": _links(notice, public_url, wording) if public_url and is_of_sign_in else (),
         "stop": (wording.words["links"]["unsubscribe"], stop) if stop else None,
     }
     return Mail(
@@ -97,12 +98,17 @@ def compose_delivery(notice: Notice) -> Delivery:
     body: dict[str, object] = {
         "id": str(notice.id),
         "type": f"notice.{notice.reason}",
-        "workflow_id": str(notice.workflow_id),
         "user_id": notice.user_id,
-        "device": describe(notice.user_agent),
-        "ip": notice.ip,
-        "occurred_at": notice.occurred_at.isoformat(),
     }
+    if notice.reason == "lockdown":
+        body |= {"incident_id": str(notice.incident_id), "switch": _switch_of(notice)}
+    else:
+        body |= {
+            "workflow_id": str(notice.workflow_id),
+            "device": describe(notice.user_agent),
+            "ip": notice.ip,
+            "occurred_at": notice.occurred_at.isoformat(),
+        }
     if notice.reason == "folded":
         body |= {"logins": notice.logins}
     if notice.reason == "verdict":
@@ -122,7 +128,7 @@ def _links(notice: Notice, public_url: str, wording: Wording) -> list[tuple[str,
 
 
 def _unsubscribe_url(notice: Notice, public_url: str) -> str | None:
-    if notice.reason == "verdict" or not notice.may_unsubscribe:
+    if notice.reason in ("verdict", "lockdown") or not notice.may_unsubscribe:
         return None
     return _url(notice, "unsubscribe", public_url)
 
@@ -150,9 +156,16 @@ def facts_of(sign_in: SignIn, network: Network, wording: Wording) -> list[tuple[
 
 def _kind(notice: Notice) -> str:
     """Under which name its words stand."""
+    if notice.reason == "lockdown":
+        return f"lockdown_{_switch_of(notice)}"
     if _is_locked(notice):
         return "locked"
     return "folded_one" if notice.reason == "folded" and notice.logins == 1 else notice.reason
+
+
+def _switch_of(notice: Notice) -> str:
+    """The switch of the incident that a notice tells of."""
+    return next(iter(notice.switches or ()), "locked")
 
 
 def _is_locked(notice: Notice) -> bool:

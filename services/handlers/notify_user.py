@@ -54,18 +54,20 @@ def is_told(contact: Contact, event: EventName) -> bool:
     return contact.has_webhook and event in contact.policy.events
 
 
-def first_notices(contact: Contact, reason: Reason) -> list[NewNotice]:
+def first_notices(
+    contact: Contact, reason: Reason, incident_id: UUID | None = None
+) -> list[NewNotice]:
     """The notices to start with: one on the first channel, and one to the application when both are to hear of it.
 
-    What does not look like the user goes over all of the user's own: whoever signed in may read the first one, too.
+    What may not be the user goes over all of the user's own: whoever signed in may read the first one, too.
     """
     reached = channels(contact, reason)
-    own = [it for it in reached if it in OWN][: None if reason == "verdict" else 1]
+    own = [it for it in reached if it in OWN][: 1 if reason == "new_device" else None]
     others = [it for it in reached if it not in OWN]
     chosen = [*own, *others] if contact.policy.tell[reason] == "both" else own or others
     return [
         replace(
-            new_notice(contact.workflow_id, reason, channel),
+            new_notice(contact.workflow_id, reason, channel, incident_id),
             # Counted by its reason: what does not look like the user is told whatever else there was.
             most_per_hour=contact.policy.mails_per_hour if channel in OWN else None,
             is_dry_run=contact.policy.is_dry_run,
@@ -95,10 +97,13 @@ def _first_own(contact: Contact | None, reason: Reason) -> list[Channel]:
     return [] if contact is None else [it for it in channels(contact, reason) if it in OWN][:1]
 
 
-def new_notice(workflow_id: UUID, reason: NoticeReason, channel: Channel) -> NewNotice:
+def new_notice(
+    workflow_id: UUID, reason: NoticeReason, channel: Channel, incident_id: UUID | None = None
+) -> NewNotice:
     """A notice whose id is the same whenever it is made again."""
-    notice_id = uuid5(workflow_id, f"notice:{reason}:{channel}")
-    return NewNotice(notice_id, workflow_id, reason, channel)
+    about = f"{reason}:{incident_id}" if incident_id else reason
+    notice_id = uuid5(workflow_id, f"notice:{about}:{channel}")
+    return NewNotice(notice_id, workflow_id, reason, channel, incident_id=incident_id)
 
 
 def _notify(

@@ -12,6 +12,7 @@ from uuid import UUID
 
 from services.domain.device import Device, Traits
 from services.domain.errors import Refused, Unavailable
+from services.domain.incident import Slice
 from services.domain.model import (
     Channel,
     DeviceCheck,
@@ -110,6 +111,7 @@ class NewNotice:
     """A notice to record; of what more than `most_per_hour` of its user's would be, the login is put aside instead.
 
     most_per_hour: None where there is no limit. is_dry_run: it is recorded as one that is never sent.
+    incident_id: the incident that it tells of, by way of the user's last login; nothing is put aside for it.
     """
 
     id: UUID
@@ -118,11 +120,15 @@ class NewNotice:
     channel: Channel
     most_per_hour: int | None = None
     is_dry_run: bool = False
+    incident_id: UUID | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """A recorded notice with all that its message says; `link_key` signs its links, it tells of so many `logins`."""
+    """A recorded notice with all that its message says; `link_key` signs its links, it tells of so many `logins`.
+
+    switches: that the verdict turned on, or the incident which it tells of.
+    """
 
     id: UUID
     workflow_id: UUID
@@ -149,6 +155,16 @@ class Notice:
     link_key: UUID
     logins: int = 1
     may_unsubscribe: bool = False
+    incident_id: UUID | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Incident:
+    """Of which switch it is, and what its tenant's policy says of its users; is_stopped: nothing more is done."""
+
+    switch: SwitchName
+    policy: Policy
+    is_stopped: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -378,6 +394,34 @@ class Transaction(Protocol):
 
     def note_failed(self, failures: Sequence[FailedStep]) -> None:
         """Keep each failure once."""
+        ...
+
+    def incident(self, incident_id: UUID) -> Incident | None:
+        """How the incident stands; None: it is no longer there."""
+        ...
+
+    def join_incident(self, incident_id: UUID) -> Incident | None:
+        """As `incident`; and who stops it waits for the end of this transaction, after having said so."""
+        ...
+
+    def take_users(self, users: Slice) -> Sequence[str]:
+        """Lock those of an incident's users about whom nothing was done yet."""
+        ...
+
+    def switch_on(self, users: Slice, spared: Collection[str]) -> int:
+        """Turn the incident's switch on for those about whom nothing was done yet, but the spared; for how many.
+
+        Each flip has its row in the audit trail. One that is on and would go off before
+        the incident's does so later. What became of each user is kept.
+        """
+        ...
+
+    def take_untold(self, users: Slice) -> Sequence[UUID]:
+        """The logins by which users can be told that their switch was turned on; each user is taken once."""
+        ...
+
+    def switch_back(self, users: Slice) -> int:
+        """Take back what the incident did to switches, unless somebody has changed them since; of how many."""
         ...
 
 

@@ -99,7 +99,7 @@ def _next(notice: Notice, contact: Contact, tried: AbstractSet[Channel]) -> NewN
     told_as = "new_device" if notice.reason == "folded" else notice.reason
     for channel in channels(contact, told_as):
         if channel not in tried:
-            return new_notice(notice.workflow_id, notice.reason, channel)
+            return new_notice(notice.workflow_id, notice.reason, channel, notice.incident_id)
     return None
 
 

@@ -17,6 +17,9 @@ from uuid import UUID
 
 HEADER = "kwargsrepr"
 
+NOBODY = 16 * "0"
+"""In the place of a pseudonym: the workflow is about no single user."""
+
 _NOTHING = "{}"
 _PSEUDONYM_LENGTH = 16
 _UNSHOWN = ", 'shown': False}"

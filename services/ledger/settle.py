@@ -53,7 +53,11 @@ def settle(
     _resolve_joins(connection, app, units, settled)
     for unit in units:
         sender, workflow = _sender(unit, ran)
-        outgoing += [(message, sender, workflow) for message in unit.messages]
+        lone = {*unit.lone}
+        outgoing += [
+            (message, sender, None if message.step_id in lone else workflow)
+            for message in unit.messages
+        ]
     _write_groups(connection, units)
     _write_results(connection, units, ran)
     latest = {message.step_id: (message, sender, flow) for message, sender, flow in outgoing}

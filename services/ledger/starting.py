@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from psycopg import Connection
 
 from services.ledger import store
 from services.ledger.message import Message
-from services.ledger.planning import Plan
+
+if TYPE_CHECKING:
+    from services.ledger.planning import Plan
 
 
 @dataclass(frozen=True, slots=True)

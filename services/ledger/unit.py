@@ -52,7 +52,8 @@ class Unit:
     while a join fires, `is_waiting` when its join waits for other leaves,
     `is_replaced` when a canvas takes the step's place (Task.replace);
     `unsendable` has the ids of bodies that could not be sent, with the reason;
-    `effects` are what monitoring counts once they are committed.
+    `effects` are what monitoring counts once they are committed, `lone` the ids of
+    steps that it sends and that belong to no workflow.
     """
 
     step_id: str | None = None
@@ -69,6 +70,7 @@ class Unit:
     is_replaced: bool = False
     unsendable: dict[str, str] = field(default_factory=dict)
     effects: list[Effect] = field(default_factory=list)
+    lone: list[str] = field(default_factory=list)
 
     @contextmanager
     def active(self) -> Iterator[Unit]:
@@ -86,6 +88,7 @@ class Unit:
         self.join_sizes |= other.join_sizes
         self.join_headers |= other.join_headers
         self.groups |= other.groups
+        self.lone += other.lone
         for join_id, more in other.join_growth.items():
             self.join_growth[join_id] = self.join_growth.get(join_id, 0) + more
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from uuid import UUID
 
+from services.domain.incident import Slice
 from services.domain.outcome import Done, Outcome, Wire
 from services.handlers.erase_user import certify_erasure as certify
 from services.handlers.erase_user import clear_letters as clear
@@ -12,6 +13,8 @@ from services.handlers.erase_user import erase_exports as erase_copies
 from services.handlers.erase_user import erase_user as erase
 from services.handlers.export_user import export_rows as collect_rows
 from services.handlers.export_user import pack_export as pack
+from services.handlers.lock_down import switch_back as switch_users_back
+from services.handlers.lock_down import switch_users as switch_users_on
 from services.handlers.note_failed import note_failed
 from services.handlers.notify_user import tell_folded as tell_folded_logins
 from services.handlers.ports import FailedStep, Transaction
@@ -26,6 +29,7 @@ def register(steps: Steps, wiring: Wiring) -> None:
     _register_jobs(steps, wiring)
     _register_privacy(steps, wiring)
     _register_erasure(steps, wiring)
+    _register_incidents(steps)
     _register_canary(steps, wiring)
 
 
@@ -120,6 +124,18 @@ def _register_erasure(steps: Steps, wiring: Wiring) -> None:
     def certify_erasure(erasure: Wire) -> Outcome:
         """Look into every place again, and certify that nothing is left of a user."""
         return certify(UUID(erasure["erasure_id"]), wiring.erasures, wiring.take_out)
+
+
+def _register_incidents(steps: Steps) -> None:
+    @steps.batch("maintenance.switch_users")
+    def switch_users(slices: Sequence[Wire], tx: Transaction) -> Sequence[Outcome]:
+        """Mapped over a portion's slices: turn an incident's switch on for users."""
+        return switch_users_on([Slice.from_message(users) for users in slices], tx)
+
+    @steps.batch("maintenance.switch_back")
+    def switch_back(slices: Sequence[Wire], tx: Transaction) -> Sequence[Outcome]:
+        """Mapped over a portion's slices: take back what an incident did to users' switches."""
+        return switch_users_back([Slice.from_message(users) for users in slices], tx)
 
 
 def _register_canary(steps: Steps, wiring: Wiring) -> None:

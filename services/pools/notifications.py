@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from uuid import UUID
 
+from services.domain.incident import Slice
 from services.domain.model import DeviceCheck
 from services.domain.outcome import Outcome, Wire
 from services.handlers.deliver_notice import deliver_notice as deliver
+from services.handlers.lock_down import notify_switched as notify_switched_users
 from services.handlers.notify_user import notify_plainly as notify_plainly_users
 from services.handlers.notify_user import notify_users
 from services.handlers.ports import Transaction
@@ -55,3 +57,8 @@ def register(steps: Steps, wiring: Wiring) -> None:
     def notify_plainly(calls: Sequence[tuple[str, str]], tx: Transaction) -> Sequence[Outcome]:
         """Error callback of `notify_user`: the user is told all the same."""
         return notify_plainly_users([UUID(workflow_id) for _, workflow_id in calls], tx)
+
+    @steps.batch("notifications.notify_switched")
+    def notify_switched(portions: Sequence[Wire], tx: Transaction) -> Sequence[Outcome]:
+        """Tell users that an incident's switch was turned on for them."""
+        return notify_switched_users([Slice.from_message(users) for users in portions], tx)

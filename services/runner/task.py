@@ -81,6 +81,8 @@ class HandlerTask(StepTask):
         unit = active_unit()
         if unit is not None:
             unit.effects += outcome.effects
+            if outcome.has_many_notices:
+                unit.lone += [message.step_id for message in unit.messages]
         return dict(outcome.result)
 
     def _give_up_or_retry(self, value: Any, outcome: Failed) -> Done:

@@ -101,7 +101,10 @@ def test_unknown_sides_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
     """The error says which there are; nothing was started."""
     with pytest.raises(SystemExit):
         main(["--against", "plain,huey"])
-    assert "'huey' is none of unwatched, plain, careful, dramatiq, taskiq, floor" in capsys.readouterr().err
+    assert (
+        "'huey' is none of unwatched, plain, careful, dramatiq, taskiq, floor"
+        in capsys.readouterr().err
+    )
 
 
 def test_cpu_time_counts_children_with_their_parent_unless_they_are_named() -> None:

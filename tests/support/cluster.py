@@ -63,9 +63,9 @@ class Cluster:
         assert answer.status_code == 202, answer.text
         return str(answer.json()["workflow_id"])
 
-    def call(self, method: str, path: str) -> httpx.Response:
-        """Ask the gateway as the application does."""
-        return self._client.request(method, path)
+    def call(self, method: str, path: str, body: object = None) -> httpx.Response:
+        """Ask the gateway as the application does; body: JSON, if there is one."""
+        return self._client.request(method, path, json=body)
 
     def workflow(self, workflow_id: str) -> dict[str, Any]:
         answer = self._client.get(f"/v1/workflows/{workflow_id}")

@@ -37,8 +37,8 @@ WITH due AS (
         ) AS number
     FROM unnest(
         %(ids)s::uuid[], %(workflow_ids)s::uuid[], %(reasons)s::text[], %(channels)s::text[],
-        %(most_per_hour)s::integer[], %(dry_runs)s::boolean[]
-    ) AS given (id, workflow_id, reason, channel, most, is_dry_run)
+        %(most_per_hour)s::integer[], %(dry_runs)s::boolean[], %(incident_ids)s::uuid[]
+    ) AS given (id, workflow_id, reason, channel, most, is_dry_run, incident_id)
     JOIN reported_login AS reported USING (workflow_id)
     CROSS JOIN LATERAL (
         SELECT count(*) FILTER (WHERE earlier.reason = given.reason AND earlier.channel = given.channel) AS notices
@@ -56,11 +56,12 @@ WITH due AS (
 ),
 folded AS (
     INSERT INTO folded_notice (workflow_id, tenant_id, user_id, reason)
-    SELECT workflow_id, tenant_id, user_id, reason FROM due WHERE number > most ORDER BY workflow_id
+    SELECT workflow_id, tenant_id, user_id, reason FROM due WHERE number > most AND incident_id IS NULL ORDER BY workflow_id
     ON CONFLICT DO NOTHING
 )
-INSERT INTO notice (id, workflow_id, tenant_id, user_id, reason, channel, state)
-SELECT id, workflow_id, tenant_id, user_id, reason, channel, CASE WHEN is_dry_run THEN 'dry_run' ELSE 'recorded' END
+INSERT INTO notice (id, workflow_id, tenant_id, user_id, reason, channel, state, incident_id)
+SELECT
+    id, workflow_id, tenant_id, user_id, reason, channel, CASE WHEN is_dry_run THEN 'dry_run' ELSE 'recorded' END, incident_id
 FROM due
 WHERE most IS NULL OR number <= most
 ORDER BY workflow_id, reason, channel
@@ -101,31 +102,38 @@ RETURNING told.last_id, folded_notice.reason = 'verdict' AS is_verdict;
 -- verdict is final, so every attempt says the same.
 SELECT
     notice.id, notice.workflow_id, notice.tenant_id, tenant.name AS tenant_name, notice.user_id,
-    notice.reason, notice.channel, notice.state, notice.receipt,
+    notice.reason, notice.channel, notice.receipt,
+    -- Whoever is to send it finds it as `claim_notice` leaves it.
+    CASE WHEN incident.stopped_at IS NOT NULL AND notice.state = 'recorded' THEN 'superseded' ELSE notice.state END AS state,
     CASE notice.channel WHEN 'other_email' THEN reported.other_email ELSE reported.email END AS email,
     tenant.webhook_url, tenant.webhook_secret, reported.occurred_at, host(reported.ip) AS ip,
     reported.user_agent, reported.auth_method, reported.locale, reported.time_zone, verdict.level,
     ARRAY(
         SELECT name
-        FROM unnest(coalesce(verdict.switches, CASE WHEN verdict.action = 'deny' THEN '{locked}'::text[] END)) AS name
+        FROM unnest(coalesce(
+            verdict.switches, CASE WHEN verdict.action = 'deny' THEN '{locked}'::text[] ELSE array_remove(ARRAY[incident.switch], NULL) END
+        )) AS name
         WHERE name <> ALL (coalesce(verdict.withheld, '{}'))
     ) AS switches,
     coalesce(verdict.late, false) AS is_late, coalesce((tenant.policy -> 'unsubscribe')::boolean, false) AS may_unsubscribe,
-    notice.recorded_at, tenant.cookie_key AS link_key,
+    notice.recorded_at, tenant.cookie_key AS link_key, notice.incident_id,
     (SELECT greatest(count(*), 1) FROM folded_notice AS with_it WHERE with_it.told_in = notice.workflow_id) AS logins
 FROM notice
 JOIN tenant ON tenant.id = notice.tenant_id
 JOIN reported_login AS reported ON reported.workflow_id = notice.workflow_id
 LEFT JOIN verdict ON verdict.workflow_id = notice.workflow_id AND notice.reason = 'verdict'
+LEFT JOIN incident ON incident.id = notice.incident_id
 WHERE notice.id = %(notice_id)s;
 
 -- name: siblings
 -- The notices by which a notice's workflow was to tell the same thing, locked: of two that fail at once, the second sees the first.
 SELECT other.id, other.channel, other.state, other.bounced_at IS NOT NULL AS is_bounced
 FROM notice AS other
-WHERE (other.workflow_id, other.reason) = (SELECT workflow_id, reason FROM notice WHERE id = %(notice_id)s)
+JOIN notice AS this ON this.id = %(notice_id)s
+WHERE (other.workflow_id, other.reason) = (this.workflow_id, this.reason)
+    AND other.incident_id IS NOT DISTINCT FROM this.incident_id
 ORDER BY other.id
-FOR NO KEY UPDATE;
+FOR NO KEY UPDATE OF other;
 
 -- name: take_bounced
 -- Take notices that came back, those first that did so first.
@@ -137,8 +145,15 @@ WHERE id IN (
 RETURNING id;
 
 -- name: claim_notice
--- State the intent to send, unless it is sent, superseded, or under another sender's lease; the notice as it was before.
-WITH claimed AS (
+-- State the intent to send, unless it is sent, superseded, or under another sender's lease; the notice as it was before. One of
+-- an incident that was stopped is superseded by that.
+WITH withdrawn AS (
+    UPDATE notice SET state = 'superseded'
+    FROM incident
+    WHERE notice.id = %(notice_id)s AND notice.state = 'recorded'
+        AND incident.id = notice.incident_id AND incident.stopped_at IS NOT NULL
+),
+claimed AS (
     UPDATE notice
     SET
         state = 'sending', attempts = attempts + 1,
@@ -147,6 +162,7 @@ WITH claimed AS (
         id = %(notice_id)s
         AND state IN ('recorded', 'sending', 'failed')
         AND (lease_until IS NULL OR lease_until < clock_timestamp())
+        AND NOT EXISTS (SELECT FROM incident WHERE incident.id = notice.incident_id AND incident.stopped_at IS NOT NULL)
     RETURNING id
 )
 SELECT EXISTS (SELECT FROM claimed) AS is_claimed, noticed.* FROM ({notice}) AS noticed;

@@ -32,7 +32,7 @@ SELECT acted_at, actor, command, subject FROM (
     UNION ALL
     SELECT changed_at, actor, CASE WHEN is_on THEN 'users lock' ELSE 'users unlock' END,
            count(*) || ' of ' || tenant_id || ', ' || name || ': ' || reason
-    FROM switch_change WHERE actor IS NOT NULL GROUP BY changed_at, actor, is_on, tenant_id, name, reason
+    FROM switch_change WHERE actor IS NOT NULL AND incident_id IS NULL GROUP BY changed_at, actor, is_on, tenant_id, name, reason
 ) AS action
 WHERE acted_at >= %(since)s AND (%(actor)s::text IS NULL OR strpos(actor, %(actor)s) > 0)
 ORDER BY acted_at DESC

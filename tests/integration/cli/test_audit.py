@@ -17,6 +17,7 @@ from tests.integration.cli.conftest import Run
 
 CHANGING_NOTHING = {
     *("audit", "breaker list", "dead list", "dead show", "doctor", "key list", "logins import"),
+    *("incident list", "incident show"),
     *(
         "policy check",
         "policy report",
@@ -38,6 +39,7 @@ NOTED_ELSEWHERE = {"migrate", "mail bounced"}
 WITH_A_BROKER = {
     *("dead replay", "dead drop", "workflow resume", "pool drain", "pool resume"),
     *("users erase", "users export", "webhook test"),
+    *("incident lockdown", "incident stop", "incident undo"),
 }
 """What they write is looked at where there is one, or somebody who answers."""
 

@@ -61,7 +61,7 @@ def test_what_a_file_leaves_out_is_as_without_one(doorbell: Run, write: Write) -
         "never_lock": ["ops@example.org", "root"],
         "cooldown_seconds": 1800.0,
         "expire_seconds": {"require_step_up": 604800.0},
-        "tell": {"new_device": "user", "verdict": "both"},
+        "tell": {"new_device": "user", "verdict": "both", "lockdown": "user"},
         "mails_per_hour": 3,
         "dry_run": True,
     }

@@ -97,7 +97,7 @@ def test_a_policy_comes_back_from_where_it_is_kept() -> None:
         never_lock=frozenset({"root", "ops"}),
         cooldown_seconds=60.0,
         expire_seconds={"locked": 3600.0},
-        tell={"new_device": "nobody", "verdict": "both"},
+        tell={"new_device": "nobody", "verdict": "both", "lockdown": "application"},
         mails_per_hour=3,
         is_dry_run=True,
     )

@@ -241,3 +241,32 @@ def test_one_sign_in_is_one(locale: str, logins: int, subject: str) -> None:
     mail = compose_mail(replace(NOTICE, reason="folded", locale=locale, logins=logins), NOWHERE)
     assert mail.subject == subject
     assert " 1 " not in mail.text.partition(":")[0]
+
+
+@pytest.mark.parametrize("locale", LANGUAGES)
+@pytest.mark.parametrize("switch", ["locked", "require_step_up"])
+def test_a_lockdown_is_about_the_account_and_no_sign_in(locale: str, switch: Any) -> None:
+    """Nothing of the login by which its user is reached, and no link that answers for one."""
+    told = replace(
+        NOTICE,
+        reason="lockdown",
+        switches=[switch],
+        incident_id=UUID(int=9),
+        locale=locale,
+        may_unsubscribe=True,
+    )
+    mail = compose_mail(told, NOWHERE, "https://doorbell.example.org")
+    words = wording_for(locale).words[f"lockdown_{switch}"]
+    assert mail.subject == str(words["subject"]).format(app="The Shop")
+    for body in (mail.text, mail.html):
+        assert "ada" in body
+        assert "203.0.113.7" not in body
+        assert "doorbell.example.org" not in body
+    assert mail.unsubscribe_url is None
+    assert json.loads(compose_delivery(told).body) == {
+        "id": str(UUID(int=7)),
+        "type": "notice.lockdown",
+        "user_id": "ada",
+        "incident_id": str(UUID(int=9)),
+        "switch": switch,
+    }

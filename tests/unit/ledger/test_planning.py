@@ -13,8 +13,10 @@ from celery.app.trace import build_tracer
 
 from routing.load import load
 from services.canvas.erasing import erasing
+from services.canvas.lockdown import lockdown, undoing
 from services.canvas.login import login_workflow
 from services.celery_app import DoorbellApp, make_app
+from services.domain.incident import portions
 from services.ledger.labels import label_of
 from services.ledger.plan_template import PlanTemplate
 from services.ledger.planning import Plan, plan
@@ -178,3 +180,28 @@ def test_groups_in_groups(app: DoorbellApp) -> None:
     first, *leaves, last = planned.steps
     assert {leaf.after for leaf in leaves} == {(first.id,)}
     assert set(last.after) == {leaf.id for leaf in leaves}
+
+
+def test_a_lockdown_is_a_map_for_each_portion_with_its_notices_behind(app: DoorbellApp) -> None:
+    """No portion waits for another; one that is to come later is delayed at the broker."""
+    planned = plan(app, lockdown(app, portions(WORKFLOW, 120, 60)))
+    names = {step.id: step.task for step in planned.steps}
+    assert [(s.task, s.queue, [names[i] for i in s.after]) for s in planned.steps] == [
+        ("celery.map", "maintenance", []),
+        ("notifications.notify_switched", "notifications", ["celery.map"]),
+    ] * 2
+    sent = [step.message for step in planned.steps if step.message]
+    assert [message.delay_seconds for message in sent] == [0, 1]
+    for message, firsts in zip(sent, ([0, 25, 50], [60, 85, 110]), strict=True):
+        kwargs = json.loads(message.body)[1]
+        assert kwargs["task"]["task"] == "maintenance.switch_users"
+        assert [each["first"] for each in kwargs["it"]] == firsts
+
+
+def test_an_undo_is_a_map_for_each_portion(app: DoorbellApp) -> None:
+    """Over all positions, and nothing behind it."""
+    planned = plan(app, undoing(app, portions(WORKFLOW, 101)))
+    assert [(s.task, s.queue, s.after) for s in planned.steps] == [
+        ("celery.map", "maintenance", ())
+    ] * 2
+    assert len({step.id for step in planned.steps}) == 2

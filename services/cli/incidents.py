@@ -1,0 +1,369 @@
+"""`doorbell incident`: a switch is turned on for many users at once, and off again."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from pathlib import Path
+from time import monotonic, sleep
+from typing import Annotated, Any
+from uuid import UUID
+
+import typer
+from rich.console import Console
+from rich.progress import Progress
+
+from services import incidents
+from services.cli.audit import actor
+from services.cli.database import connected
+from services.cli.dead import DryRun, Yes
+from services.cli.desk import Desk, as_rate, counted, opened, seconds_of
+from services.cli.endpoints import find
+from services.cli.exits import OK, REFUSED, NotFound
+from services.cli.output import AsJson, print_json, print_table
+from services.cli.tenants import UnknownTenant
+from services.cli.users import SwitchName, lines_of
+from services.domain.errors import ConfigurationError, Unavailable
+from services.domain.incident import Portion
+from services.incidents import Lockdown
+from services.ledger.planning import Plan
+
+app = typer.Typer(
+    help="A switch for many users at once: turn it on, stop that, take it back.",
+    no_args_is_help=True,
+)
+
+_POLL_SECONDS = 0.2
+_STEPS_SECONDS = 15.0
+"""The stop holds from the first moment; what it waits for is to count what was done before it."""
+_STANDS_STILL_SECONDS = 120.0
+_LISTED = 50
+_WORDS = {
+    "users": "are meant",
+    "waiting": "wait",
+    "switched": "switched",
+    "prolonged": "prolonged: it was on, and would have gone off earlier",
+    "on_before": "left as they were: it was on",
+    "never_locked": "skipped: never locked by the tenant's policy",
+    "unknown": "skipped: never logged in",
+    "undone": "taken back",
+    "changed_since": "left as they are: somebody has changed the switch since",
+    "notices": "notices recorded",
+    "notices_sent": "of them sent",
+}
+
+IncidentId = Annotated[UUID, typer.Argument(help="As lockdown and list say it.", metavar="ID")]
+NoWait = Annotated[bool, typer.Option("--no-wait", help="Do not wait for its end.")]
+
+
+def _network(text: str) -> IPv4Network | IPv6Network:
+    try:
+        return ip_network(text)
+    except ValueError as error:
+        raise typer.BadParameter(f"{error}: write a network such as 203.0.113.0/24") from None
+
+
+def _time(text: str) -> datetime:
+    try:
+        return datetime.now(UTC) - timedelta(seconds=seconds_of(text))
+    except typer.BadParameter:
+        pass
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        found = None
+    if found is None or found.tzinfo is None:
+        raise typer.BadParameter(
+            f"{text!r} is no time: write 2030-01-31T08:15:00Z, or how long ago: 90s, 10m, 1h, 2d"
+        )
+    return found
+
+
+def _rate(rate: float | None) -> float | None:
+    return None if rate is None else as_rate(rate)
+
+
+@app.command("lockdown")
+def lockdown(
+    tenant: Annotated[str, typer.Argument(help="The application whose users these are.")],
+    switch: Annotated[SwitchName, typer.Option(help="Which switch.")],
+    users: Annotated[
+        Path | None, typer.Option(help="Users, one a line; - is standard input.", metavar="FILE")
+    ] = None,
+    network: Annotated[
+        Any,
+        typer.Option(parser=_network, metavar="CIDR", help="Who signed in from this network ..."),
+    ] = None,
+    since: Annotated[
+        Any,
+        typer.Option(
+            parser=_time, metavar="TIME", help="... from then on: 2030-01-31T08:15:00Z, or 2h ago."
+        ),
+    ] = None,
+    reason: Annotated[str, typer.Option(help="Why, for the audit trail.")] = "incident",
+    expire: Annotated[
+        float | None,
+        typer.Option(
+            "--for",
+            parser=seconds_of,
+            metavar="DURATION",
+            help="Then the switches go off by themselves: 10m, 1h, 2d.",
+        ),
+    ] = None,
+    rate: Annotated[
+        float | None, typer.Option(callback=_rate, help="At most so many users a second.")
+    ] = None,
+    dry_run: DryRun = False,
+    yes: Yes = False,
+    no_wait: NoWait = False,
+    as_json: AsJson = False,
+) -> None:
+    """Turn a switch on for these users, or for all who signed in from a network, and tell them.
+
+    A workflow does it, which goes on when this is interrupted: `incident stop` ends
+    it. Who is never locked by the tenant's policy, or never logged in, is left out
+    and named; whose switch is on already stays as it is.
+    """
+    wanted = Lockdown(
+        tenant,
+        switch.value,
+        reason,
+        actor(),
+        _listed(users) if users else None,
+        network,
+        since,
+        expire,
+        rate,
+    )
+    _check(wanted)
+    if dry_run:
+        with connected(find().database_url) as connection:
+            _show_expected(_expected(connection, wanted), switch, as_json)
+        return
+    with opened() as desk:
+        _begin(desk, wanted, yes, no_wait, as_json)
+
+
+@app.command("show")
+def show(incident: IncidentId, as_json: AsJson = False) -> None:
+    """Say how far an incident is, and what became of how many users."""
+    with connected(find().database_url) as connection:
+        _show(_found(connection, incident), as_json)
+
+
+@app.command("list")
+def list_incidents(
+    tenant: Annotated[str | None, typer.Option(help="Only this application's.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the latest incidents, the youngest first."""
+    with connected(find().database_url) as connection:
+        found = incidents.latest(connection, tenant, _LISTED)
+    if as_json:
+        print_json(found)
+        return
+    print_table(
+        ("BEGUN", "INCIDENT", "TENANT", "SWITCH", "STATE", "USERS", "SWITCHED", "UNDONE", "REASON"),
+        [
+            (
+                f"{row['begun_at']:%F %T %Z}",
+                *(row[name] for name in ("incident_id", "tenant", "switch", "state")),
+                *(f"{row['counts'][name]:,}" for name in ("users", "switched", "undone")),
+                row["reason"],
+            )
+            for row in found
+        ],
+    )
+
+
+@app.command("stop")
+def stop(incident: IncidentId, as_json: AsJson = False) -> None:
+    """Have nobody's switch turned on any more, and nobody told, within two seconds; what was done stays."""
+    with connected(find().database_url) as connection:
+        _stop(connection, incident, is_undo=False)
+        is_still = incidents.shut(connection, incident, _STEPS_SECONDS)
+        connection.commit()
+        found = _found(connection, incident)
+    _show(found, as_json)
+    if not is_still:
+        typer.echo("a step was still at it: look again with doorbell incident show", err=True)
+
+
+@app.command("undo")
+def undo(incident: IncidentId, no_wait: NoWait = False, as_json: AsJson = False) -> None:
+    """Stop an incident, then turn those switches off that it turned on, unless somebody has changed them since.
+
+    Safe to interrupt and to repeat. Nobody is told but the application.
+    """
+    from services.canvas.lockdown import undoing  # Celery slows other commands down
+    from services.ledger.planning import plan
+
+    with opened() as desk:
+        _stop(desk.connection, incident, is_undo=True)
+
+        def planned(portions: Sequence[Portion], label: str) -> Plan:
+            return plan(desk.app, undoing(desk.app, portions), label)
+
+        with desk.connection.transaction():
+            messages = incidents.begin_undo(
+                desk.connection, incident, actor(), planned, _STEPS_SECONDS
+            )
+        desk.ledger.publish(messages)
+        found = _found(desk.connection, incident)
+        if not no_wait:
+            found = _waited(desk.connection, found, "undoing", ("undone", "changed_since"))
+    _end(found, as_json)
+
+
+def _begin(desk: Desk, wanted: Lockdown, yes: bool, no_wait: bool, as_json: bool) -> None:
+    from services.canvas.lockdown import lockdown as canvas  # Celery slows other commands down
+    from services.ledger.planning import plan
+
+    def planned(portions: Sequence[Portion], label: str) -> Plan:
+        return plan(desk.app, canvas(desk.app, portions), label)
+
+    connection = desk.connection
+    _ask(_expected(connection, wanted), wanted, yes)
+    connection.rollback()
+    with connection.transaction():
+        expected = _expected(connection, wanted)
+        incident, messages = incidents.begin(connection, wanted, expected, planned)
+    desk.ledger.publish(messages)
+    found = _found(connection, incident)
+    if not no_wait:
+        typer.echo(f"{incident} goes on if this is interrupted (doorbell incident stop)", err=True)
+        found = _waited(connection, found, "running", _DONE)
+    _end(found, as_json)
+
+
+_DONE = ("switched", "prolonged", "on_before", "never_locked", "unknown")
+
+
+def _expected(connection: Any, wanted: Lockdown) -> incidents.Expected:
+    if not incidents.is_tenant(connection, wanted.tenant):
+        raise UnknownTenant(f"there is no tenant {wanted.tenant}: doorbell tenant list names them")
+    try:
+        return incidents.expect(connection, wanted)
+    except incidents.Unfit as error:
+        raise ConfigurationError(f"--{error.field}: {error}") from None
+
+
+def _listed(file: Path) -> list[str]:
+    found = [line for line in lines_of(file, "--users") if line]
+    if not found:
+        raise ConfigurationError(f"--users {file} names nobody: write one user a line")
+    return found
+
+
+def _check(wanted: Lockdown) -> None:
+    has_query = wanted.network is not None or wanted.since is not None
+    if wanted.users is not None and has_query:
+        raise ConfigurationError(
+            "--users is not for --network and --since as well: take them apart"
+        )
+    if wanted.users is None and (wanted.network is None or wanted.since is None):
+        raise ConfigurationError("say who: --users FILE, or --network CIDR and --since TIME")
+
+
+def _ask(expected: incidents.Expected, wanted: Lockdown, yes: bool) -> None:
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise ConfigurationError(
+            "nobody can be asked here (standard input is no terminal): say --yes,"
+            " or look first with --dry-run"
+        )
+    due = expected.to_document()["counts"]["waiting"]
+    question = f"turn {wanted.switch} on for {counted(due, 'user')} of {wanted.tenant}?"
+    typer.confirm(question, abort=True, err=True)
+
+
+def _stop(connection: Any, incident: UUID, *, is_undo: bool) -> None:
+    is_there = incidents.stop(connection, incident, None, actor(), is_undo=is_undo)
+    connection.commit()
+    if not is_there:
+        raise NotFound(f"there is no incident {incident}: doorbell incident list names them")
+
+
+def _found(connection: Any, incident: UUID) -> dict[str, Any]:
+    found = incidents.find(connection, incident)
+    # What is read next is of another moment.
+    connection.rollback()
+    if found is None:
+        raise NotFound(f"there is no incident {incident}: doorbell incident list names them")
+    return found
+
+
+def _waited(
+    connection: Any, found: dict[str, Any], state: str, done: Sequence[str]
+) -> dict[str, Any]:
+    """The incident once it is no longer in this state; a bar shows how many users are done.
+
+    Raises:
+        Unavailable: nothing has moved for two minutes.
+    """
+
+    def count() -> int:
+        return sum(found["counts"][name] for name in done)
+
+    moved_at, before = monotonic(), found
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        bar = progress.add_task(found["switch"], total=found["counts"]["users"])
+        while found["state"] == state:
+            progress.update(bar, completed=count())
+            sleep(_POLL_SECONDS)
+            found = _found(connection, found["incident_id"])
+            if found != before:
+                moved_at, before = monotonic(), found
+            if monotonic() - moved_at > _STANDS_STILL_SECONDS:
+                raise Unavailable(
+                    f"nothing has moved for two minutes: it goes on (doorbell trace {found['incident_id']};"
+                    " its pools are maintenance and notifications, see doorbell pool list)"
+                )
+    return found
+
+
+def _end(found: dict[str, Any], as_json: bool) -> None:
+    _show(found, as_json)
+    is_failed = found["state"] in ("failed", "undo_failed")
+    if is_failed:
+        typer.echo("some of it was given up: doorbell dead list says why", err=True)
+    raise typer.Exit(REFUSED if is_failed else OK)
+
+
+def _show(found: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        print_json(found)
+        return
+    typer.echo(
+        f"{found['incident_id']}: {found['switch']} for {found['tenant']}, {found['state']}"
+        f" ({found['reason']})"
+    )
+    _show_counts(found["counts"], found["skipped"])
+
+
+def _show_expected(expected: incidents.Expected, switch: SwitchName, as_json: bool) -> None:
+    found = expected.to_document()
+    if as_json:
+        print_json({"dry_run": True, "switch": switch.value, **found})
+        return
+    _show_counts(found["counts"], found["skipped"])
+    shown = ", ".join(found["first"])
+    more = found["counts"]["waiting"] - len(found["first"])
+    typer.echo(
+        f"would be switched ({switch.value}): {shown or 'nobody'}"
+        + (f" and {more:,} more" if more > 0 else "")
+    )
+
+
+def _show_counts(counts: dict[str, int], skipped: dict[str, list[str]]) -> None:
+    print_table(
+        ("USERS", "", "SUCH AS"),
+        [
+            (f"{count:,}", _WORDS[name], ", ".join(skipped.get(name, ())))
+            for name, count in counts.items()
+            if count or name == "users"
+        ],
+    )
