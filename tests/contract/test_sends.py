@@ -15,12 +15,15 @@ from services.canvas.canary import canary
 from services.canvas.delivery import delivery
 from services.canvas.erasing import erasing
 from services.canvas.exporting import exporting
+from services.canvas.lockdown import lockdown, undoing
 from services.canvas.login import login_workflow
 from services.canvas.rescoring import rescoring
 from services.canvas.telling import telling
+from services.domain.incident import Portion, Slice
 
 TOPOLOGY = load()
 ANY = UUID(int=0)
+PORTION = Portion((Slice(ANY, 0, 1),), 1)
 Place = tuple[str, str]
 """A task, and the queue that it goes to."""
 
@@ -29,6 +32,10 @@ CANVASES: dict[str, tuple[Callable[[Celery], Signature], list[str]]] = {
     "login": (lambda app: login_workflow(app, ANY), ["gateway"]),
     "exporting": (lambda app: exporting(app, ANY), ["gateway", "operator"]),
     "erasing": (lambda app: erasing(app, ANY), ["operator"]),
+    "lockdown": (
+        lambda app: group([lockdown(app, [PORTION]), undoing(app, [PORTION])], app=app),
+        ["gateway", "operator"],
+    ),
     "rescoring": (lambda app: rescoring(app, ANY, 1), ["maintenance.rescore"]),
     "telling": (lambda app: telling(app, "t", 1), ["maintenance.tell_applications"]),
     "canary": (lambda app: canary(app, TOPOLOGY.queues), ["maintenance.canary"]),
@@ -38,6 +45,7 @@ CANVASES: dict[str, tuple[Callable[[Celery], Signature], list[str]]] = {
             *("notifications.notify_user", "notifications.notify_plainly"),
             *("notifications.try_next_channel", "db_writes.apply_verdict"),
             *("maintenance.tell_folded", "maintenance.answer_bounces"),
+            "notifications.notify_switched",
         ],
     ),
 }
@@ -94,7 +102,7 @@ def _edges(sig: Signature, after: set[Place], errors: set[Place]) -> Iterator[tu
         yield from _edges(sig.body, after, errors)
     else:
         for follower in after | errors | _linked([sig], "link"):
-            yield str(sig.task), follower
+            yield _name(sig), follower
 
 
 def _edges_of_chain(
@@ -117,7 +125,13 @@ def _heads(sig: Signature) -> Iterator[Place]:
         for member in tasks:
             yield from _heads(member)
     else:
-        yield str(sig.task), sig.options.get("queue") or TOPOLOGY.route(str(sig.task)).queue
+        yield _name(sig), sig.options.get("queue") or TOPOLOGY.route(_name(sig)).queue
+
+
+def _name(sig: Signature) -> str:
+    """A map is sent where its task is, and sends what that does."""
+    mapped = sig.kwargs.get("task") if sig.task in ("celery.map", "celery.starmap") else None
+    return str(mapped["task"] if mapped else sig.task)
 
 
 def _linked(signatures: Iterable[Signature], option: str) -> set[Place]:
