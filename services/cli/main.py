@@ -21,6 +21,7 @@ from services.cli import (
     breakers,
     certificates,
     dead,
+    digests,
     exports,
     following,
     keys,
@@ -84,6 +85,7 @@ app.add_typer(users.app, name="users")
 app.add_typer(webhooks.app, name="webhook")
 app.add_typer(bounces.app, name="mail")
 app.command("audit")(audit.show)
+users.app.command("digest")(digests.digest)
 users.app.command("export")(exports.export)
 users.app.command("erase")(personal.erase)
 users.app.command("certificate")(certificates.certificate)

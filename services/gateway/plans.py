@@ -9,11 +9,13 @@ from uuid import UUID
 
 from celery import Celery
 
+from services.canvas.digesting import digesting
 from services.canvas.erasing import erasing
 from services.canvas.exporting import exporting
 from services.canvas.login import login_workflow
 from services.ledger.plan_template import PlanTemplate
 from services.ledger.planning import Plan, plan
+from services.user_digests import PlanDigest
 
 MakePlan = Callable[[UUID, str], Plan]
 """The planned steps of a workflow, by its id and the label of its steps."""
@@ -26,6 +28,7 @@ class Plans:
     login: MakePlan
     export: MakePlan
     erasure: MakePlan
+    digest: PlanDigest
 
 
 def plans(app: Celery) -> Plans:
@@ -34,4 +37,7 @@ def plans(app: Celery) -> Plans:
         login=PlanTemplate(app, partial(login_workflow, app)).plan,
         export=lambda workflow_id, label: plan(app, exporting(app, workflow_id), label),
         erasure=lambda erasure_id, label: plan(app, erasing(app, erasure_id), label),
+        digest=lambda workflow_id, devices, label: plan(
+            app, digesting(app, workflow_id, devices), label
+        ),
     )

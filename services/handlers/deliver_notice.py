@@ -10,6 +10,7 @@ from uuid import UUID
 from services.domain.errors import Refused, Unavailable
 from services.domain.model import MAILS
 from services.domain.outcome import Done, Failed, NoticeEnded, Outcome
+from services.handlers.digest_mail import compose_digest
 from services.handlers.message import compose_delivery, compose_mail
 from services.handlers.ports import Directly, Mailer, Networks, Notice, WebhookSender
 
@@ -75,6 +76,8 @@ def _send(
     networks: Networks,
     public_url: str | None,
 ) -> str:
+    if notice.reason == "digest":
+        return mailer.send(compose_digest(notice, networks.of, public_url))
     if notice.channel in MAILS:
         return mailer.send(compose_mail(notice, networks.of(notice.ip), public_url))
     return webhooks.send(compose_delivery(notice))

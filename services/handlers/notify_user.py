@@ -45,19 +45,17 @@ def notify_plainly(workflow_ids: Sequence[UUID], tx: Transaction) -> Sequence[Ou
 
 def channels(contact: Contact, reason: Reason) -> tuple[Channel, ...]:
     """The channels on which this is told, the one to try first in front."""
-    there: dict[Channel, bool] = {
-        "email": contact.has_email,
-        "other_email": contact.has_other_email,
-        "webhook": contact.has_webhook,
-    }
     told = contact.policy.tell[reason]
     wanted = _CHANNELS[told]
     if reason == "new_device" and contact.has_unsubscribed and contact.policy.may_unsubscribe:
         # What stands in for a mail is not wanted either; what the application hears anyway is not the user's.
         wanted = () if told == "user" else tuple(it for it in wanted if it not in MAILS)
-    reached = tuple(channel for channel in wanted if there[channel])
-    # Where there is nothing else, an address that seemed not to exist is tried again.
-    return tuple(channel for channel in reached if channel not in contact.bounced) or reached
+    return _reached(contact, wanted)
+
+
+def digest_channels(contact: Contact) -> tuple[Channel, ...]:
+    """The channels on which a day's digest is told, the one to try first in front: mails, to who wants some."""
+    return () if contact.has_unsubscribed else _reached(contact, MAILS)
 
 
 def is_told(contact: Contact, event: EventName) -> bool:
@@ -100,6 +98,17 @@ def tell_folded(tx: Transaction) -> Done:
         {"users": len(due)},
         notices=tuple(str(notice.id) for notice in due if notice.id in recorded),
     )
+
+
+def _reached(contact: Contact, wanted: Sequence[Channel]) -> tuple[Channel, ...]:
+    there: dict[Channel, bool] = {
+        "email": contact.has_email,
+        "other_email": contact.has_other_email,
+        "webhook": contact.has_webhook,
+    }
+    reached = tuple(channel for channel in wanted if there[channel])
+    # Where there is nothing else, an address that seemed not to exist is tried again.
+    return tuple(channel for channel in reached if channel not in contact.bounced) or reached
 
 
 def _first_mail(contact: Contact | None, reason: Reason) -> list[Channel]:

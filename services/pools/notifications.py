@@ -8,6 +8,7 @@ from uuid import UUID
 from services.domain.model import DeviceCheck
 from services.domain.outcome import Outcome, Wire
 from services.handlers.deliver_notice import deliver_notice as deliver
+from services.handlers.digest import record_digests
 from services.handlers.notify_user import notify_plainly as notify_plainly_users
 from services.handlers.notify_user import notify_users
 from services.handlers.ports import Transaction
@@ -42,6 +43,11 @@ def register(steps: Steps, wiring: Wiring) -> None:
             wiring.networks,
             wiring.public_url,
         )
+
+    @steps.batch("notifications.record_digest")
+    def record_digest(digests: Sequence[Sequence[Wire]], tx: Transaction) -> Sequence[Outcome]:
+        """Body of the chord over a day's devices: the mail that tells of them is due."""
+        return record_digests(digests, tx)
 
     @steps.io("notifications.tell_application", at_once=TOLD_AT_ONCE)
     def tell_application(receiver: Wire) -> Outcome:

@@ -22,6 +22,7 @@ class Wiring:
     public_url: where users reach the gateway; None: nowhere.
     forget_old: truncates and deletes what has been kept for long enough; returns how much.
     tell_applications: has applications told what is due for them; returns how many.
+    begin_digests: has users told of the day before; returns how many.
     rescore: has logins without a score asked about again; returns how many.
     """
 
@@ -39,6 +40,7 @@ class Wiring:
     reconcile: Callable[[], Wire]
     canary: Callable[[], object]
     rescore: Callable[[], int]
+    begin_digests: Callable[[], int]
     tell_applications: Callable[[], int]
     forget_old: Callable[[], Wire]
     public_url: str | None = None
