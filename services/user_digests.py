@@ -56,13 +56,18 @@ def begin_due(
 ) -> tuple[int, Sequence[Message]]:
     """Begin digests whose hour has come, at most so many, in the caller's transaction.
 
-    Returns how many, and what to publish once that is committed. Those of users who have unsubscribed or have no address, of tenants whose policy has none any more, and
+    Those of users who have unsubscribed or have no address, of tenants whose policy has none any more, and
     those that are more than a day late are dropped. now: None: the database's.
+
+    Returns how many, and what to publish once that is committed.
     """
     rows = _run(connection, "take_due", most=most, now=now, most_hours=LATEST_HOURS)
-    dropped = [row for row in rows if row["is_too_late"] or _objection(row)]
-    _run(connection, "drop", **_columns(dropped))
-    chosen = [row for row in rows if row not in dropped]
+    chosen: list[_Row] = []
+    dropped: list[_Row] = []
+    for row in rows:
+        (dropped if row["is_too_late"] or _objection(row) else chosen).append(row)
+    if dropped:
+        _run(connection, "drop", **_columns(dropped))
     begun = _begin(connection, chosen, plan_digest)
     return len(begun), [message for _, messages in begun for message in messages]
 
@@ -77,7 +82,9 @@ def begin_of_day(
 ) -> tuple[UUID, Sequence[Message]]:
     """Begin the digest of a day, of yesterday without one, in the caller's transaction.
 
-    Returns its workflow, and what to publish once that is committed. One that has begun before is that one, with nothing to publish. now: None: the database's.
+    Of one that has begun before the workflow is returned, with nothing to publish. now: None: the database's.
+
+    Returns its workflow, and what to publish once that is committed.
 
     Raises:
         DayNotOver: it would not tell of all of it.

@@ -14,8 +14,8 @@ LEFT JOIN LATERAL (
     SELECT login.workflow_id AS told_in
     FROM login JOIN reported_login AS reported USING (workflow_id)
     WHERE login.tenant_id = digest.tenant_id AND login.user_id = digest.user_id AND login.digest_day = digest.day
-        AND login.occurred_at BETWEEN (digest.day - 1)::timestamp AT TIME ZONE 'UTC'
-            AND (digest.day + 2)::timestamp AT TIME ZONE 'UTC'
+        AND login.occurred_at BETWEEN ((digest.day - 1)::timestamp AT TIME ZONE 'UTC')
+            AND ((digest.day + 2)::timestamp AT TIME ZONE 'UTC')
         AND (reported.email IS NOT NULL OR reported.other_email IS NOT NULL)
     ORDER BY login.occurred_at DESC, login.workflow_id
     LIMIT 1
@@ -43,8 +43,8 @@ CROSS JOIN LATERAL (
         max(login.occurred_at) AS last_at
     FROM login JOIN device AS known ON known.id = login.device_id
     WHERE login.tenant_id = of_user.tenant_id AND login.user_id = of_user.user_id AND login.digest_day = of_user.day
-        AND login.occurred_at BETWEEN (of_user.day - 1)::timestamp AT TIME ZONE 'UTC'
-            AND (of_user.day + 2)::timestamp AT TIME ZONE 'UTC'
+        AND login.occurred_at BETWEEN ((of_user.day - 1)::timestamp AT TIME ZONE 'UTC')
+            AND ((of_user.day + 2)::timestamp AT TIME ZONE 'UTC')
     GROUP BY login.device_id, known.description
     ORDER BY is_new DESC, last_at DESC, login.device_id
     LIMIT %(most)s
@@ -77,8 +77,8 @@ SELECT %(tenant)s, %(user)s, %(day)s::date, now()
 WHERE EXISTS (
     SELECT FROM login
     WHERE tenant_id = %(tenant)s AND user_id = %(user)s AND digest_day = %(day)s::date
-        AND occurred_at BETWEEN (%(day)s::date - 1)::timestamp AT TIME ZONE 'UTC'
-            AND (%(day)s::date + 2)::timestamp AT TIME ZONE 'UTC'
+        AND occurred_at BETWEEN ((%(day)s::date - 1)::timestamp AT TIME ZONE 'UTC')
+            AND ((%(day)s::date + 2)::timestamp AT TIME ZONE 'UTC')
 )
 ON CONFLICT DO NOTHING
 

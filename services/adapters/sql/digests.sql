@@ -40,8 +40,8 @@ FROM (
         WHERE login.tenant_id = digest.tenant_id AND login.user_id = digest.user_id
             AND login.digest_day = digest.day AND login.device_id = listed.device_id
             -- Wherever it was that day: the index is by time.
-            AND login.occurred_at BETWEEN (digest.day - 1)::timestamp AT TIME ZONE 'UTC'
-                AND (digest.day + 2)::timestamp AT TIME ZONE 'UTC'
+            AND login.occurred_at BETWEEN ((digest.day - 1)::timestamp AT TIME ZONE 'UTC')
+                AND ((digest.day + 2)::timestamp AT TIME ZONE 'UTC')
     ) AS of_day
     ORDER BY listed.workflow_id, listed.position
 ) AS found
@@ -58,8 +58,8 @@ FROM (
         SELECT count(DISTINCT login.device_id) AS devices, count(*) AS logins
         FROM login
         WHERE login.tenant_id = digest.tenant_id AND login.user_id = digest.user_id AND login.digest_day = digest.day
-            AND login.occurred_at BETWEEN (digest.day - 1)::timestamp AT TIME ZONE 'UTC'
-                AND (digest.day + 2)::timestamp AT TIME ZONE 'UTC'
+            AND login.occurred_at BETWEEN ((digest.day - 1)::timestamp AT TIME ZONE 'UTC')
+                AND ((digest.day + 2)::timestamp AT TIME ZONE 'UTC')
             AND NOT EXISTS (
                 SELECT FROM digest_device AS listed
                 WHERE listed.workflow_id = digest.workflow_id AND listed.device_id = login.device_id
