@@ -36,11 +36,16 @@ def set_hour(cluster: Cluster) -> Iterator[SetHour]:
 def _yesterday(cluster: Cluster, user: str) -> None:
     """Two sign-ins on a computer and one on a phone, a day ago, where it is about noon now: far from midnight."""
     now = datetime.now(UTC)
-    sign_in = {
-        "occurred_at": (now - timedelta(days=1)).isoformat(),
-        "time_zone": f"Etc/GMT{now.hour - 12:+d}",
-    }
-    workflows = [cluster.post(user, agent, **sign_in) for agent in (WINDOWS, WINDOWS, IPHONE)]
+    zone = f"Etc/GMT{now.hour - 12:+d}"
+    workflows = [
+        cluster.post(
+            user,
+            agent,
+            occurred_at=(now - timedelta(days=1, minutes=ago)).isoformat(),
+            time_zone=zone,
+        )
+        for ago, agent in ((3, WINDOWS), (2, WINDOWS), (1, IPHONE))
+    ]
     assert cluster.ended(*workflows) == ["done"] * 3
 
 
@@ -60,44 +65,51 @@ def _turns(cluster: Cluster) -> int:
     return int(turns)
 
 
-def test_whatever_is_killed_a_day_is_told_of_once(
-    cluster: Cluster, set_hour: SetHour, tmp_path: Path
-) -> None:
-    """Beat begins it; processes die behind the handler and behind the commit of each of its steps."""
-    points = {
-        "maintenance": [
-            "after_handler@maintenance.begin_digests",
-            "after_handler@maintenance.digest_device",
-            "after_commit@maintenance.digest_others",
-        ],
-        "notifications": ["after_commit@notifications.record_digest"],
-    }
-    markers = [tmp_path / point for pool in points.values() for point in pool]
+POINTS = {
+    "maintenance": [
+        "after_handler@maintenance.begin_digests",
+        "after_handler@maintenance.digest_device",
+        "after_commit@maintenance.digest_others",
+    ],
+    "notifications": ["after_commit@notifications.record_digest"],
+}
+
+
+@pytest.fixture
+def start_armed(cluster: Cluster, tmp_path: Path) -> Iterator[Callable[[str], None]]:
+    """Starts a pool's process that dies once at each of its points; all live on afterwards."""
 
     def start(pool: str) -> None:
-        armed = ",".join(f"{point}={tmp_path / point}" for point in points[pool])
+        armed = ",".join(f"{point}={tmp_path / point}" for point in POINTS[pool])
         cluster.fleet.start(pool, DOORBELL_FAILPOINTS=armed)
 
+    yield start
+    for pool in POINTS:
+        if pool in cluster.fleet.processes:
+            cluster.fleet.kill(pool)
+        cluster.fleet.start(pool)
+
+
+def test_whatever_is_killed_a_day_is_told_of_once(
+    cluster: Cluster, set_hour: SetHour, start_armed: Callable[[str], None], tmp_path: Path
+) -> None:
+    """Beat begins it; processes die behind the handler or behind the commit of each of its steps."""
     set_hour(0)
     cluster.fleet.stop("maintenance")
     _yesterday(cluster, "heron-1")
     cluster.fleet.stop("notifications")
-    for pool in points:
-        start(pool)
+    for pool in POINTS:
+        start_armed(pool)
 
     def has_come() -> bool:
-        for pool in points:
+        for pool in POINTS:
             if cluster.fleet.processes[pool].poll() is not None:
-                start(pool)
+                start_armed(pool)
         return bool(_mails(cluster, "heron-1"))
 
-    try:
-        wait_until(has_come, SECONDS, "the digest")
-    finally:
-        for pool in points:
-            cluster.fleet.stop(pool)
-            cluster.fleet.start(pool)
-    assert [marker.name for marker in markers if not marker.exists()] == []
+    wait_until(has_come, SECONDS, "the digest")
+    points = {point for of_pool in POINTS.values() for point in of_pool}
+    assert {marker.name for marker in tmp_path.iterdir()} == points
     before = _turns(cluster)
     wait_until(lambda: _turns(cluster) > before, SECONDS, "another turn of beat's")
 
