@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from datetime import datetime
 from functools import partial
 from importlib import import_module
 from typing import Any
+from uuid import UUID
 
 from celery import Celery
 from celery.canvas import Signature
@@ -26,6 +28,7 @@ from services.adapters.smtp import SmtpMailer
 from services.adapters.smtp_sessions import MailServer
 from services.adapters.webhook import HttpWebhookSender
 from services.canvas.canary import canary
+from services.canvas.digesting import digesting
 from services.canvas.rescoring import rescoring
 from services.canvas.telling import telling
 from services.celery_app import DoorbellApp
@@ -34,6 +37,7 @@ from services.handlers.channels import Senders, senders
 from services.handlers.ports import Networks, WebhookSender
 from services.ledger.clearing import take_out
 from services.ledger.database import Ledger
+from services.ledger.planning import Plan, plan
 from services.ledger.reconciler import Reconciler
 from services.ledger.relay import relay_once
 from services.ledger.sending import send, send_chosen
@@ -44,9 +48,13 @@ from services.runner.config import RunnerConfig
 from services.runner.failpoints import Failpoints
 from services.runner.task import Steps
 from services.settings import Settings, environment
+from services.user_digests import begin_due
 
 RESCORED_AT_ONCE = 200
 """So many logins are asked about again side by side: at most twenty a second."""
+
+DIGESTS_AT_ONCE = 200
+"""So many digests are begun in one turn: at most twenty a second, so that a country's hour takes no pool."""
 
 TOLD_AT_ONCE = 224
 """So many applications are told something side by side; one that hangs keeps one call of a process's 256."""
@@ -122,6 +130,7 @@ def make_wiring(app: DoorbellApp, settings: Settings, topology: Topology) -> Wir
         reconcile=lambda: _reconcile(reconciler),
         canary=lambda: send(app, app.ledger, canary(app, topology.queues)),
         rescore=lambda: _rescore(app),
+        begin_digests=lambda: begin_digests(app),
         tell_applications=lambda: _tell_applications(app),
         forget_old=lambda: forget_old(
             connect, settings.keep_addresses_days, settings.keep_logins_days
@@ -144,6 +153,18 @@ def _rescore(app: DoorbellApp) -> int:
         return [rescoring(app, workflow_id, time) for workflow_id, time in claimed.items()]
 
     return send_chosen(app, app.ledger, due)
+
+
+def begin_digests(app: DoorbellApp, now: datetime | None = None) -> int:
+    """Begin digests whose hour has come; how many. now: None: the database's."""
+
+    def plan_digest(workflow_id: UUID, devices: int, label: str) -> Plan:
+        return plan(app, digesting(app, workflow_id, devices), label)
+
+    with app.ledger.connection() as connection:
+        digests, messages = begin_due(connection, plan_digest, DIGESTS_AT_ONCE, now)
+    app.ledger.publish(messages)
+    return digests
 
 
 def _tell_applications(app: DoorbellApp) -> int:

@@ -31,6 +31,8 @@ PLACES = (
     Place("export_part", "of_workflow", is_copy=True),
     Place("export_archive", "of_workflow", is_copy=True),
     Place("application_event", "of_user"),
+    Place("digest_device", "of_workflow"),
+    Place("digest", "of_user"),
     Place("folded_notice", "of_workflow"),
     Place("notice_answer", "of_notice"),
     Place("receipt", "of_notice"),

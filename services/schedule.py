@@ -28,6 +28,7 @@ EVERY_SECONDS = {
     "tell_applications": 2.0,
     "tell_folded": 60.0,
     "answer_bounces": 10.0,
+    "begin_digests": 10.0,
     "expire_switches": 30.0,
     "forget_old": 60.0,
     "canary": 15.0,

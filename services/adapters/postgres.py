@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict
+from datetime import date, datetime
 from typing import Any, Literal
 from uuid import UUID
 
@@ -16,16 +17,19 @@ from psycopg.rows import dict_row
 from psycopg_pool import ConnectionPool
 
 from services.domain.device import Device
+from services.domain.digest import DeviceOfDay, Digest
 from services.domain.incident import Slice
 from services.domain.model import Channel, DeviceCheck, Login, SwitchName
 from services.domain.network import Network
 from services.domain.policy import Reason, stored_policy
 from services.handlers.ports import (
     Contact,
+    DayOfUser,
     Directly,
     FailedStep,
     Fate,
     Flip,
+    ForDigest,
     Incident,
     Judgement,
     Look,
@@ -46,6 +50,7 @@ _SQL = (
     | load_queries("services.adapters", "verdicts.sql")
     | load_queries("services.adapters", "events.sql")
     | load_queries("services.adapters", "incidents.sql")
+    | load_queries("services.adapters", "digests.sql")
 )
 # The claim is read together with all that its message says: one round trip before each call.
 _SQL["claim_notice"] = _SQL["claim_notice"].format(notice=_SQL["notice"].rstrip(";"))
@@ -265,7 +270,7 @@ class PostgresTransaction:
 
     def notice(self, notice_id: UUID) -> Notice | None:
         rows = self._run("notice", notice_id=notice_id)
-        return Notice(**rows[0]) if rows else None
+        return _notice(rows[0]) if rows else None
 
     def siblings(self, notice_id: UUID) -> Mapping[Channel, Fate]:
         return {row["channel"]: _fate(row) for row in self._run("siblings", notice_id=notice_id)}
@@ -277,7 +282,7 @@ class PostgresTransaction:
         rows = self._run("claim_notice", notice_id=notice_id, lease_seconds=lease_seconds)
         if not rows:
             return False, None
-        return rows[0].pop("is_claimed"), Notice(**rows[0])
+        return rows[0].pop("is_claimed"), _notice(rows[0])
 
     def note_sent(self, notice_id: UUID, receipt: str) -> None:
         self._run("note_sent", notice_id=notice_id, receipt=receipt)
@@ -298,7 +303,7 @@ class PostgresTransaction:
         rows = self._run("record_receipts", notice_ids=list(notice_ids))
         return {row["notice_id"] for row in rows}
 
-    def save_logins(self, checks: Sequence[DeviceCheck]) -> AbstractSet[UUID]:
+    def save_logins(self, checks: Sequence[DeviceCheck]) -> Mapping[UUID, ForDigest | None]:
         by_workflow = {check.workflow_id: check for check in checks}
         rows = self._run(
             "save_logins",
@@ -306,7 +311,37 @@ class PostgresTransaction:
             device_ids=[check.device_id for check in by_workflow.values()],
             new_device=[check.is_new for check in by_workflow.values()],
         )
-        return {row["workflow_id"] for row in rows}
+        return {
+            row.pop("workflow_id"): None if row["hour"] is None else ForDigest(**row)
+            for row in rows
+        }
+
+    def put_into_digests(self, logins: Mapping[UUID, DayOfUser]) -> None:
+        if logins:
+            self._run(
+                "put_into_digests",
+                workflow_ids=list(logins),
+                tenant_ids=[it.tenant_id for it in logins.values()],
+                user_ids=[it.user_id for it in logins.values()],
+                days=[it.day for it in logins.values()],
+                due_at=[it.due_at for it in logins.values()],
+            )
+
+    def digest_devices(self, places: Sequence[tuple[UUID, int]]) -> Mapping[tuple[UUID, int], int]:
+        rows = self._run(
+            "digest_devices",
+            workflow_ids=[workflow_id for workflow_id, _ in places],
+            positions=[position for _, position in places],
+        )
+        return {(row["workflow_id"], row["position"]): row["logins"] for row in rows}
+
+    def digest_others(self, workflow_ids: Sequence[UUID]) -> Mapping[UUID, tuple[int, int]]:
+        rows = self._run("digest_others", workflow_ids=list(workflow_ids))
+        return {row["workflow_id"]: (row["other_devices"], row["other_logins"]) for row in rows}
+
+    def digests_told_in(self, workflow_ids: Sequence[UUID]) -> Mapping[UUID, UUID]:
+        rows = self._run("digests_told_in", workflow_ids=list(workflow_ids))
+        return {row["workflow_id"]: row["told_in"] for row in rows}
 
     def saved_logins(self, workflow_ids: Sequence[UUID]) -> Mapping[UUID, SavedLogin]:
         rows = self._run("saved_logins", workflow_ids=list(workflow_ids))
@@ -420,6 +455,21 @@ class PostgresTransaction:
         with self._connection.cursor(row_factory=dict_row) as cursor:
             cursor.execute(_SQL[name], values)
             return cursor.fetchall() if cursor.description else []
+
+
+def _notice(row: Row) -> Notice:
+    return Notice(**(row | {"digest": _digest(row["digest"])}))
+
+
+def _digest(found: Mapping[str, Any] | None) -> Digest | None:
+    if found is None:
+        return None
+    devices = [
+        DeviceOfDay(**(it | {"occurred_at": datetime.fromisoformat(it["occurred_at"])}))
+        for it in found["devices"]
+    ]
+    day = date.fromisoformat(found["day"])
+    return Digest(day, devices, found["other_devices"] or 0, found["other_logins"] or 0)
 
 
 def _fate(row: Mapping[str, Any]) -> Fate:

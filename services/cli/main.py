@@ -20,6 +20,7 @@ from services.cli import (
     breakers,
     certificates,
     dead,
+    digests,
     exports,
     following,
     incidents,
@@ -86,6 +87,7 @@ app.add_typer(incidents.app, name="incident")
 app.add_typer(webhooks.app, name="webhook")
 app.add_typer(bounces.app, name="mail")
 app.command("audit")(audit.show)
+users.app.command("digest")(digests.digest)
 users.app.command("export")(exports.export)
 users.app.command("erase")(personal.erase)
 users.app.command("certificate")(certificates.certificate)

@@ -157,6 +157,7 @@ def _as_yaml(policy: dict[str, Any]) -> str:
             "events": policy["events"],
             "mails_per_hour": policy["mails_per_hour"],
             "unsubscribe": policy["unsubscribe"],
+            "digest": policy.get("digest", {}),
             "dry_run": policy["dry_run"],
         },
         sort_keys=False,

@@ -37,6 +37,7 @@ _KEYS = (
     "events",
     "mails_per_hour",
     "unsubscribe",
+    "digest",
     "dry_run",
 )
 _LEVELS: tuple[Literal["medium", "high"], ...] = ("medium", "high")
@@ -95,6 +96,7 @@ class _Reader:
             or DEFAULT.mails_per_hour,
             "may_unsubscribe": self._document.boolean(fields.get("unsubscribe"), "unsubscribe")
             or False,
+            "digest_hour": self._digest_hour(fields.get("digest")),
             "is_dry_run": self._document.boolean(fields.get("dry_run"), "dry_run") or False,
         }
         return Policy(**given)
@@ -151,6 +153,10 @@ class _Reader:
             if told is not None:
                 found[cast("Reason", name)] = cast("Told", told)
         return found
+
+    def _digest_hour(self, node: Node | None) -> int | None:
+        entries = self.known(node, "digest", ("hour",)) if node else {}
+        return self._document.integer(entries.get("hour"), "digest: hour", 0, 23)
 
     def _events(self, node: Node | None) -> frozenset[EventName]:
         if node is None:

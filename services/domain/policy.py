@@ -43,6 +43,7 @@ class Policy:
     events: what the application is told of, where it has a webhook.
     mails_per_hour: so many mails for each reason a user gets within an hour at an address; what is more is told in one.
     may_unsubscribe: users may do without mails about new devices.
+    digest_hour: at this hour of their own clock users are told of all sign-ins of the day before; None: they are not.
     is_dry_run: verdicts are stored with what would have been done, notices are recorded, and nothing is done or sent.
     """
 
@@ -64,6 +65,7 @@ class Policy:
     events: frozenset[EventName] = frozenset({"switch.changed", "notice.failed"})
     mails_per_hour: int = 10
     may_unsubscribe: bool = False
+    digest_hour: int | None = None
     is_dry_run: bool = False
 
     def to_document(self) -> dict[str, Any]:
@@ -78,6 +80,7 @@ class Policy:
             "events": sorted(self.events),
             "mails_per_hour": self.mails_per_hour,
             "unsubscribe": self.may_unsubscribe,
+            "digest": {} if self.digest_hour is None else {"hour": self.digest_hour},
             "dry_run": self.is_dry_run,
         }
 
@@ -94,6 +97,7 @@ class Policy:
             events=frozenset(document.get("events", cls().events)),
             mails_per_hour=document.get("mails_per_hour", cls().mails_per_hour),
             may_unsubscribe=document.get("unsubscribe", cls().may_unsubscribe),
+            digest_hour=document.get("digest", {}).get("hour"),
             is_dry_run=document["dry_run"],
         )
 

@@ -218,6 +218,17 @@ class ExportBegun(BaseModel):
     state: Literal["accepted"]
 
 
+class DigestBegun(BaseModel):
+    """The user is told of the day's sign-ins by the workflow's last step; an older one may have ended."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"example": {"workflow_id": _WORKFLOW_ID, "state": "accepted"}}
+    )
+
+    workflow_id: UUID
+    state: Literal["accepted"]
+
+
 class ErasureBegun(BaseModel):
     """What is kept about the user is being deleted; /v1/erasures/{erasure_id} has the certificate once that is done."""
 

@@ -11,6 +11,7 @@ from fastapi_offline import FastAPIOffline
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from services.gateway import (
+    digests,
     erasures,
     exports,
     health,
@@ -61,7 +62,17 @@ def make_app(
         redirect_slashes=False,
     )
     app.state.parts = parts
-    for module in (logins, workflows, users, exports, erasures, incidents, health, notice_pages):
+    for module in (
+        logins,
+        workflows,
+        users,
+        exports,
+        erasures,
+        incidents,
+        digests,
+        health,
+        notice_pages,
+    ):
         app.include_router(module.router)
     problems.install(app)
     specification.install(app)

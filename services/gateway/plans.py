@@ -9,6 +9,7 @@ from uuid import UUID
 
 from celery import Celery
 
+from services.canvas.digesting import digesting
 from services.canvas.erasing import erasing
 from services.canvas.exporting import exporting
 from services.canvas.lockdown import lockdown, undoing
@@ -16,6 +17,7 @@ from services.canvas.login import login_workflow
 from services.incidents import PlanPortions
 from services.ledger.plan_template import PlanTemplate
 from services.ledger.planning import Plan, plan
+from services.user_digests import PlanDigest
 
 MakePlan = Callable[[UUID, str], Plan]
 """The planned steps of a workflow, by its id and the label of its steps."""
@@ -30,6 +32,7 @@ class Plans:
     erasure: MakePlan
     lockdown: PlanPortions
     undo: PlanPortions
+    digest: PlanDigest
 
 
 def plans(app: Celery) -> Plans:
@@ -40,4 +43,7 @@ def plans(app: Celery) -> Plans:
         erasure=lambda erasure_id, label: plan(app, erasing(app, erasure_id), label),
         lockdown=lambda portions, label: plan(app, lockdown(app, portions), label),
         undo=lambda portions, label: plan(app, undoing(app, portions), label),
+        digest=lambda workflow_id, devices, label: plan(
+            app, digesting(app, workflow_id, devices), label
+        ),
     )

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from services.domain.model import Channel
 from services.domain.policy import Told
+from services.handlers.digest_mail import compose_digest
 from services.handlers.message import compose_delivery, compose_mail
 from services.handlers.ports import Contact, Mailer, Networks, Notice, WebhookSender
 
@@ -49,6 +50,8 @@ def senders(
     """How mails and webhook calls leave. public_url: of the gateway, for links in mails."""
 
     def mail(notice: Notice) -> str:
+        if notice.reason == "digest":
+            return mailer.send(compose_digest(notice, networks.of, public_url))
         return mailer.send(compose_mail(notice, networks.of(notice.ip), public_url))
 
     def call(notice: Notice) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Protocol
 
@@ -19,8 +20,8 @@ from services.handlers.wording import Wording, wording_for
 LINK_PATH = "/notice"
 """Where the gateway answers links of notices. The token is in the query, which a proxy can be told not to log."""
 
-_LONGEST_NAME = 100
-_LONGEST_SUBJECT = 150
+LONGEST_NAME = 100
+LONGEST_SUBJECT = 150
 _templates = Environment(
     loader=PackageLoader("services.handlers", "notices"),
     autoescape=select_autoescape(("html",)),
@@ -58,8 +59,8 @@ def compose_mail(notice: Notice, network: Network, public_url: str | None = None
     if not notice.email:
         raise Refused(f"notice {notice.id} goes by mail, but its login has no address")
     wording = wording_for(notice.locale)
-    stop = _unsubscribe_url(notice, public_url) if public_url else None
-    app = one_line(notice.tenant_name, _LONGEST_NAME)
+    stop = unsubscribe_url(notice, public_url) if public_url else None
+    app = one_line(notice.tenant_name, LONGEST_NAME)
     is_of_sign_in = notice.reason != "lockdown"
     kind = _kind(notice)
     words = {
@@ -77,9 +78,9 @@ def compose_mail(notice: Notice, network: Network, public_url: str | None = None
     return Mail(
         message_id=f"<{notice.id}@doorbell>",
         recipient=notice.email,
-        subject=one_line(words["subject"], _LONGEST_SUBJECT),
-        text=_templates.get_template("notice.txt").render(values),
-        html=_templates.get_template("notice.html").render(values),
+        subject=one_line(words["subject"], LONGEST_SUBJECT),
+        text=rendered("notice.txt", values),
+        html=rendered("notice.html", values),
         language=wording.language,
         unsubscribe_url=stop,
     )
@@ -127,7 +128,13 @@ def _links(notice: Notice, public_url: str, wording: Wording) -> list[tuple[str,
     return [(str(wording.words["links"][act]), _url(notice, act, public_url)) for act in acts]
 
 
-def _unsubscribe_url(notice: Notice, public_url: str) -> str | None:
+def rendered(template: str, values: Mapping[str, object]) -> str:
+    """The text of a template of notices; what goes into HTML is escaped."""
+    return _templates.get_template(template).render(values)
+
+
+def unsubscribe_url(notice: Notice, public_url: str) -> str | None:
+    """Where a notice's reader says to want none of its kind; None: it is told all the same."""
     if notice.reason in ("verdict", "lockdown") or not notice.may_unsubscribe:
         return None
     return _url(notice, "unsubscribe", public_url)
@@ -150,7 +157,7 @@ def facts_of(sign_in: SignIn, network: Network, wording: Wording) -> list[tuple[
         "method": sign_in.auth_method,
     }
     names = wording.words["facts"]
-    lines = {name: one_line(value or "", _LONGEST_NAME) for name, value in found.items()}
+    lines = {name: one_line(value or "", LONGEST_NAME) for name, value in found.items()}
     return [(str(names[name]), line) for name, line in lines.items() if line]
 
 

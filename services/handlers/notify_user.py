@@ -44,9 +44,12 @@ def channels(contact: Contact, reason: Reason) -> tuple[Channel, ...]:
     if reason == "new_device" and contact.has_unsubscribed and contact.policy.may_unsubscribe:
         # What stands in for a mail is not wanted either; what the application hears anyway is not the user's.
         wanted = () if told == "user" else tuple(it for it in wanted if it not in OWN)
-    reached = tuple(channel for channel in wanted if CHANNELS[channel].reaches(contact))
-    # Where there is nothing else, an address that seemed not to exist is tried again.
-    return tuple(channel for channel in reached if channel not in contact.bounced) or reached
+    return _reached(contact, wanted)
+
+
+def digest_channels(contact: Contact) -> tuple[Channel, ...]:
+    """The channels on which a day's digest is told, the one to try first in front: mails, to who wants some."""
+    return () if contact.has_unsubscribed else _reached(contact, OWN)
 
 
 def is_told(contact: Contact, event: EventName) -> bool:
@@ -91,6 +94,12 @@ def tell_folded(tx: Transaction) -> Done:
         {"users": len(due)},
         notices=tuple(str(notice.id) for notice in due if notice.id in recorded),
     )
+
+
+def _reached(contact: Contact, wanted: Sequence[Channel]) -> tuple[Channel, ...]:
+    reached = tuple(channel for channel in wanted if CHANNELS[channel].reaches(contact))
+    # Where there is nothing else, an address that seemed not to exist is tried again.
+    return tuple(channel for channel in reached if channel not in contact.bounced) or reached
 
 
 def _first_own(contact: Contact | None, reason: Reason) -> list[Channel]:

@@ -6,11 +6,12 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from typing import Literal, Protocol
 from uuid import UUID
 
 from services.domain.device import Device, Traits
+from services.domain.digest import Digest
 from services.domain.errors import Refused, Unavailable
 from services.domain.incident import Slice
 from services.domain.model import (
@@ -27,8 +28,8 @@ from services.domain.policy import EventName, Policy, Reason
 from services.handlers.erase_user import Forgets
 from services.handlers.export_user import SaysWhatItLearned
 
-NoticeReason = Reason | Literal["folded"]
-"""folded: several sign-ins on new devices, told of together."""
+NoticeReason = Reason | Literal["folded", "digest"]
+"""folded: several sign-ins on new devices, told of together. digest: all sign-ins of a day."""
 NoticeState = Literal["recorded", "sending", "sent", "failed", "superseded", "dry_run"]
 Fate = Literal["reached", "under_way", "lost"]
 """reached: its receiver took it, and it did not come back. lost: it was given up, or came back."""
@@ -156,6 +157,7 @@ class Notice:
     logins: int = 1
     may_unsubscribe: bool = False
     incident_id: UUID | None = None
+    digest: Digest | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +167,27 @@ class Incident:
     switch: SwitchName
     policy: Policy
     is_stopped: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ForDigest:
+    """A stored sign-in that its day's digest tells of, at this hour of the next day by its own clock."""
+
+    tenant_id: str
+    user_id: str
+    occurred_at: datetime
+    time_zone: str | None
+    hour: int
+
+
+@dataclass(frozen=True, slots=True)
+class DayOfUser:
+    """For which user's day a digest is due, and when."""
+
+    tenant_id: str
+    user_id: str
+    day: date
+    due_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -365,8 +388,30 @@ class Transaction(Protocol):
         """Enter sent notices into the list of receipts once; the ids that are in it."""
         ...
 
-    def save_logins(self, checks: Sequence[DeviceCheck]) -> AbstractSet[UUID]:
-        """Store the logins with their checks once; the workflow ids that are stored."""
+    def save_logins(self, checks: Sequence[DeviceCheck]) -> Mapping[UUID, ForDigest | None]:
+        """Store the logins with their checks once; the workflow ids that are stored.
+
+        With what a digest has to tell of, where the tenant's users get some.
+        """
+        ...
+
+    def put_into_digests(self, logins: Mapping[UUID, DayOfUser]) -> None:
+        """Have stored logins told of with all others of their day; which day one belongs to is said once."""
+        ...
+
+    def digest_devices(self, places: Sequence[tuple[UUID, int]]) -> Mapping[tuple[UUID, int], int]:
+        """Sum up a day's logins on devices, each at its place in a digest's list; how many there were.
+
+        Digests that are no longer there are left out, here and below.
+        """
+        ...
+
+    def digest_others(self, workflow_ids: Sequence[UUID]) -> Mapping[UUID, tuple[int, int]]:
+        """Count the devices that digests have in no list, and the day's logins on them."""
+        ...
+
+    def digests_told_in(self, workflow_ids: Sequence[UUID]) -> Mapping[UUID, UUID]:
+        """By the workflow of a digest the one of the login with which its notice is recorded."""
         ...
 
     def saved_logins(self, workflow_ids: Sequence[UUID]) -> Mapping[UUID, SavedLogin]:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from services.domain.digest import day_of, due_at
 from services.domain.model import DeviceCheck
 from services.domain.outcome import Done, Outcome
 from services.handlers.check_device import missing_login
-from services.handlers.ports import Transaction
+from services.handlers.ports import DayOfUser, ForDigest, Transaction
 
 
 def save_events(checks: Sequence[DeviceCheck], tx: Transaction) -> Sequence[Outcome]:
-    """Store each login once, however often it is asked for."""
+    """Store each login once, however often it is asked for; its day's digest is due the day after."""
     saved = tx.save_logins(checks)
+    tx.put_into_digests({i: _day(login) for i, login in saved.items() if login is not None})
     return [
         Done(
             {
@@ -26,3 +28,9 @@ def save_events(checks: Sequence[DeviceCheck], tx: Transaction) -> Sequence[Outc
         else missing_login(check.workflow_id)
         for check in checks
     ]
+
+
+def _day(login: ForDigest) -> DayOfUser:
+    day = day_of(login.occurred_at, login.time_zone)
+    due = due_at(day, login.hour, login.time_zone)
+    return DayOfUser(login.tenant_id, login.user_id, day, due)

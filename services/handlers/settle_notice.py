@@ -11,7 +11,7 @@ from services.domain.errors import Refused
 from services.domain.model import Channel
 from services.domain.outcome import Done, Failed, NoticeEnded, Outcome
 from services.handlers.channels import OWN
-from services.handlers.notify_user import channels, is_told, new_notice
+from services.handlers.notify_user import channels, digest_channels, is_told, new_notice
 from services.handlers.ports import Contact, NewEvent, NewNotice, Notice, Transaction
 
 
@@ -96,11 +96,16 @@ def _look_on(notice: Notice, tx: Transaction) -> tuple[NewNotice | None, bool, C
 
 
 def _next(notice: Notice, contact: Contact, tried: AbstractSet[Channel]) -> NewNotice | None:
-    told_as = "new_device" if notice.reason == "folded" else notice.reason
-    for channel in channels(contact, told_as):
+    for channel in _channels(notice, contact):
         if channel not in tried:
             return new_notice(notice.workflow_id, notice.reason, channel, notice.incident_id)
     return None
+
+
+def _channels(notice: Notice, contact: Contact) -> Sequence[Channel]:
+    if notice.reason == "digest":
+        return digest_channels(contact)
+    return channels(contact, "new_device" if notice.reason == "folded" else notice.reason)
 
 
 def _tell(notice: Notice, contact: Contact, tx: Transaction) -> None:

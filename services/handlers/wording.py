@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from functools import cache, lru_cache
 from importlib import resources
 from typing import Any
@@ -40,6 +40,9 @@ class Wording:
         there = at.astimezone(ZoneInfo(zone or "UTC"))
         day = format_date(there, "long", self.locale)
         return f"{day}, {format_time(there, 'short', locale=self.locale)} ({zone or 'UTC'})"
+
+    def day(self, day: date) -> str:
+        return format_date(day, "long", self.locale)
 
     def place(self, country: str) -> str | None:
         """A country by its code, named for what it is: a guess. None for a code that is none's."""

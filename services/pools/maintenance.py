@@ -7,6 +7,7 @@ from uuid import UUID
 
 from services.domain.incident import Slice
 from services.domain.outcome import Done, Outcome, Wire
+from services.handlers.digest import digest_devices, digest_others
 from services.handlers.erase_user import certify_erasure as certify
 from services.handlers.erase_user import clear_letters as clear
 from services.handlers.erase_user import erase_exports as erase_copies
@@ -27,6 +28,7 @@ def register(steps: Steps, wiring: Wiring) -> None:
     """Declare the pool's steps."""
     _register_callbacks(steps)
     _register_jobs(steps, wiring)
+    _register_digests(steps, wiring)
     _register_privacy(steps, wiring)
     _register_erasure(steps, wiring)
     _register_incidents(steps)
@@ -85,6 +87,23 @@ def _register_jobs(steps: Steps, wiring: Wiring) -> None:
     def tell_applications(_: object) -> Outcome:
         """Have applications told what has happened since."""
         return Done({"receivers": wiring.tell_applications()})
+
+
+def _register_digests(steps: Steps, wiring: Wiring) -> None:
+    @steps.io("maintenance.begin_digests")
+    def begin_digests(_: object) -> Outcome:
+        """Have users told of the day before whose hour for it has come."""
+        return Done({"digests": wiring.begin_digests()})
+
+    @steps.batch("maintenance.digest_device")
+    def digest_device(places: Sequence[Wire], tx: Transaction) -> Sequence[Outcome]:
+        """Sum up a day's sign-ins on one device."""
+        return digest_devices([(UUID(it["workflow_id"]), it["position"]) for it in places], tx)
+
+    @steps.batch("maintenance.digest_others")
+    def digest_rest(digests: Sequence[Wire], tx: Transaction) -> Sequence[Outcome]:
+        """Count a day's sign-ins on all devices that have no step of their own."""
+        return digest_others([UUID(digest["workflow_id"]) for digest in digests], tx)
 
 
 def _register_privacy(steps: Steps, wiring: Wiring) -> None:

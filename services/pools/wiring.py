@@ -22,6 +22,7 @@ class Wiring:
     canary: sends a canary through every queue.
     forget_old: truncates and deletes what has been kept for long enough; returns how much.
     tell_applications: has applications told what is due for them; returns how many.
+    begin_digests: has users told of the day before; returns how many.
     rescore: has logins without a score asked about again; returns how many.
     """
 
@@ -39,5 +40,6 @@ class Wiring:
     reconcile: Callable[[], Wire]
     canary: Callable[[], object]
     rescore: Callable[[], int]
+    begin_digests: Callable[[], int]
     tell_applications: Callable[[], int]
     forget_old: Callable[[], Wire]

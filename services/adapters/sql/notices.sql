@@ -98,7 +98,7 @@ WHERE folded_notice.workflow_id = told.workflow_id
 RETURNING told.last_id, folded_notice.reason = 'verdict' AS is_verdict;
 
 -- name: notice
--- One notice with all that its message says: of a verdict, only if the notice is due to one. Such a
+-- One notice with all that its message says: of a day, what its digest has summed up; of a verdict, only if the notice is due to one. Such a
 -- verdict is final, so every attempt says the same.
 SELECT
     notice.id, notice.workflow_id, notice.tenant_id, tenant.name AS tenant_name, notice.user_id,
@@ -117,7 +117,21 @@ SELECT
     ) AS switches,
     coalesce(verdict.late, false) AS is_late, coalesce((tenant.policy -> 'unsubscribe')::boolean, false) AS may_unsubscribe,
     notice.recorded_at, tenant.cookie_key AS link_key, notice.incident_id,
-    (SELECT greatest(count(*), 1) FROM folded_notice AS with_it WHERE with_it.told_in = notice.workflow_id) AS logins
+    (SELECT greatest(count(*), 1) FROM folded_notice AS with_it WHERE with_it.told_in = notice.workflow_id) AS logins,
+    CASE WHEN notice.reason = 'digest' THEN (
+        SELECT json_build_object(
+            'day', digest.day, 'other_devices', digest.other_devices, 'other_logins', digest.other_logins,
+            'devices', (
+                SELECT coalesce(json_agg(json_build_object(
+                    'user_agent', told.user_agent, 'ip', host(told.ip), 'occurred_at', told.occurred_at,
+                    'time_zone', told.time_zone, 'logins', listed.logins, 'is_new', listed.is_new
+                ) ORDER BY listed.position), '[]')
+                FROM digest_device AS listed JOIN reported_login AS told ON told.workflow_id = listed.last_id
+                WHERE listed.workflow_id = digest.workflow_id
+            )
+        )
+        FROM digest WHERE digest.told_in = notice.workflow_id
+    ) END AS digest
 FROM notice
 JOIN tenant ON tenant.id = notice.tenant_id
 JOIN reported_login AS reported ON reported.workflow_id = notice.workflow_id

@@ -142,19 +142,30 @@ JOIN device
 WHERE reported.workflow_id = ANY (%(workflow_ids)s) AND NOT device.first_of_user;
 
 -- name: save_logins
--- Store logins with their checks; a stored one only returns its id.
-INSERT INTO login (
-    workflow_id, tenant_id, user_id, device_id, new_device, occurred_at, ip, auth_method
+-- Store logins with their checks; a stored one only returns its id. With what a digest has to tell of, where there are some.
+WITH saved AS (
+    INSERT INTO login (
+        workflow_id, tenant_id, user_id, device_id, new_device, occurred_at, ip, auth_method
+    )
+    SELECT
+        reported.workflow_id, reported.tenant_id, reported.user_id, checked.device_id,
+        checked.new_device, reported.occurred_at, reported.ip, reported.auth_method
+    FROM unnest(%(workflow_ids)s::uuid[], %(device_ids)s::uuid[], %(new_device)s::boolean[])
+        AS checked (workflow_id, device_id, new_device)
+    JOIN reported_login AS reported USING (workflow_id)
+    ORDER BY reported.workflow_id
+    ON CONFLICT (workflow_id) DO UPDATE SET saved_at = login.saved_at
+    RETURNING workflow_id
 )
 SELECT
-    reported.workflow_id, reported.tenant_id, reported.user_id, checked.device_id,
-    checked.new_device, reported.occurred_at, reported.ip, reported.auth_method
-FROM unnest(%(workflow_ids)s::uuid[], %(device_ids)s::uuid[], %(new_device)s::boolean[])
-    AS checked (workflow_id, device_id, new_device)
+    saved.workflow_id, reported.tenant_id, reported.user_id, reported.occurred_at, reported.time_zone,
+    CASE
+        WHEN reported.kind IN ('sign_in', 'sign_up') AND NOT reported.history
+            THEN (tenant.policy -> 'digest' ->> 'hour')::integer
+    END AS hour
+FROM saved
 JOIN reported_login AS reported USING (workflow_id)
-ORDER BY reported.workflow_id
-ON CONFLICT (workflow_id) DO UPDATE SET saved_at = login.saved_at
-RETURNING workflow_id;
+JOIN tenant ON tenant.id = reported.tenant_id;
 
 -- name: saved_logins
 -- Stored logins, as the outlier API is asked about them.

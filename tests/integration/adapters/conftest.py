@@ -82,8 +82,9 @@ class World:
         )
         self.rows(
             "INSERT INTO reported_login (workflow_id, tenant_id, event_id, user_id, occurred_at,"
-            " ip, user_agent, cookie_id, auth_method, email, other_email, locale, kind, history)"
-            " VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
+            " ip, user_agent, cookie_id, auth_method, email, other_email, locale, time_zone, kind,"
+            " history)"
+            " VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
             login.workflow_id,
             login.tenant_id,
             login.event_id,
@@ -96,6 +97,7 @@ class World:
             login.email,
             login.other_email,
             login.locale,
+            login.time_zone,
             login.kind,
             login.history,
         )

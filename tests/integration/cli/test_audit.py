@@ -38,7 +38,7 @@ NOTED_ELSEWHERE = {"migrate", "mail bounced"}
 """yoyo keeps who applied which migration, and when; a bounce is what a mail server says, and stands with its notice."""
 WITH_A_BROKER = {
     *("dead replay", "dead drop", "workflow resume", "pool drain", "pool resume"),
-    *("users erase", "users export", "webhook test"),
+    *("users digest", "users erase", "users export", "webhook test"),
     *("incident lockdown", "incident stop", "incident undo"),
 }
 """What they write is looked at where there is one, or somebody who answers."""

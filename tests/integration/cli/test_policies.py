@@ -25,6 +25,7 @@ cooldown: 30m
 expire: {require_step_up: 7d}
 tell: {verdict: both}
 mails_per_hour: 3
+digest: {hour: 0}
 dry_run: true
 """
 Write = Callable[[str], Path]
@@ -63,6 +64,7 @@ def test_what_a_file_leaves_out_is_as_without_one(doorbell: Run, write: Write) -
         "expire_seconds": {"require_step_up": 604800.0},
         "tell": {"new_device": "user", "verdict": "both", "lockdown": "user"},
         "mails_per_hour": 3,
+        "digest": {"hour": 0},
         "dry_run": True,
     }
     assert doorbell("policy", "check", write("{}")) == (0, DEFAULT.to_document())
@@ -108,6 +110,9 @@ def test_the_files_that_come_with_it_can_be_set(shop: str, doorbell: Run, name: 
         ("expire: {locked: 0s}\n", ["1: expire: locked is '0s': write how long"]),
         ("tell: {verdict: me}\n", ["1: tell: verdict is 'me': use user or application or both"]),
         ("mails_per_hour: 0\n", ["1: mails_per_hour is 0: it must be at least 1"]),
+        ("digest: {hour: 24}\n", ["1: digest: hour is 24: it must be at most 23"]),
+        ("digest: {at: 8}\n", ["1: digest knows no key at: use hour"]),
+        ("digest: 8\n", ["1: digest is a whole number: it must be a mapping"]),
         ("dry_run: maybe\n", ["1: dry_run is a text: it must be true or false"]),
         ("dry_run: true\ndry_run: false\n", ["2: dry_run stands twice"]),
         ("- a\n", ["1: the policy is a list: it must be a mapping"]),

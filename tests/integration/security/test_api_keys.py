@@ -99,6 +99,7 @@ def test_a_revoked_key_looks_like_one_that_never_was(door: Door) -> None:
         ("GET", f"/v1/incidents/{ABSENT}"),
         ("POST", f"/v1/incidents/{ABSENT}/stop"),
         ("POST", f"/v1/incidents/{ABSENT}/undo"),
+        ("POST", "/v1/users/ada/digest"),
         ("POST", "/v1/logins"),
         ("POST", "/v1/logins:batch"),
     ):

@@ -99,6 +99,7 @@ def test_a_policy_comes_back_from_where_it_is_kept() -> None:
         expire_seconds={"locked": 3600.0},
         tell={"new_device": "nobody", "verdict": "both", "lockdown": "application"},
         mails_per_hour=3,
+        digest_hour=0,
         is_dry_run=True,
     )
     for each in (policy, DEFAULT):

@@ -12,6 +12,7 @@ from celery import chain, chord, group
 from celery.app.trace import build_tracer
 
 from routing.load import load
+from services.canvas.digesting import digesting
 from services.canvas.erasing import erasing
 from services.canvas.lockdown import lockdown, undoing
 from services.canvas.login import login_workflow
@@ -136,6 +137,25 @@ def test_an_erasure(app: DoorbellApp) -> None:
     rest = [(each["immutable"], each["args"]) for each in first[2]["chain"]]
     assert first[0] == [{"erasure_id": str(erasure_id)}]
     assert rest == [(True, first[0])] * (len(planned) - 1)
+
+
+@pytest.mark.parametrize("devices", [0, 1, 3])
+def test_a_digest_joins_all_devices(app: DoorbellApp, devices: int) -> None:
+    """However few they are: the body is given a list, of ids and places alone."""
+    workflow_id = UUID(int=8)
+    planned = plan(app, digesting(app, workflow_id, devices))
+    *parts, body = planned.steps
+    assert [step.task for step in parts] == [
+        *["maintenance.digest_device"] * devices,
+        "maintenance.digest_others",
+    ]
+    assert (body.task, {*body.after}) == (
+        "notifications.record_digest",
+        {step.id for step in parts},
+    )
+    arguments = [json.loads(step.message.body)[0] for step in parts if step.message]
+    whose = {"workflow_id": str(workflow_id)}
+    assert arguments == [*([{**whose, "position": n}] for n in range(devices)), [whose]]
 
 
 def test_a_chord_in_a_chords_header(app: DoorbellApp) -> None:
