@@ -13,6 +13,7 @@ from celery.canvas import Signature, _chain, _chord, group
 from routing.load import load
 from services.canvas.canary import canary
 from services.canvas.delivery import delivery
+from services.canvas.digesting import digesting
 from services.canvas.erasing import erasing
 from services.canvas.exporting import exporting
 from services.canvas.lockdown import lockdown, undoing
@@ -36,6 +37,10 @@ CANVASES: dict[str, tuple[Callable[[Celery], Signature], list[str]]] = {
         lambda app: group([lockdown(app, [PORTION]), undoing(app, [PORTION])], app=app),
         ["gateway", "operator"],
     ),
+    "digesting": (
+        lambda app: digesting(app, ANY, 2),
+        ["gateway", "operator", "maintenance.begin_digests"],
+    ),
     "rescoring": (lambda app: rescoring(app, ANY, 1), ["maintenance.rescore"]),
     "telling": (lambda app: telling(app, "t", 1), ["maintenance.tell_applications"]),
     "canary": (lambda app: canary(app, TOPOLOGY.queues), ["maintenance.canary"]),
@@ -45,7 +50,7 @@ CANVASES: dict[str, tuple[Callable[[Celery], Signature], list[str]]] = {
             *("notifications.notify_user", "notifications.notify_plainly"),
             *("notifications.try_next_channel", "db_writes.apply_verdict"),
             *("maintenance.tell_folded", "maintenance.answer_bounces"),
-            "notifications.notify_switched",
+            *("notifications.notify_switched", "notifications.record_digest"),
         ],
     ),
 }
