@@ -126,12 +126,17 @@ def _end_workflows(
                 # With what Celery failed on its behalf: the rest of a canvas that has replaced a step.
                 failed += unit.results
                 ended.append(own.workflow_id)
-            # Who sent something on, or has siblings to wait for, cannot be a workflow's last.
-            elif own.execution.state == "done" and not unit.messages and not unit.is_waiting:
+            # Who sent something on in it, or has siblings to wait for, cannot be a workflow's last.
+            elif own.execution.state == "done" and not _goes_on(unit) and not unit.is_waiting:
                 ended.append(own.workflow_id)
     if failed:
         store.block_after(connection, ended, failed)
     return store.finish_workflows(connection, ended)
+
+
+def _goes_on(unit: Unit) -> bool:
+    lone = {*unit.lone}
+    return any(message.step_id not in lone for message in unit.messages)
 
 
 def _declare_joins(connection: Connection[Any], units: Sequence[Unit]) -> dict[str, Row]:

@@ -106,7 +106,7 @@ class Operator:
         )
 
     def _stop(self, incident: str) -> tuple[float, float, int]:
-        """Seconds to the last switch that was seen, and until the command was back; how many were on then."""
+        """Seconds from the stop to the last switch seen, and until the command was back; how many were on."""
         began = grown_at = time.time()
         switched = 0
         with ThreadPoolExecutor(1) as threads:
