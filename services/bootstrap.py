@@ -36,7 +36,14 @@ from services.ledger.relay import relay_once
 from services.ledger.sending import send, send_chosen
 from services.observability.metrics import RELAYED, count_repairs
 from services.observability.spans import make_spans
-from services.pools import db_writes, device_checks, external_api, maintenance, notifications
+from services.pools import (
+    db_writes,
+    device_checks,
+    external_api,
+    imports,
+    maintenance,
+    notifications,
+)
 from services.pools.wiring import Wiring
 from services.runner.config import RunnerConfig
 from services.runner.failpoints import Failpoints
@@ -49,7 +56,7 @@ RESCORED_AT_ONCE = 200
 TOLD_AT_ONCE = 224
 """So many applications are told something side by side; one that hangs keeps one call of a process's 256."""
 
-_POOLS = (device_checks, notifications, db_writes, external_api, maintenance)
+_POOLS = (device_checks, notifications, db_writes, external_api, imports, maintenance)
 
 
 def register_steps(app: Celery, topology: Topology, wiring: Wiring) -> None:

@@ -30,6 +30,7 @@ class Place:
 PLACES = (
     Place("export_part", "of_workflow", is_copy=True),
     Place("export_archive", "of_workflow", is_copy=True),
+    Place("import_login", "of_user"),
     Place("application_event", "of_user"),
     Place("folded_notice", "of_workflow"),
     Place("notice_answer", "of_notice"),

@@ -29,6 +29,9 @@ OVERALL_SECONDS = 8.0
 BATCH_LIMIT = 100
 """Logins in one request: the contract's limit."""
 
+LEARN_LIMIT = 200
+"""Logins in one request to learn them: the contract's limit."""
+
 _AT_ONCE = 32
 _OFFER_SECONDS = 600.0
 _NOT_OFFERED = (404, 405, 501)
@@ -73,10 +76,11 @@ class _Exported(BaseModel):
 
 class HttpOutlierApi:
     """Implements `services.handlers.ports.OutlierApi` over `POST /v1/score`, `/v1/score:batch`,
-    `/v1/users:forget`, `/v1/users:export`.
+    `/v1/learn:batch`, `/v1/users:forget`, `/v1/users:export`.
 
     Whether the API takes several logins together is found out by asking, and asked again
-    after ten minutes; one that does not is asked about each at the same time.
+    after ten minutes; one that does not is asked about each at the same time. One that does
+    not learn without being asked for a score is asked for one, and that is left alone.
     """
 
     def __init__(self, base_url: str, networks: Networks, api_key: str | None = None) -> None:
@@ -95,6 +99,7 @@ class HttpOutlierApi:
         self._client = HttpClient(OVERALL_SECONDS, _resolve)
         self._threads = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="doorbell-outlier")
         self._asked_singly_until = float("-inf")
+        self._learns_by_scoring_until = float("-inf")
 
     def score(self, logins: Sequence[SavedLogin]) -> list[Verdict | Unavailable | Refused]:
         if len(logins) > 1 and monotonic() > self._asked_singly_until:
@@ -149,6 +154,24 @@ class HttpOutlierApi:
             return _verdict(login, _Answer.model_validate_json(answer.body))
         except ValidationError as error:
             raise _broken_contract(error) from error
+
+    def learn(self, logins: Sequence[SavedLogin]) -> None:
+        for first in range(0, len(logins), LEARN_LIMIT):
+            self._learn(logins[first : first + LEARN_LIMIT])
+
+    def _learn(self, logins: Sequence[SavedLogin]) -> None:
+        if monotonic() > self._learns_by_scoring_until:
+            bodies = [request_body(login, self._networks.of(login.ip)) for login in logins]
+            body = json.dumps({"requests": bodies}).encode()
+            answer = self._post("/v1/learn:batch", body, self._authorization)
+            if answer.status == 200:
+                return
+            if answer.status not in _NOT_OFFERED:
+                raise _no_answer(answer)
+            self._learns_by_scoring_until = monotonic() + _OFFER_SECONDS
+        for scored in self.score(logins):
+            if isinstance(scored, Unavailable | Refused):
+                raise scored
 
     def forget(self, tenant_id: str, user_id: str) -> int | None:
         body = json.dumps({"tenant_id": tenant_id, "user_id": user_id}).encode()

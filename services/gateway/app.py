@@ -14,6 +14,7 @@ from services.gateway import (
     erasures,
     exports,
     health,
+    imports,
     logins,
     notice_pages,
     problems,
@@ -60,7 +61,7 @@ def make_app(
         redirect_slashes=False,
     )
     app.state.parts = parts
-    for module in (logins, workflows, users, exports, erasures, health, notice_pages):
+    for module in (logins, workflows, users, exports, erasures, imports, health, notice_pages):
         app.include_router(module.router)
     problems.install(app)
     specification.install(app)

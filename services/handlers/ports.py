@@ -25,6 +25,7 @@ from services.domain.network import Network
 from services.domain.policy import EventName, Policy, Reason
 from services.handlers.erase_user import Forgets
 from services.handlers.export_user import SaysWhatItLearned
+from services.handlers.history_ports import HistoryRows
 
 NoticeReason = Reason | Literal["folded"]
 """folded: several sign-ins on new devices, told of together."""
@@ -239,7 +240,7 @@ class Delivery:
     body: bytes
 
 
-class Transaction(Protocol):
+class Transaction(HistoryRows, Protocol):
     """The product's reads and writes inside one PostgreSQL transaction.
 
     Lists are handled as sets, in one round trip each, and rows are locked in one
@@ -419,6 +420,15 @@ class OutlierApi(Forgets, SaysWhatItLearned, Protocol):
 
         A workflow's id is its request's and the idempotency key: asking again gives the same verdict.
         Unavailable: no usable answer within the deadline. Refused: the API says that the request is wrong.
+        """
+        ...
+
+    def learn(self, logins: Sequence[SavedLogin]) -> None:
+        """Have logins of before learned in this order, each once by its workflow's id; nobody asks what they look like.
+
+        Raises:
+            Unavailable: no usable answer within the deadline.
+            Refused: the API says that the request is wrong.
         """
         ...
 

@@ -16,6 +16,8 @@ from typing import Any
 from uuid import UUID
 
 HEADER = "kwargsrepr"
+NOBODY = "0" * 16
+"""In the place of a pseudonym: a workflow that is about no single user."""
 
 _NOTHING = "{}"
 _PSEUDONYM_LENGTH = 16

@@ -7,6 +7,7 @@ from collections.abc import Collection, Sequence
 from typing import Protocol
 
 from services.outlier.contract import ScoreAnswer, ScoreRequest
+from services.outlier.lesson import Lesson
 from services.outlier.model import (
     ACTIONS,
     VERSION,
@@ -68,6 +69,23 @@ class Judge:
         """
         with self._store.transaction():
             return [self._answer(request, request.request_id) for request in requests]
+
+    def learn(self, requests: Sequence[ScoreRequest]) -> int:
+        """Learn several logins in order, all or none, as if each was asked about; how many were."""
+        lessons: dict[str, Lesson] = {}
+        with self._store.transaction():
+            for request in requests:
+                lesson = lessons.setdefault(
+                    request.tenant_id, Lesson(self._store, request.tenant_id)
+                )
+                facts = facts_of(request)
+                score = risk_score(
+                    lesson.seen(request.user_id, facts), lesson.totals(request.user_id)
+                )
+                level = level_of(score, self._thresholds, device_known=request.device_known)
+                if ACTIONS[level] != "deny":
+                    lesson.learn(request.request_id, request.user_id, facts, request.occurred_at)
+            return sum(lesson.write() for lesson in lessons.values())
 
     def _answer(self, request: ScoreRequest, key: str) -> ScoreAnswer:
         digest = hashlib.sha256(request.model_dump_json().encode()).hexdigest()

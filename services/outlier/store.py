@@ -11,7 +11,8 @@ from pathlib import Path
 
 from services.outlier.model import Seen, Totals
 
-_ALL_USERS = ""
+ALL_USERS = ""
+"""Whose counts are those of all users."""
 _FOR_EVER = "9999-99"
 _LOCK_WAIT_SECONDS = 2.0
 _LONG_LOG_CHANGES = 8000
@@ -140,7 +141,7 @@ class Store:
         for level, seen in self.seen(tenant_id, user_id, facts).items():
             if seen.by_all == 0:
                 self._run("count_level", tenant_id=tenant_id, level=level)
-            for owner in (user_id, _ALL_USERS):
+            for owner in (user_id, ALL_USERS):
                 self._run(
                     "count_value",
                     tenant_id=tenant_id,
@@ -149,6 +150,51 @@ class Store:
                     value=facts[level],
                     month=month,
                 )
+
+    def mark_learned(self, tenant_id: str, request_id: str, month: str) -> bool:
+        """Claim a login for learning; false: it was learned before."""
+        marked = self._run("mark_learned", tenant_id=tenant_id, request_id=request_id, month=month)
+        return marked.rowcount == 1
+
+    def counts_of(self, tenant_id: str, user_id: str) -> tuple[int, dict[tuple[str, str], int]]:
+        """How many logins of a user there are, and how many by level and value."""
+        whose = {"tenant_id": tenant_id, "user_id": user_id}
+        logins = int(self._run("logins_of", **whose).fetchone()[0])
+        counts = self._run("counts_of", **whose) if logins else ()
+        return logins, {(level, value): count for level, value, count in counts}
+
+    def count_of_all(self, tenant_id: str, level: str, value: str) -> int:
+        """How many logins of all users had a value."""
+        found = self._run("count_of_all", tenant_id=tenant_id, level=level, value=value)
+        return int(found.fetchone()[0])
+
+    def distinct_of(self, tenant_id: str, level: str) -> int:
+        """How many values of a level there are."""
+        return int(self._run("distinct_of", tenant_id=tenant_id, level=level).fetchone()[0])
+
+    def add(
+        self,
+        tenant_id: str,
+        totals: tuple[int, int],
+        user_logins: Mapping[tuple[str, str], int],
+        new_values: Mapping[str, int],
+        values: Mapping[tuple[str, str, str, str], int],
+    ) -> None:
+        """Add logins that are marked as learned to the counts, in the caller's transaction.
+
+        totals: how many, and how many new users. user_logins: by user and month. new_values: by
+        level. values: by user ('' counts all), level, value and month.
+        """
+        logins, users = totals
+        self._run("add_tenant", tenant_id=tenant_id, logins=logins, users=users)
+        for name, rows in (
+            ("add_user", user_logins.items()),
+            ("add_value", values.items()),
+        ):
+            ordered = sorted((tenant_id, *key, count) for key, count in rows)
+            self._connection.executemany(self._queries[name], ordered)
+        levels = [(tenant_id, level, count) for level, count in new_values.items()]
+        self._connection.executemany(self._queries["add_level"], levels)
 
     def learned_of(self, tenant_id: str, user_id: str) -> list[tuple[str, str, str, int]]:
         """Month, level, value, and how many of the user's logins had it; in order."""
