@@ -62,6 +62,12 @@ class _Answers(BaseModel):
     answers: list[Any]
 
 
+class _Learned(BaseModel):
+    model_config = ConfigDict(strict=True, extra="ignore", frozen=True)
+
+    learned: int = Field(ge=0)
+
+
 class _Forgotten(BaseModel):
     model_config = ConfigDict(strict=True, extra="ignore", frozen=True)
 
@@ -80,7 +86,7 @@ class HttpOutlierApi:
 
     Whether the API takes several logins together is found out by asking, and asked again
     after ten minutes; one that does not is asked about each at the same time. One that does
-    not learn without being asked for a score is asked for one, and that is left alone.
+    not learn without being asked for a score is asked for one, which is not looked at.
     """
 
     def __init__(self, base_url: str, networks: Networks, api_key: str | None = None) -> None:
@@ -165,13 +171,16 @@ class HttpOutlierApi:
             body = json.dumps({"requests": bodies}).encode()
             answer = self._post("/v1/learn:batch", body, self._authorization)
             if answer.status == 200:
-                return
-            if answer.status not in _NOT_OFFERED:
-                raise _no_answer(answer)
-            self._learns_by_scoring_until = monotonic() + _OFFER_SECONDS
+                return _check_learned(answer)
+            if answer.status in _NOT_OFFERED:
+                self._learns_by_scoring_until = monotonic() + _OFFER_SECONDS
+            elif isinstance(problem := _no_answer(answer), Unavailable):
+                raise problem
+        # Not offered; or one of them is wrong, and only asking singly tells which.
         for scored in self.score(logins):
-            if isinstance(scored, Unavailable | Refused):
+            if isinstance(scored, Unavailable):
                 raise scored
+        return None
 
     def forget(self, tenant_id: str, user_id: str) -> int | None:
         body = json.dumps({"tenant_id": tenant_id, "user_id": user_id}).encode()
@@ -249,6 +258,13 @@ def user_agent_facts(user_agent: str) -> dict[str, str]:
         "device": found.device.family if found.device else "",
     }
     return {name: fact for name, fact in facts.items() if fact}
+
+
+def _check_learned(answer: Answer) -> None:
+    try:
+        _Learned.model_validate_json(answer.body)
+    except ValidationError as error:
+        raise _broken_contract(error) from error
 
 
 def _no_answer(answer: Answer) -> Refused | Unavailable:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from uuid import UUID
 
-from services.domain.errors import Refused, Unavailable
+from services.domain.errors import Unavailable
 from services.domain.model import DeviceCheck
 from services.domain.outcome import Done, Failed, Outcome
 from services.domain.slices import SLICE_LOGINS, Slice
@@ -56,7 +56,7 @@ def learn_slices(slices: SliceOf, directly: Directly, api: OutlierApi, breaker: 
             with directly() as tx:
                 tx.note_learned_history(part)
             learned += len(logins)
-    except (Unavailable, Refused) as error:
+    except Unavailable as error:
         return Failed(error)
     return Done({"learned": learned})
 
@@ -67,10 +67,6 @@ def _learn(logins: Sequence[SavedLogin], api: OutlierApi, breaker: Breaker) -> N
         api.learn(logins)
     except Unavailable:
         breaker.record_failure()
-        raise
-    except Refused:
-        # An answer too: the API is there.
-        breaker.record_success()
         raise
     breaker.record_success()
 

@@ -424,11 +424,10 @@ class OutlierApi(Forgets, SaysWhatItLearned, Protocol):
         ...
 
     def learn(self, logins: Sequence[SavedLogin]) -> None:
-        """Have logins of before learned in this order, each once by its workflow's id; nobody asks what they look like.
+        """Have logins of before learned in this order, each once by its workflow's id, but those that the API refuses.
 
         Raises:
             Unavailable: no usable answer within the deadline.
-            Refused: the API says that the request is wrong.
         """
         ...
 
