@@ -244,7 +244,8 @@ def network(ip: str) -> str:
         if address.ipv4_mapped is None:
             return str(ip_network(f"{address}/48", strict=False))
         address = address.ipv4_mapped
-    return str(ip_network(f"{address}/24", strict=False))
+    # As ip_network has it, and several times faster.
+    return f"{str(address).rpartition('.')[0]}.0/24"
 
 
 @lru_cache(maxsize=4096)

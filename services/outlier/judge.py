@@ -75,9 +75,9 @@ class Judge:
         lessons: dict[str, Lesson] = {}
         with self._store.transaction():
             for request in requests:
-                lesson = lessons.setdefault(
-                    request.tenant_id, Lesson(self._store, request.tenant_id)
-                )
+                lesson = lessons.get(request.tenant_id)
+                if lesson is None:
+                    lesson = lessons[request.tenant_id] = Lesson(self._store, request.tenant_id)
                 facts = facts_of(request)
                 score = risk_score(
                     lesson.seen(request.user_id, facts), lesson.totals(request.user_id)

@@ -28,6 +28,8 @@ class Lesson:
         self._user_logins: Counter[tuple[str, str]] = Counter()
         self._values: Counter[tuple[str, str, str, str]] = Counter()
         self._learned = self._new_users = 0
+        self._now = datetime.now(UTC)
+        self._asked = month_of(self._now)
 
     def totals(self, user_id: str) -> Totals:
         """As `Store.totals`, with this lesson's logins."""
@@ -54,10 +56,9 @@ class Lesson:
         self, request_id: str, user_id: str, facts: Mapping[str, str], occurred_at: datetime
     ) -> bool:
         """As `Store.learn`; false: it was learned before."""
-        now = datetime.now(UTC)
-        if not self._store.mark_learned(self._tenant_id, request_id, month_of(now)):
+        if not self._store.mark_learned(self._tenant_id, request_id, self._asked):
             return False
-        month = month_of(min(occurred_at, now))
+        month = month_of(min(occurred_at, self._now))
         logins, values, levels = self._of_user(user_id)
         self._learned += 1
         self._new_users += logins == 0

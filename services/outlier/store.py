@@ -240,7 +240,8 @@ class Store:
 
 def month_of(moment: datetime) -> str:
     """Such as 2026-03, in UTC: as text, months are in order."""
-    return moment.astimezone(UTC).strftime("%Y-%m")
+    utc = moment.astimezone(UTC)
+    return f"{utc.year:04}-{utc.month:02}"
 
 
 def months_before(moment: datetime, months: int) -> str:
