@@ -64,7 +64,8 @@ async def add(request: Request, caller: FromCaller, import_id: UUID) -> Portione
     parts = parts_of(request)
     given = _valid(ImportPortion, await read_json(request, BATCH_BYTES))
     if given.line <= given.after:
-        raise Problem(422, errors=[FieldError("line", "must be greater than after")])
+        message = "must be greater than after"
+        raise Problem(422, "the request is not valid", [FieldError("line", message)])
     parts.rates.charge(caller, max(0, len(given.logins) - 1))
     portion, refused = _read(given, caller.tenant, parts)
     await parts.read(lambda it: _stage(it, parts, caller.tenant, import_id, portion))
@@ -95,7 +96,7 @@ async def read(request: Request, tenant: Tenant, import_id: UUID) -> Import:
 
 def _valid(kind: type[_Body], value: object) -> _Body:
     if not isinstance(value, dict):
-        raise Problem(422, errors=[FieldError("", "must be a JSON object")])
+        raise Problem(422, "the request is not valid", [FieldError("", "must be a JSON object")])
     try:
         return kind.model_validate(value)
     except ValidationError as error:

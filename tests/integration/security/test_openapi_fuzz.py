@@ -42,5 +42,5 @@ def test_every_answer_is_as_documented(door: Door, tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
-    assert "13 selected / 13 total" in done.stdout
+    assert "17 selected / 17 total" in done.stdout
     assert door.read(f"/v1/workflows/{workflow_id}").json()["user_id"] == "ada"
