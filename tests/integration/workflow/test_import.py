@@ -77,7 +77,7 @@ def _learned(cluster: Cluster, file: File, api: AdjustableOutlierApi) -> list[in
 
 
 def test_an_import_teaches_and_tells_nobody(
-    cluster: Cluster, file: File, api: AdjustableOutlierApi
+    cluster: Cluster, file: File, api: AdjustableOutlierApi, operate: Operate
 ) -> None:
     """A user's second device is known then, a third is told of; bad lines are named, failed logins skipped."""
     failed = f"{file.user(0)},2020-03-01T09:00:00Z,203.0.113.7,curl/8,ada@example.org,false"
@@ -94,6 +94,8 @@ def test_an_import_teaches_and_tells_nobody(
     assert tasks == {"celery.starmap", "external_api.learn_slices", "imports.sum_up"}
     assert file.count("login") == 2 * USERS
     assert file.count("import_login") == 0
+    one = cluster.rows("SELECT workflow_id FROM login WHERE user_id = %s", file.user(1))[0][0]
+    assert (cluster.workflow(str(one))["state"], operate("trace", str(one))[0]) == ("done", 0)
     assert _learned(cluster, file, api) == [1] * (2 * USERS)
     firsts = "SELECT DISTINCT description FROM device WHERE first_of_user AND user_id LIKE %s"
     assert "Safari" in cluster.rows(firsts, f"{file.run}-%")[0][0]
