@@ -29,7 +29,7 @@ OVERALL_SECONDS = 8.0
 BATCH_LIMIT = 100
 """Logins in one request: the contract's limit."""
 
-LEARN_LIMIT = 200
+LEARN_LIMIT = 250
 """Logins in one request to learn them: the contract's limit."""
 
 _AT_ONCE = 32

@@ -19,7 +19,7 @@ BATCH_LIMIT = 100
 """Requests in one batch; the model is busy for under half a second with them."""
 
 
-LEARN_LIMIT = 200
+LEARN_LIMIT = 250
 """Requests in one batch that is learned only: as long as a few dozen that are judged."""
 
 
@@ -149,7 +149,7 @@ class LearnBatch(_Strict):
 class LearnAnswer(_Strict):
     """How many of the logins were learned: not those that were before, nor those that look like an attack."""
 
-    learned: int = Field(ge=0, examples=[200])
+    learned: int = Field(ge=0, examples=[250])
 
 
 class ForgetRequest(_Strict):

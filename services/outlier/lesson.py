@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 
 from services.outlier.model import Seen, Totals
@@ -17,7 +17,8 @@ class Lesson:
     is read and written once here.
     """
 
-    def __init__(self, store: Store, tenant_id: str) -> None:
+    def __init__(self, store: Store, tenant_id: str, request_ids: Iterable[str]) -> None:
+        """request_ids: of all logins that it may learn."""
         self._store = store
         self._tenant_id = tenant_id
         self._totals: Totals | None = None
@@ -27,7 +28,9 @@ class Lesson:
         self._new_values: Counter[str] = Counter()
         self._user_logins: Counter[tuple[str, str]] = Counter()
         self._values: Counter[tuple[str, str, str, str]] = Counter()
-        self._learned = self._new_users = 0
+        self._learned_before = store.learned_among(tenant_id, request_ids)
+        self._learned: set[str] = set()
+        self._new_users = 0
         self._now = datetime.now(UTC)
         self._asked = month_of(self._now)
 
@@ -36,7 +39,7 @@ class Lesson:
         if self._totals is None:
             self._totals = self._store.totals(self._tenant_id, user_id)
         before = self._totals
-        logins, users = before.logins + self._learned, before.users + self._new_users
+        logins, users = before.logins + len(self._learned), before.users + self._new_users
         return Totals(logins, users, self._of_user(user_id)[0])
 
     def seen(self, user_id: str, facts: Mapping[str, str]) -> dict[str, Seen]:
@@ -56,11 +59,11 @@ class Lesson:
         self, request_id: str, user_id: str, facts: Mapping[str, str], occurred_at: datetime
     ) -> bool:
         """As `Store.learn`; false: it was learned before."""
-        if not self._store.mark_learned(self._tenant_id, request_id, self._asked):
+        if request_id in self._learned_before or request_id in self._learned:
             return False
         month = month_of(min(occurred_at, self._now))
         logins, values, levels = self._of_user(user_id)
-        self._learned += 1
+        self._learned.add(request_id)
         self._new_users += logins == 0
         self._of_users[user_id] = (logins + 1, values, levels)
         self._user_logins[user_id, month] += 1
@@ -78,14 +81,15 @@ class Lesson:
     def write(self) -> int:
         """Add it to the history; how many logins it had."""
         if self._learned:
+            self._store.mark_learned(self._tenant_id, self._learned, self._asked)
             self._store.add(
                 self._tenant_id,
-                (self._learned, self._new_users),
+                (len(self._learned), self._new_users),
                 self._user_logins,
                 self._new_values,
                 self._values,
             )
-        return self._learned
+        return len(self._learned)
 
     def _of_user(self, user_id: str) -> tuple[int, Counter[tuple[str, str]], Counter[str]]:
         found = self._of_users.get(user_id)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from importlib import resources
@@ -151,10 +152,18 @@ class Store:
                     month=month,
                 )
 
-    def mark_learned(self, tenant_id: str, request_id: str, month: str) -> bool:
-        """Claim a login for learning; false: it was learned before."""
-        marked = self._run("mark_learned", tenant_id=tenant_id, request_id=request_id, month=month)
-        return marked.rowcount == 1
+    def learned_among(self, tenant_id: str, request_ids: Iterable[str]) -> set[str]:
+        """Those of these logins that were learned before."""
+        ids = json.dumps([*request_ids])
+        return {row[0] for row in self._run("learned_among", tenant_id=tenant_id, ids=ids)}
+
+    def mark_learned(self, tenant_id: str, request_ids: Iterable[str], month: str) -> None:
+        """Note logins as learned, in the caller's transaction."""
+        rows = [
+            {"tenant_id": tenant_id, "request_id": each, "month": month}
+            for each in sorted(request_ids)
+        ]
+        self._connection.executemany(self._queries["mark_learned"], rows)
 
     def counts_of(self, tenant_id: str, user_id: str) -> tuple[int, dict[tuple[str, str], int]]:
         """How many logins of a user there are, and how many by level and value."""

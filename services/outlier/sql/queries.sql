@@ -51,6 +51,10 @@ ON CONFLICT DO UPDATE SET logins = logins + 1;
 INSERT INTO level_total (tenant_id, level, distinct_values) VALUES (:tenant_id, :level, 1)
 ON CONFLICT DO UPDATE SET distinct_values = distinct_values + 1;
 
+-- name: learned_among
+-- Which of some logins were learned before.
+SELECT request_id FROM learned WHERE tenant_id = :tenant_id AND request_id IN (SELECT value FROM json_each(:ids));
+
 -- name: logins_of
 -- How many logins of a user there are.
 SELECT coalesce(sum(logins), 0) FROM user_total WHERE tenant_id = :tenant_id AND user_id = :user_id;
