@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -97,32 +98,33 @@ class Importer:
         self._on_progress(found)
 
     def _upload(self, lines: Iterable[Line]) -> None:
+        """While one portion is on its way the next is read."""
+        after: int = self.outcome.found["line"]
+        sent: tuple[_Portion, Future[dict[str, Any]]] | None = None
+        with ThreadPoolExecutor(1) as sender:
+            for portion in _portions(line for line in lines if line.number > after):
+                if sent:
+                    self._note(*sent)
+                body = portion.body(after)
+                sent = portion, sender.submit(self._call, "POST", f"{self._path}/logins", body)
+                after = portion.line
+            if sent:
+                self._note(*sent)
+
+    def _note(self, portion: _Portion, sent: Future[dict[str, Any]]) -> None:
+        refused = [RefusedLine(**each) for each in sent.result()["refused"]]
+        bad = [*portion.unreadable, *refused]
+        self.outcome.refused += bad[: max(0, _NAMED - len(self.outcome.refused))]
         found = self.outcome.found
-        after: int = found["line"]
-        for portion in _portions(line for line in lines if line.number > after):
-            last = portion[-1].number
-            logins = [
-                {"line": it.number, "login": it.login} for it in portion if it.login is not None
-            ]
-            bad = [RefusedLine(it.number, None, it.problem) for it in portion if it.problem]
-            body = {
-                "after": after,
-                "line": last,
-                "skipped": sum(it.is_skipped for it in portion),
-                "unreadable": len(bad),
-                "logins": logins,
-            }
-            answer = self._call("POST", f"{self._path}/logins", body)
-            bad += [RefusedLine(**each) for each in answer["refused"]]
-            self.outcome.refused += bad[: max(0, _NAMED - len(self.outcome.refused))]
-            found = found | {
-                "line": last,
-                "staged": found["staged"] + len(logins) - len(answer["refused"]),
-                "skipped": found["skipped"] + body["skipped"],
+        self._see(
+            found
+            | {
+                "line": portion.line,
+                "staged": found["staged"] + len(portion.logins) - len(refused),
+                "skipped": found["skipped"] + portion.skipped,
                 "refused": found["refused"] + len(bad),
             }
-            self._see(found)
-            after = last
+        )
 
     def _wait(self) -> None:
         until = time.monotonic() + _LONGEST_WAIT_SECONDS
@@ -161,18 +163,53 @@ class Importer:
         raise Unavailable(f"the gateway at {url} {problem}")
 
 
-def _portions(lines: Iterator[Line]) -> Iterator[list[Line]]:
-    portion: list[Line] = []
-    logins = size = 0
+@dataclass(slots=True)
+class _Portion:
+    """Lines that are put in together; `line` is the last one's number."""
+
+    logins: list[dict[str, Any]] = field(default_factory=list)
+    unreadable: list[RefusedLine] = field(default_factory=list)
+    skipped: int = 0
+    line: int = 0
+    size: int = 0
+
+    def add(self, line: Line) -> None:
+        self.line = line.number
+        if line.problem is not None:
+            self.unreadable.append(RefusedLine(line.number, None, line.problem))
+        elif line.is_skipped:
+            self.skipped += 1
+        else:
+            self.logins.append({"line": line.number, "login": line.login})
+            self.size += len(json.dumps(line.login))
+
+    @property
+    def is_full(self) -> bool:
+        lines = len(self.logins) + len(self.unreadable) + self.skipped
+        return (
+            len(self.logins) == _PORTION_LOGINS
+            or self.size > _PORTION_BYTES
+            or lines == _PORTION_LINES
+        )
+
+    def body(self, after: int) -> dict[str, Any]:
+        return {
+            "after": after,
+            "line": self.line,
+            "skipped": self.skipped,
+            "unreadable": len(self.unreadable),
+            "logins": self.logins,
+        }
+
+
+def _portions(lines: Iterable[Line]) -> Iterator[_Portion]:
+    portion = _Portion()
     for line in lines:
-        portion.append(line)
-        if line.login is not None:
-            logins += 1
-            size += len(json.dumps(line.login))
-        if logins == _PORTION_LOGINS or size > _PORTION_BYTES or len(portion) == _PORTION_LINES:
+        portion.add(line)
+        if portion.is_full:
             yield portion
-            portion, logins, size = [], 0, 0
-    if portion:
+            portion = _Portion()
+    if portion.line:
         yield portion
 
 
