@@ -1,6 +1,6 @@
 # What people do with Doorbell on one machine. Each target calls one script; the work is done there.
 .DEFAULT_GOAL := help
-.PHONY: help demo up down status test test-chaos chaos game-days operations quiet-days test-rabbitmq4 test-slow test-compose test-hosts bench lint lock bench-monitoring bench-curves bench-sustained bench-outlier bench-receivers bench-lockdown
+.PHONY: help demo up down status test test-chaos chaos game-days operations quiet-days test-rabbitmq4 test-slow test-compose test-hosts bench lint lock bench-monitoring bench-curves bench-sustained bench-outlier bench-receivers bench-lockdown bench-imports
 
 # What make up and make demo are told is kept for the next time; none takes it back.
 # Processes of a pool, where not one: make up PROCESSES="device_checks=2 db_writes=2"
@@ -109,6 +109,11 @@ bench-sustained: ## measure minutes under load by single POSTs and by batches, t
 bench-receivers: ## measure how long an application waits for its webhook while two hundred others hang (two minutes)
 	@deploy/local/setup --dev
 	@.venv/bin/python -m tests.bench.receivers
+
+IMPORTED ?= 100000
+bench-imports: ## measure an import: logins a second, CPU for each, and every process's memory meanwhile (a minute; IMPORTED=1000000)
+	@deploy/local/setup --dev
+	@.venv/bin/python -m tests.bench.imports --logins "$(IMPORTED)"
 
 bench-outlier: ## measure the reference outlier API alone: scores, batches, forgetting, and as its history grows (a minute; .local/outlier.json)
 	@deploy/local/setup --dev

@@ -30,6 +30,7 @@ class Place:
 PLACES = (
     Place("export_part", "of_workflow", is_copy=True),
     Place("export_archive", "of_workflow", is_copy=True),
+    Place("import_login", "of_user"),
     Place("application_event", "of_user"),
     Place("digest_device", "of_workflow"),
     Place("digest", "of_user"),

@@ -28,6 +28,9 @@ OVERALL_SECONDS = 8.0
 BATCH_LIMIT = 100
 """Logins in one request: the contract's limit."""
 
+LEARN_LIMIT = 250
+"""Logins in one request to learn them: the contract's limit."""
+
 _AT_ONCE = 32
 _OFFER_SECONDS = 600.0
 _NOT_OFFERED = (404, 405, 501)
@@ -58,6 +61,12 @@ class _Answers(BaseModel):
     answers: list[Any]
 
 
+class _Learned(BaseModel):
+    model_config = ConfigDict(strict=True, extra="ignore", frozen=True)
+
+    learned: int = Field(ge=0)
+
+
 class _Forgotten(BaseModel):
     model_config = ConfigDict(strict=True, extra="ignore", frozen=True)
 
@@ -72,10 +81,11 @@ class _Exported(BaseModel):
 
 class HttpOutlierApi:
     """Implements `services.handlers.ports.OutlierApi` over `POST /v1/score`, `/v1/score:batch`,
-    `/v1/users:forget`, `/v1/users:export`.
+    `/v1/learn:batch`, `/v1/users:forget`, `/v1/users:export`.
 
     Whether the API takes several logins together is found out by asking, and asked again
-    after ten minutes; one that does not is asked about each at the same time.
+    after ten minutes; one that does not is asked about each at the same time. One that does
+    not learn without being asked for a score is asked for one, which is not looked at.
     """
 
     def __init__(self, base_url: str, networks: Networks, api_key: str | None = None) -> None:
@@ -94,6 +104,7 @@ class HttpOutlierApi:
         self._client = HttpClient(OVERALL_SECONDS, all_addresses)
         self._threads = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="doorbell-outlier")
         self._asked_singly_until = float("-inf")
+        self._learns_by_scoring_until = float("-inf")
 
     def score(self, logins: Sequence[SavedLogin]) -> list[Verdict | Unavailable | Refused]:
         if len(logins) > 1 and monotonic() > self._asked_singly_until:
@@ -148,6 +159,27 @@ class HttpOutlierApi:
             return _verdict(login, _Answer.model_validate_json(answer.body))
         except ValidationError as error:
             raise _broken_contract(error) from error
+
+    def learn(self, logins: Sequence[SavedLogin]) -> None:
+        for first in range(0, len(logins), LEARN_LIMIT):
+            self._learn(logins[first : first + LEARN_LIMIT])
+
+    def _learn(self, logins: Sequence[SavedLogin]) -> None:
+        if monotonic() > self._learns_by_scoring_until:
+            bodies = [request_body(login, self._networks.of(login.ip)) for login in logins]
+            body = json.dumps({"requests": bodies}).encode()
+            answer = self._post("/v1/learn:batch", body, self._authorization)
+            if answer.status == 200:
+                return _check_learned(answer)
+            if answer.status in _NOT_OFFERED:
+                self._learns_by_scoring_until = monotonic() + _OFFER_SECONDS
+            elif isinstance(problem := _no_answer(answer), Unavailable):
+                raise problem
+        # Not offered; or one of them is wrong, and only asking singly tells which.
+        for scored in self.score(logins):
+            if isinstance(scored, Unavailable):
+                raise scored
+        return None
 
     def forget(self, tenant_id: str, user_id: str) -> int | None:
         body = json.dumps({"tenant_id": tenant_id, "user_id": user_id}).encode()
@@ -211,7 +243,8 @@ def network(ip: str) -> str:
         if address.ipv4_mapped is None:
             return str(ip_network(f"{address}/48", strict=False))
         address = address.ipv4_mapped
-    return str(ip_network(f"{address}/24", strict=False))
+    # As ip_network has it, and several times faster.
+    return f"{str(address).rpartition('.')[0]}.0/24"
 
 
 @lru_cache(maxsize=4096)
@@ -225,6 +258,13 @@ def user_agent_facts(user_agent: str) -> dict[str, str]:
         "device": found.device.family if found.device else "",
     }
     return {name: fact for name, fact in facts.items() if fact}
+
+
+def _check_learned(answer: Answer) -> None:
+    try:
+        _Learned.model_validate_json(answer.body)
+    except ValidationError as error:
+        raise _broken_contract(error) from error
 
 
 def _no_answer(answer: Answer) -> Refused | Unavailable:

@@ -51,6 +51,7 @@ _SQL = (
     | load_queries("services.adapters", "events.sql")
     | load_queries("services.adapters", "incidents.sql")
     | load_queries("services.adapters", "digests.sql")
+    | load_queries("services.adapters", "history.sql")
 )
 # The claim is read together with all that its message says: one round trip before each call.
 _SQL["claim_notice"] = _SQL["claim_notice"].format(notice=_SQL["notice"].rstrip(";"))
@@ -450,6 +451,39 @@ class PostgresTransaction:
     def switch_back(self, users: Slice) -> int:
         outcomes = self._run("switch_back", **asdict(users))
         return sum(row["outcome"] == "undone" for row in outcomes)
+
+    def take_history(
+        self, import_id: UUID, keys: tuple[int, int], most: int
+    ) -> tuple[Sequence[Login], int]:
+        first, last = keys
+        rows = self._run("take_history", import_id=import_id, first=first, last=last, most=most)
+        accepted = [row for row in rows if row.pop("is_accepted")]
+        return [Login(**row, history=True) for row in accepted], len(rows) - len(accepted)
+
+    def note_history(
+        self, import_id: UUID, bucket: int, accepted: Sequence[UUID], known: int
+    ) -> None:
+        self._run(
+            "note_history",
+            import_id=import_id,
+            bucket=bucket,
+            accepted=len(accepted),
+            known=known,
+            workflow_ids=list(accepted) or None,
+        )
+
+    def unlearned_history(
+        self, import_id: UUID, first: int, last: int
+    ) -> Mapping[int, Sequence[UUID]]:
+        rows = self._run("unlearned_history", import_id=import_id, first=first, last=last)
+        return {row["id"]: row["workflow_ids"] for row in rows}
+
+    def note_learned_history(self, part: int) -> None:
+        self._run("note_learned_history", part=part)
+
+    def sum_up_history(self, import_id: UUID) -> tuple[int, int]:
+        [row] = self._run("sum_up_history", import_id=import_id)
+        return row["accepted"], row["known"]
 
     def _run(self, name: str, **values: Any) -> list[Row]:
         with self._connection.cursor(row_factory=dict_row) as cursor:

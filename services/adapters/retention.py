@@ -21,6 +21,9 @@ KEYS_DAYS = 366
 EXPORTS_DAYS = 1
 """So long can what was exported be fetched."""
 
+IMPORTS_DAYS = 1
+"""So long an import waits to be gone on with; one that has begun is kept for seven times as long."""
+
 _ROUND_SECONDS = 20.0
 _MOST = 500
 
@@ -40,6 +43,8 @@ def forget_old(
         "delete_events": logins_days,
         "delete_keys": KEYS_DAYS if logins_days else 0,
         "delete_exports": EXPORTS_DAYS,
+        "delete_import_logins": IMPORTS_DAYS,
+        "delete_imports": IMPORTS_DAYS,
     }
     until = monotonic() + _ROUND_SECONDS
     return {name: _all(connect, name, days, until) if days else 0 for name, days in wanted.items()}

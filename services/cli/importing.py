@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -14,18 +14,22 @@ import requests
 from services.cli.login_files import Line
 from services.domain.errors import Refused, Unavailable
 
-BATCH = 200
-_BATCH_BYTES = 2 * 1024 * 1024
+_PORTION_LOGINS = 1_000
+_PORTION_LINES = 10_000
+"""Also of lines that are no logins: where they are many, the gateway hears of them too."""
+_PORTION_BYTES = 2 * 1024 * 1024
+_NAMED = 1_000
+"""So many bad lines are named at most: a file of nothing else is not held in memory."""
 _ANSWER_SECONDS = 60
 _TRIES = 30
 _PAUSE_SECONDS = 2.0
 _LONGEST_WAIT_SECONDS = 900.0
-_POLL_SECONDS = 0.2
+_POLL_SECONDS = 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class RefusedLine:
-    """A line that was not accepted, and why."""
+    """A line that was not put in, and why."""
 
     line: int
     event_id: str | None
@@ -33,124 +37,113 @@ class RefusedLine:
 
 
 @dataclass(slots=True)
-class Import:
-    """What became of the lines. Those accepted were so by an earlier import too, where there was one.
+class Outcome:
+    """How far the import is, as the gateway says, and the bad lines that were seen meanwhile, at most a thousand."""
 
-    known: reported before, with more or less about them. skipped: logins that failed,
-    and attackers'. line: all before it are answered or refused.
-    """
-
-    accepted: int = 0
-    known: int = 0
-    skipped: int = 0
+    found: dict[str, Any] = field(default_factory=dict)
     refused: list[RefusedLine] = field(default_factory=list)
-    line: int = 0
+
+    @property
+    def is_well(self) -> bool:
+        """All was taken in, and nothing was bad."""
+        return self.found.get("state") == "done" and not self.found["refused"]
 
     def as_json(self) -> dict[str, Any]:
-        return {
-            "accepted": self.accepted,
-            "known": self.known,
-            "skipped": self.skipped,
-            "refused": [asdict(each) for each in self.refused],
+        refused = sorted(self.refused, key=lambda each: each.line)
+        return self.found | {
+            "refused_lines": self.found.get("refused", 0),
+            "refused": [asdict(each) for each in refused],
         }
 
 
 class Importer:
-    """Reports logins as history; those that are under way are never more than so many, for who logs in meanwhile."""
+    """Puts logins into an import, begins it, and waits for its end; whoever comes again with its key goes on.
 
-    def __init__(self, gateway: str, api_key: str, most_under_way: int) -> None:
-        self.outcome = Import()
+    on_progress: told how far the import is.
+    """
+
+    def __init__(
+        self, gateway: str, api_key: str, on_progress: Callable[[dict[str, Any]], None]
+    ) -> None:
+        self.outcome = Outcome()
         self._url = gateway.rstrip("/")
-        self._most = most_under_way
-        self._under_way: deque[tuple[str, int]] = deque()
+        self._on_progress = on_progress
         self._session = requests.Session()
         self._session.headers["Authorization"] = f"Bearer {api_key}"
 
-    def run(self, lines: Iterable[Line], on_batch: Callable[[int], None]) -> Import:
-        """Report every line; one that is refused stops no other. Importing a file again is harmless.
+    def run(self, key: str, lines: Iterable[Line]) -> Outcome:
+        """Import every line; one that is refused stops no other. Importing a file again is harmless.
 
-        on_batch: told how many more logins were answered.
+        key: the file's, by which an import that was broken off is found again.
 
         Raises:
             Refused: the gateway takes none of it, such as for a wrong key.
-            Unavailable: the gateway does not answer, sheds load for longer than a minute, or what it
-                took is not worked on for a quarter of an hour.
+            Unavailable: the gateway does not answer, sheds load for longer than a minute, or nothing
+                of the import is done for a quarter of an hour.
         """
         with self._session:
-            for batch in _batches(self._readable(lines)):
-                self._wait_for_room(len(batch))
-                self._report(batch)
-                self.outcome.line = batch[-1].number
-                on_batch(len(batch))
-        self.outcome.refused.sort(key=lambda each: each.line)
+            self._see(self._call("POST", "/v1/imports", {"key": key}))
+            if self.outcome.found["state"] == "uploading":
+                self._upload(lines)
+                self._see(self._call("POST", f"{self._path}/begin"))
+            self._wait()
         return self.outcome
 
-    def _readable(self, lines: Iterable[Line]) -> Iterator[Line]:
-        for line in lines:
-            if line.problem is not None:
-                self.outcome.refused.append(RefusedLine(line.number, None, line.problem))
-            elif line.is_skipped:
-                self.outcome.skipped += 1
-            else:
-                yield line
+    @property
+    def _path(self) -> str:
+        return f"/v1/imports/{self.outcome.found['import_id']}"
 
-    def _report(self, batch: list[Line]) -> None:
-        accepted: list[str] = []
-        for _ in range(_TRIES):
-            batch = self._try(batch, accepted)
-            if not batch:
-                break
-            time.sleep(_PAUSE_SECONDS)
-        else:
-            raise Unavailable(f"the gateway at {self._url} takes no logins now")
-        self.outcome.accepted += len(accepted)
-        if accepted:
-            self._under_way.append((accepted[-1], len(accepted)))
+    def _see(self, found: dict[str, Any]) -> None:
+        self.outcome.found = found
+        self._on_progress(found)
 
-    def _try(self, batch: list[Line], accepted: list[str]) -> list[Line]:
-        """Report these; returns those of which the gateway says that it cannot take them now."""
-        later = []
-        results = self._post([line.login | {"history": True} for line in batch])
-        for line, result in zip(batch, results, strict=True):
-            if result["status"] == 202:
-                accepted.append(result["workflow_id"])
-            elif result["status"] == 409:
-                self.outcome.known += 1
-            elif result["status"] == 503:
-                later.append(line)
-            else:
-                self._refuse(line, result)
-        return later
+    def _upload(self, lines: Iterable[Line]) -> None:
+        """While one portion is on its way the next is read."""
+        after: int = self.outcome.found["line"]
+        sent: tuple[_Portion, Future[dict[str, Any]]] | None = None
+        with ThreadPoolExecutor(1) as sender:
+            for portion in _portions(line for line in lines if line.number > after):
+                if sent:
+                    self._note(*sent)
+                body = portion.body(after)
+                sent = portion, sender.submit(self._call, "POST", f"{self._path}/logins", body)
+                after = portion.line
+            if sent:
+                self._note(*sent)
 
-    def _refuse(self, line: Line, result: dict[str, Any]) -> None:
-        reason = _reason(result["problem"])
-        self.outcome.refused.append(RefusedLine(line.number, result.get("event_id"), reason))
+    def _note(self, portion: _Portion, sent: Future[dict[str, Any]]) -> None:
+        refused = [RefusedLine(**each) for each in sent.result()["refused"]]
+        bad = [*portion.unreadable, *refused]
+        self.outcome.refused += bad[: max(0, _NAMED - len(self.outcome.refused))]
+        found = self.outcome.found
+        self._see(
+            found
+            | {
+                "line": portion.line,
+                "staged": found["staged"] + len(portion.logins) - len(refused),
+                "skipped": found["skipped"] + portion.skipped,
+                "refused": found["refused"] + len(bad),
+            }
+        )
 
-    def _wait_for_room(self, logins: int) -> None:
-        """Wait until the last login of each of the earliest batches has ended, which was sent after its others."""
+    def _wait(self) -> None:
         until = time.monotonic() + _LONGEST_WAIT_SECONDS
-        while self._under_way and sum(n for _, n in self._under_way) + logins > self._most:
-            workflow_id, _ = self._under_way[0]
-            if self._has_ended(workflow_id):
-                self._under_way.popleft()
+        while (before := self.outcome.found)["state"] in ("accepted", "running"):
+            time.sleep(_POLL_SECONDS)
+            self._see(self._call("GET", self._path))
+            if self.outcome.found != before:
                 until = time.monotonic() + _LONGEST_WAIT_SECONDS
             elif time.monotonic() > until:
-                raise Unavailable(f"nothing ends: see doorbell trace {workflow_id}")
-            else:
-                time.sleep(_POLL_SECONDS)
+                raise Unavailable(f"nothing is done: see doorbell trace {before['import_id']}")
 
-    def _has_ended(self, workflow_id: str) -> bool:
-        answer = self._ask("GET", f"/v1/workflows/{workflow_id}")
-        return answer.status_code != 200 or answer.json()["state"] not in ("accepted", "running")
-
-    def _post(self, logins: list[Any]) -> list[Any]:
-        answer = self._ask("POST", "/v1/logins:batch", {"logins": logins})
-        if answer.status_code in (200, 207):
-            results: list[Any] = answer.json()["results"]
-            return results
+    def _call(self, method: str, path: str, body: Any = None) -> dict[str, Any]:
+        answer = self._ask(method, path, body)
+        if answer.status_code in (200, 202):
+            found: dict[str, Any] = answer.json()
+            return found
         raise Refused(f"the gateway answered {answer.status_code}: {_reason(_problem(answer))}")
 
-    def _ask(self, method: str, path: str, body: Any = None) -> requests.Response:
+    def _ask(self, method: str, path: str, body: Any) -> requests.Response:
         """An answer that is no 429 or 503: those are waited out as they say, and so is a gateway that is away."""
         url, problem = self._url + path, ""
         for _ in range(_TRIES):
@@ -170,17 +163,54 @@ class Importer:
         raise Unavailable(f"the gateway at {url} {problem}")
 
 
-def _batches(lines: Iterator[Line]) -> Iterator[list[Line]]:
-    batch: list[Line] = []
-    size = 0
+@dataclass(slots=True)
+class _Portion:
+    """Lines that are put in together; `line` is the last one's number."""
+
+    logins: list[dict[str, Any]] = field(default_factory=list)
+    unreadable: list[RefusedLine] = field(default_factory=list)
+    skipped: int = 0
+    line: int = 0
+    size: int = 0
+
+    def add(self, line: Line) -> None:
+        self.line = line.number
+        if line.problem is not None:
+            self.unreadable.append(RefusedLine(line.number, None, line.problem))
+        elif line.is_skipped:
+            self.skipped += 1
+        else:
+            self.logins.append({"line": line.number, "login": line.login})
+            self.size += len(json.dumps(line.login))
+
+    @property
+    def is_full(self) -> bool:
+        lines = len(self.logins) + len(self.unreadable) + self.skipped
+        return (
+            len(self.logins) == _PORTION_LOGINS
+            or self.size > _PORTION_BYTES
+            or lines == _PORTION_LINES
+        )
+
+    def body(self, after: int) -> dict[str, Any]:
+        return {
+            "after": after,
+            "line": self.line,
+            "skipped": self.skipped,
+            "unreadable": len(self.unreadable),
+            "logins": self.logins,
+        }
+
+
+def _portions(lines: Iterable[Line]) -> Iterator[_Portion]:
+    portion = _Portion()
     for line in lines:
-        batch.append(line)
-        size += len(json.dumps(line.login))
-        if len(batch) == BATCH or size > _BATCH_BYTES:
-            yield batch
-            batch, size = [], 0
-    if batch:
-        yield batch
+        portion.add(line)
+        if portion.is_full:
+            yield portion
+            portion = _Portion()
+    if portion.line:
+        yield portion
 
 
 def _problem(answer: requests.Response) -> dict[str, Any]:
@@ -193,6 +223,7 @@ def _problem(answer: requests.Response) -> dict[str, Any]:
 
 def _reason(problem: dict[str, Any]) -> str:
     errors = "; ".join(
-        f"{each['field'] or 'the login'}: {each['message']}" for each in problem.get("errors") or ()
+        f"{each['field'] or 'the request'}: {each['message']}"
+        for each in problem.get("errors") or ()
     )
     return errors or str(problem.get("detail") or problem.get("title"))

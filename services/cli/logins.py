@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from io import TextIOWrapper
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
+from uuid import uuid4
 
 import typer
 from rich.console import Console
-from rich.progress import Progress
+from rich.progress import BarColumn, Progress
 
 from services.cli import importing
 from services.cli.endpoints import find
@@ -39,13 +41,6 @@ def import_logins(
         Format,
         typer.Option("--format", help="rba is the public data set for risk-based authentication."),
     ] = Format.auto,
-    from_line: Annotated[int, typer.Option(min=1, help="Begin there, as it said.")] = 1,
-    ahead: Annotated[
-        int,
-        typer.Option(
-            min=importing.BATCH, help="No more than so many wait to be worked on, for the others."
-        ),
-    ] = 2 * importing.BATCH,
     gateway: Annotated[str | None, typer.Option(help="Such as https://doorbell.example.")] = None,
     key_file: Annotated[Path | None, typer.Option(help="The file with the API key.")] = None,
     as_json: AsJson = False,
@@ -53,81 +48,109 @@ def import_logins(
     """Have Doorbell learn from logins of before: devices become known, nobody is told, nothing is done.
 
     One JSON object a line, or CSV with the names of its columns first. A bad line
-    stops no other, failed logins are skipped, and importing twice is harmless.
+    stops no other, failed logins are skipped, and importing twice is harmless: broken
+    off, it goes on where it was when the same file is imported again.
     """
     local = None if gateway and key_file else find()
     gateway = gateway or (local.gateway if local else None)
     api_key = text_of(key_file) if key_file else (local.api_key if local else None)
     if not gateway or not api_key:
         raise ConfigurationError("say where to: --gateway URL and --key-file FILE")
-    importer = importing.Importer(gateway, api_key, ahead)
-    outcome = importer.outcome
-    try:
-        with reading(file) as (lines, on_batch):
-            found = read_logins(lines, form)
-            importer.run((each for each in found if each.number >= from_line), on_batch)
-    except (KeyboardInterrupt, DoorbellError):
-        _show(outcome, as_json)
-        if outcome.line:
-            typer.echo(f"doorbell: go on with --from-line {outcome.line + 1}", err=True)
-        raise
-    _show(outcome, as_json)
-    raise typer.Exit(REFUSED if outcome.refused else OK)
+    with bar() as show:
+        importer = importing.Importer(gateway, api_key, show)
+        try:
+            with reading(file) as lines:
+                importer.run(_key_of(file, form), read_logins(lines, form))
+        except (KeyboardInterrupt, DoorbellError):
+            _show(importer.outcome, as_json)
+            if importer.outcome.found:
+                typer.echo(f"doorbell: {_how_to_go_on(file, importer.outcome)}", err=True)
+            raise
+    _show(importer.outcome, as_json)
+    raise typer.Exit(OK if importer.outcome.is_well else REFUSED)
 
 
-def _show(outcome: importing.Import, as_json: bool) -> None:
+def _how_to_go_on(file: Path, outcome: importing.Outcome) -> str:
+    if outcome.found["state"] != "uploading":
+        return f"it goes on by itself: doorbell trace {outcome.found['import_id']}"
+    if str(file) == "-":
+        return "import all of it once more: what was put in is not learned from, and cleared away"
+    return "go on with the same command"
+
+
+def _show(outcome: importing.Outcome, as_json: bool) -> None:
     if as_json:
         print_json(outcome.as_json())
         return
-    for each in outcome.refused:
+    found = outcome.found
+    if not found:
+        return
+    for each in sorted(outcome.refused, key=lambda each: each.line):
         typer.echo(f"line {each.line}: {each.reason}", err=True)
+    if (more := found["refused"] - len(outcome.refused)) > 0:
+        typer.echo(f"{more:,} more bad lines are not named here", err=True)
     typer.echo(
-        f"{outcome.accepted} accepted, {outcome.known} known before, {outcome.skipped} skipped,"
-        f" {len(outcome.refused)} refused"
+        f"{found['accepted']} accepted, {found['known']} known before, {found['skipped']} skipped,"
+        f" {found['refused']} refused"
     )
+    if found["state"] != "done":
+        typer.echo(f"the import is {found['state']}: doorbell trace {found['import_id']}", err=True)
+
+
+def _key_of(path: Path, form: Format) -> str:
+    """By which the file's import is found again; of what is no file there is none."""
+    if not path.is_file():
+        return f"stream:{uuid4()}"
+    with path.open("rb") as file:
+        return f"{form.value}:{hashlib.file_digest(file, 'sha256').hexdigest()}"
 
 
 @contextmanager
-def reading(path: Path) -> Iterator[tuple[Iterator[str], Callable[[int], None]]]:
-    """A file's lines, and what is told how many more logins were answered; a bar shows both.
+def bar() -> Iterator[Callable[[dict[str, Any]], None]]:
+    """What is told how far an import is; a bar shows it."""
+    text = "{task.description} {task.completed:,.0f} of {task.fields[staged]} logins"
+    with Progress(text, BarColumn(), console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("put in", total=None, staged="?")
+
+        def show(found: dict[str, Any]) -> None:
+            if found["state"] == "uploading":
+                progress.update(task, completed=found["staged"])
+                return
+            learned = found["accepted"] + found["known"] - found["unlearned"]
+            staged = f"{found['staged']:,}"
+            progress.update(
+                task,
+                description="applied",
+                completed=learned,
+                total=found["staged"],
+                staged=staged,
+            )
+
+        yield show
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[Iterator[str]]:
+    """A file's lines.
 
     What is not UTF-8 spoils its own line alone: the gateway refuses the stray halves.
     """
     try:
         raw = sys.stdin.buffer if str(path) == "-" else path.open("rb")
         file = TextIOWrapper(raw, encoding="utf-8", errors="surrogateescape", newline="")
-        size = path.stat().st_size if path.is_file() else None
     except OSError as error:
         raise ConfigurationError(f"{path} cannot be read: {error}") from error
-    columns = "{task.percentage:>3.0f} % " if size else ""
-    with (
-        file,
-        Progress(
-            columns + "{task.fields[logins]} logins", console=Console(stderr=True), transient=True
-        ) as progress,
-    ):
-        task = progress.add_task("", total=size, logins=0)
-        answered = 0
 
-        def read() -> str:
-            part = file.readline(_PART_CHARACTERS)
-            progress.advance(task, len(part.encode(errors="surrogateescape")))
-            return part
+    def lines() -> Iterator[str]:
+        while line := file.readline(_PART_CHARACTERS):
+            yield line
+            part = line
+            # Of one that is too long the beginning is enough: it is refused, and the rest is no line.
+            while part and part[-1] not in "\r\n":
+                part = file.readline(_PART_CHARACTERS)
 
-        def lines() -> Iterator[str]:
-            while line := read():
-                yield line
-                part = line
-                # Of one that is too long the beginning is enough: it is refused, and the rest is no line.
-                while part and part[-1] not in "\r\n":
-                    part = read()
-
-        def on_batch(count: int) -> None:
-            nonlocal answered
-            answered += count
-            progress.update(task, logins=answered)
-
+    with file:
         try:
-            yield lines(), on_batch
+            yield lines()
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigurationError(f"{path} cannot be read: {error}") from error

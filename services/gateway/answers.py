@@ -361,6 +361,54 @@ class ExpectedAnswer(BaseModel):
     skipped: dict[str, list[str]]
 
 
+class Import(BaseModel):
+    """How far an import is. Its workflow, which has its id, says more.
+
+    accepted, known: of the logins that were put in, those that count now, and those that were reported before.
+    """
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "import_id": _WORKFLOW_ID,
+                "state": "running",
+                "line": 250_000,
+                "staged": 249_000,
+                "skipped": 990,
+                "refused": 10,
+                "accepted": 100_000,
+                "known": 0,
+                "unlearned": 2_000,
+            }
+        }
+    )
+
+    import_id: UUID
+    state: Literal["uploading", "accepted", "running", "done", "failed", "dead"]
+    line: int = Field(description="Up to this one it was put in.")
+    staged: int = Field(description="Logins that were put in.")
+    skipped: int
+    refused: int
+    accepted: int
+    known: int
+    unlearned: int = Field(description="Accepted ones that the outlier API has not learned yet.")
+
+
+class RefusedLine(BaseModel):
+    """A line that was not put in, and why."""
+
+    line: int
+    event_id: str | None
+    reason: str
+
+
+class Portioned(BaseModel):
+    """Up to which line the import was put in, and what of it was not."""
+
+    line: int
+    refused: list[RefusedLine]
+
+
 class Device(BaseModel):
     """One device that the user signed in from."""
 

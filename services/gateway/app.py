@@ -15,6 +15,7 @@ from services.gateway import (
     erasures,
     exports,
     health,
+    imports,
     incidents,
     logins,
     notice_pages,
@@ -70,6 +71,7 @@ def make_app(
         erasures,
         incidents,
         digests,
+        imports,
         health,
         notice_pages,
     ):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from uuid import UUID
@@ -12,8 +12,10 @@ from celery import Celery
 from services.canvas.digesting import digesting
 from services.canvas.erasing import erasing
 from services.canvas.exporting import exporting
+from services.canvas.importing import importing
 from services.canvas.lockdown import lockdown, undoing
 from services.canvas.login import login_workflow
+from services.domain.slices import Partition
 from services.incidents import PlanPortions
 from services.ledger.plan_template import PlanTemplate
 from services.ledger.planning import Plan, plan
@@ -33,6 +35,7 @@ class Plans:
     lockdown: PlanPortions
     undo: PlanPortions
     digest: PlanDigest
+    importing: Callable[[UUID, str, Sequence[Partition]], Plan]
 
 
 def plans(app: Celery) -> Plans:
@@ -40,6 +43,9 @@ def plans(app: Celery) -> Plans:
     return Plans(
         login=PlanTemplate(app, partial(login_workflow, app)).plan,
         export=lambda workflow_id, label: plan(app, exporting(app, workflow_id), label),
+        importing=lambda import_id, label, partitions: plan(
+            app, importing(app, import_id, partitions), label
+        ),
         erasure=lambda erasure_id, label: plan(app, erasing(app, erasure_id), label),
         lockdown=lambda portions, label: plan(app, lockdown(app, portions), label),
         undo=lambda portions, label: plan(app, undoing(app, portions), label),

@@ -10,6 +10,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from services.gateway.lockdowns import LockdownReport
+from services.gateway.portions import ImportKey, ImportPortion
 from services.gateway.problems import RETRY_AFTER_SECONDS, ProblemDocument
 from services.gateway.reports import MAX_BATCH, LoginReport
 
@@ -26,7 +27,7 @@ _WHEN = {
     403: "Not for you.",
     404: "There is nothing here, or it is another tenant's.",
     408: "The body came too slowly.",
-    409: "The key was sent before with another body.",
+    409: "The key was sent before with another body; or the import is elsewhere than this goes on.",
     410: "The login was accepted long ago, and retention has removed its workflow.",
     413: "The body is too large: above 64 KiB for a login, 4 MiB for a batch.",
     415: "The content type is not application/json.",
@@ -93,11 +94,22 @@ def _describe(app: FastAPI) -> dict[str, Any]:
         "example": {"logins": [schemas["Login"]["example"]]},
     }
     schemas["Lockdown"] = LockdownReport.model_json_schema()
+    _add_imports(schemas)
     problem = ProblemDocument.model_json_schema(ref_template="#/components/schemas/{model}")
     schemas.update(problem.pop("$defs"), ProblemDocument=problem)
     for unused in ("HTTPValidationError", "ValidationError"):
         schemas.pop(unused, None)
     return document
+
+
+def _add_imports(schemas: dict[str, Any]) -> None:
+    login = schemas["Login"]["example"] | {"occurred_at": "2030-01-31T08:15:00Z"}
+    schemas["ImportKey"] = ImportKey.model_json_schema()
+    portion = ImportPortion.model_json_schema(ref_template="#/components/schemas/{model}")
+    schemas.update(portion.pop("$defs"), ImportPortion=portion)
+    schemas["Numbered"]["properties"]["login"] = {"$ref": "#/components/schemas/Login"}
+    numbered = {"line": 1, "login": login}
+    portion["example"] = {"after": 0, "line": 1, "logins": [numbered]}
 
 
 def _problem_response(status: int) -> dict[str, Any]:

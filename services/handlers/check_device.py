@@ -73,6 +73,7 @@ class _Seen:
     added: list[NewDevice] = field(default_factory=list)
     sightings: dict[UUID, Sighting] = field(default_factory=dict)
     cookies: dict[tuple[str, str, UUID], UUID] = field(default_factory=dict)
+    _known_networks: dict[tuple[str, str], set[Network]] = field(default_factory=dict)
     _found: dict[UUID, Device] = field(default_factory=dict)
     _new: dict[tuple[str, str], list[Device]] = field(default_factory=dict)
 
@@ -114,11 +115,14 @@ class _Seen:
 
     def _is_usual(self, login: Login, network: Network) -> bool:
         user = (login.tenant_id, login.user_id)
-        known = {*self.networks.get(user, ())}
-        known |= {it for *owner, it in self.added_networks if tuple(owner) == user}
+        known = self._known_networks.get(user)
+        if known is None:
+            known = self._known_networks[user] = {*self.networks.get(user, ())}
+        usual = is_usual(network, known)
         if network != Network() and network not in known:
             self.added_networks[*user, network] = login.workflow_id
-        return is_usual(network, known)
+            known.add(network)
+        return usual
 
     def _add(self, login: Login, network: Network) -> Device:
         traits = traits_of(login.user_agent)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-from dataclasses import astuple
 from functools import lru_cache
 
 from ua_parser import parse
@@ -37,10 +36,9 @@ _NO_MODEL = frozenset(
 
 def fingerprint(traits: Traits, network: Network) -> str:
     """A key for devices that look the same, and were first seen in a network; none of it can be read from it."""
+    facts = (traits.browser, traits.products, traits.system, traits.model)
     digest = hashlib.sha256(
-        "\x1f".join((*astuple(traits), network.country or str(network.asn))).encode(
-            errors="surrogatepass"
-        )
+        "\x1f".join((*facts, network.country or str(network.asn))).encode(errors="surrogatepass")
     )
     return f"traits:{digest.hexdigest()[:32]}"
 

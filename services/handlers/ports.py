@@ -27,6 +27,7 @@ from services.domain.network import Network
 from services.domain.policy import EventName, Policy, Reason
 from services.handlers.erase_user import Forgets
 from services.handlers.export_user import SaysWhatItLearned
+from services.handlers.history_ports import HistoryRows
 
 NoticeReason = Reason | Literal["folded", "digest"]
 """folded: several sign-ins on new devices, told of together. digest: all sign-ins of a day."""
@@ -278,7 +279,7 @@ class Delivery:
     body: bytes
 
 
-class Transaction(Protocol):
+class Transaction(HistoryRows, Protocol):
     """The product's reads and writes inside one PostgreSQL transaction.
 
     Lists are handled as sets, in one round trip each, and rows are locked in one
@@ -508,6 +509,14 @@ class OutlierApi(Forgets, SaysWhatItLearned, Protocol):
 
         A workflow's id is its request's and the idempotency key: asking again gives the same verdict.
         Unavailable: no usable answer within the deadline. Refused: the API says that the request is wrong.
+        """
+        ...
+
+    def learn(self, logins: Sequence[SavedLogin]) -> None:
+        """Have logins of before learned in this order, each once by its workflow's id, but those that the API refuses.
+
+        Raises:
+            Unavailable: no usable answer within the deadline.
         """
         ...
 

@@ -58,7 +58,7 @@ def plan(app: Celery, signature: Signature, label: str | None = None) -> Plan:
     steps: list[PlannedStep] = []
     ends: list[tuple[tuple[str, ...], Any]] = []
     for message in unit.messages:
-        last = _add(app, steps, message.step_id, message.task, message.queue, (), root, message)
+        last = _add(steps, message.step_id, message.task, message.queue, (), root, message)
         following = _embedded(message, "chain")
         last = _follow(app, steps, list(reversed(following)), last, root)
         body = _body_of(following[0]) if following else _embedded(message, "chord")
@@ -127,18 +127,21 @@ def _depth(body: Any) -> int:
 
 
 def _add(  # one row's columns
-    app: Celery,
     steps: list[PlannedStep],
     step_id: str,
     task: str,
-    queue: str | None,
+    queue: str,
     after: tuple[str, ...],
     root: str | None,
     message: Message | None = None,
 ) -> tuple[str, ...]:
-    queue = queue or app.amqp.router.route({}, task)["queue"].name
     steps.append(PlannedStep(step_id, task, queue, after, len(steps), root, message))
     return (step_id,)
+
+
+def _queue_of(app: Celery, signature: Signature) -> str:
+    route = app.amqp.router.route({}, str(signature.task), kwargs=signature.kwargs)
+    return str(route["queue"].name)
 
 
 def _follow(
@@ -178,5 +181,6 @@ def _walk(
             f"{signature.task} has expires: it would stop the workflow without a word;"
             " check a deadline inside the task"
         )
-    queue = options.get("queue")
-    return _add(app, steps, options["task_id"], signature.task, queue, after, root)
+    # A map's queue is that of the task that it maps.
+    queue = options.get("queue") or _queue_of(app, signature)
+    return _add(steps, options["task_id"], signature.task, queue, after, root)

@@ -23,6 +23,8 @@ from services.outlier.contract import (
     ExportRequest,
     ForgetAnswer,
     ForgetRequest,
+    LearnAnswer,
+    LearnBatch,
     LearnedFact,
     Problem,
     ScoreAnswer,
@@ -175,6 +177,13 @@ def _add_scoring(app: FastAPI, metrics: Metrics, authorized: Any) -> None:
         with metrics.timed():
             judge: Judge = request.app.state.judge
             return ScoreBatchAnswer(answers=tuple(judge.answer_batch(body.requests)))
+
+    @app.post("/v1/learn:batch", responses=_PROBLEMS, dependencies=[authorized])
+    async def learn_batch(request: Request, body: LearnBatch) -> LearnAnswer:
+        """Learn logins of before in order, all or none, unless one would be answered with `deny`."""
+        with metrics.timed():
+            judge: Judge = request.app.state.judge
+            return LearnAnswer(learned=judge.learn(body.requests))
 
 
 def _add_operation(app: FastAPI, metrics: Metrics) -> None:

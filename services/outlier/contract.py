@@ -19,6 +19,10 @@ BATCH_LIMIT = 100
 """Requests in one batch; the model is busy for under half a second with them."""
 
 
+LEARN_LIMIT = 250
+"""Requests in one batch that is learned only: as long as a few dozen that are judged."""
+
+
 def _canonical_network(value: str) -> str:
     try:
         return str(ip_network(value))
@@ -131,6 +135,21 @@ class ScoreBatchAnswer(_Strict):
     """One answer for each request, in the same order."""
 
     answers: tuple[ScoreAnswer, ...] = Field(strict=False)
+
+
+class LearnBatch(_Strict):
+    """Logins of before, learned in the order given; all of them or none. Optional: who does not offer it answers 404.
+
+    What is learned is what `score` would learn of them; nobody is told what they look like.
+    """
+
+    requests: tuple[ScoreRequest, ...] = Field(strict=False, min_length=1, max_length=LEARN_LIMIT)
+
+
+class LearnAnswer(_Strict):
+    """How many of the logins were learned: not those that were before, nor those that look like an attack."""
+
+    learned: int = Field(ge=0, examples=[250])
 
 
 class ForgetRequest(_Strict):

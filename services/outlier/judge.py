@@ -7,6 +7,7 @@ from collections.abc import Collection, Sequence
 from typing import Protocol
 
 from services.outlier.contract import ScoreAnswer, ScoreRequest
+from services.outlier.lesson import Lesson
 from services.outlier.model import (
     ACTIONS,
     VERSION,
@@ -68,6 +69,25 @@ class Judge:
         """
         with self._store.transaction():
             return [self._answer(request, request.request_id) for request in requests]
+
+    def learn(self, requests: Sequence[ScoreRequest]) -> int:
+        """Learn several logins in order, all or none, as if each was asked about; how many were."""
+        by_tenant: dict[str, list[ScoreRequest]] = {}
+        for request in requests:
+            by_tenant.setdefault(request.tenant_id, []).append(request)
+        with self._store.transaction():
+            return sum(self._teach(tenant_id, some) for tenant_id, some in by_tenant.items())
+
+    def _teach(self, tenant_id: str, requests: Sequence[ScoreRequest]) -> int:
+        lesson = Lesson(self._store, tenant_id, [request.request_id for request in requests])
+        for request in requests:
+            facts = facts_of(request)
+            seen, totals = lesson.seen(request.user_id, facts), lesson.totals(request.user_id)
+            score = risk_score(seen, totals)
+            level = level_of(score, self._thresholds, device_known=request.device_known)
+            if ACTIONS[level] != "deny":
+                lesson.learn(request.request_id, request.user_id, facts, request.occurred_at)
+        return lesson.write()
 
     def _answer(self, request: ScoreRequest, key: str) -> ScoreAnswer:
         digest = hashlib.sha256(request.model_dump_json().encode()).hexdigest()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from importlib import resources
@@ -11,7 +12,8 @@ from pathlib import Path
 
 from services.outlier.model import Seen, Totals
 
-_ALL_USERS = ""
+ALL_USERS = ""
+"""Whose counts are those of all users."""
 _FOR_EVER = "9999-99"
 _LOCK_WAIT_SECONDS = 2.0
 _LONG_LOG_CHANGES = 8000
@@ -140,7 +142,7 @@ class Store:
         for level, seen in self.seen(tenant_id, user_id, facts).items():
             if seen.by_all == 0:
                 self._run("count_level", tenant_id=tenant_id, level=level)
-            for owner in (user_id, _ALL_USERS):
+            for owner in (user_id, ALL_USERS):
                 self._run(
                     "count_value",
                     tenant_id=tenant_id,
@@ -149,6 +151,59 @@ class Store:
                     value=facts[level],
                     month=month,
                 )
+
+    def learned_among(self, tenant_id: str, request_ids: Iterable[str]) -> set[str]:
+        """Those of these logins that were learned before."""
+        ids = json.dumps([*request_ids])
+        return {row[0] for row in self._run("learned_among", tenant_id=tenant_id, ids=ids)}
+
+    def mark_learned(self, tenant_id: str, request_ids: Iterable[str], month: str) -> None:
+        """Note logins as learned, in the caller's transaction."""
+        rows = [
+            {"tenant_id": tenant_id, "request_id": each, "month": month}
+            for each in sorted(request_ids)
+        ]
+        self._connection.executemany(self._queries["mark_learned"], rows)
+
+    def counts_of(self, tenant_id: str, user_id: str) -> tuple[int, dict[tuple[str, str], int]]:
+        """How many logins of a user there are, and how many by level and value."""
+        whose = {"tenant_id": tenant_id, "user_id": user_id}
+        logins = int(self._run("logins_of", **whose).fetchone()[0])
+        counts = self._run("counts_of", **whose) if logins else ()
+        return logins, {(level, value): count for level, value, count in counts}
+
+    def count_of_all(self, tenant_id: str, level: str, value: str) -> int:
+        """How many logins of all users had a value."""
+        found = self._run("count_of_all", tenant_id=tenant_id, level=level, value=value)
+        return int(found.fetchone()[0])
+
+    def distinct_of(self, tenant_id: str, level: str) -> int:
+        """How many values of a level there are."""
+        return int(self._run("distinct_of", tenant_id=tenant_id, level=level).fetchone()[0])
+
+    def add(
+        self,
+        tenant_id: str,
+        totals: tuple[int, int],
+        user_logins: Mapping[tuple[str, str], int],
+        new_values: Mapping[str, int],
+        values: Mapping[tuple[str, str, str, str], int],
+    ) -> None:
+        """Add logins that are marked as learned to the counts, in the caller's transaction.
+
+        totals: how many, and how many new users. user_logins: by user and month. new_values: by
+        level. values: by user ('' counts all), level, value and month.
+        """
+        logins, users = totals
+        self._run("add_tenant", tenant_id=tenant_id, logins=logins, users=users)
+        for name, rows in (
+            ("add_user", user_logins.items()),
+            ("add_value", values.items()),
+        ):
+            ordered = sorted((tenant_id, *key, count) for key, count in rows)
+            self._connection.executemany(self._queries[name], ordered)
+        levels = [(tenant_id, level, count) for level, count in new_values.items()]
+        self._connection.executemany(self._queries["add_level"], levels)
 
     def learned_of(self, tenant_id: str, user_id: str) -> list[tuple[str, str, str, int]]:
         """Month, level, value, and how many of the user's logins had it; in order."""
@@ -194,7 +249,8 @@ class Store:
 
 def month_of(moment: datetime) -> str:
     """Such as 2026-03, in UTC: as text, months are in order."""
-    return moment.astimezone(UTC).strftime("%Y-%m")
+    utc = moment.astimezone(UTC)
+    return f"{utc.year:04}-{utc.month:02}"
 
 
 def months_before(moment: datetime, months: int) -> str:

@@ -8,9 +8,14 @@ from uuid import UUID
 from services.domain.outcome import Done, Outcome, Wire
 from services.handlers.erase_user import forget_user as forget
 from services.handlers.export_user import export_learned as ask_what_was_learned
+from services.handlers.import_logins import SliceOf
+from services.handlers.import_logins import learn_slices as learn
 from services.handlers.score_login import score_logins, unscored
 from services.pools.wiring import Wiring
 from services.runner.task import Steps
+
+LEARNING_AT_ONCE = 2
+"""So many calls of a process are about logins of before: those of now do not wait behind them."""
 
 
 def register(steps: Steps, wiring: Wiring) -> None:
@@ -34,3 +39,8 @@ def register(steps: Steps, wiring: Wiring) -> None:
     def export_learned(export: Wire) -> Outcome:
         """Put aside what the outlier API has learned of a user."""
         return ask_what_was_learned(UUID(export["workflow_id"]), wiring.exports, wiring.outlier_api)
+
+    @steps.io("external_api.learn_slices", at_once=LEARNING_AT_ONCE)
+    def learn_slices(slices: SliceOf) -> Outcome:
+        """Have the outlier API learn what was taken in of some users."""
+        return learn(slices, wiring.directly, wiring.outlier_api, wiring.breaker)

@@ -16,15 +16,18 @@ from services.canvas.delivery import delivery
 from services.canvas.digesting import digesting
 from services.canvas.erasing import erasing
 from services.canvas.exporting import exporting
+from services.canvas.importing import importing
 from services.canvas.lockdown import lockdown, undoing
 from services.canvas.login import login_workflow
 from services.canvas.rescoring import rescoring
 from services.canvas.telling import telling
+from services.domain import slices
 from services.domain.incident import Portion, Slice
 
 TOPOLOGY = load()
 ANY = UUID(int=0)
 PORTION = Portion((Slice(ANY, 0, 1),), 1)
+USERS = slices.Slice(0, 0)
 Place = tuple[str, str]
 """A task, and the queue that it goes to."""
 
@@ -33,6 +36,7 @@ CANVASES: dict[str, tuple[Callable[[Celery], Signature], list[str]]] = {
     "login": (lambda app: login_workflow(app, ANY), ["gateway"]),
     "exporting": (lambda app: exporting(app, ANY), ["gateway", "operator"]),
     "erasing": (lambda app: erasing(app, ANY), ["operator"]),
+    "importing": (lambda app: importing(app, ANY, [[[USERS], [USERS]]]), ["gateway"]),
     "lockdown": (
         lambda app: group([lockdown(app, [PORTION]), undoing(app, [PORTION])], app=app),
         ["gateway", "operator"],

@@ -45,7 +45,7 @@ class Host:
         return ZONES[self.zone][self.number]
 
 
-_CHECKS = ("pool_device_checks", "pool_db_writes", "pool_maintenance", "schedulers")
+_CHECKS = ("pool_device_checks", "pool_db_writes", "pool_imports", "pool_maintenance", "schedulers")
 _CALLS = ("pool_notifications", "pool_external_api")
 
 HOSTS: Mapping[str, Host] = {

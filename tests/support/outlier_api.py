@@ -36,6 +36,8 @@ class AdjustableOutlierApi:
                     outer.calls.update(each["request_id"] for each in requests)
                 outer.hold.wait(60)
                 given = outer.body
+                if given is None and self.path == "/v1/learn:batch":
+                    given = json.dumps({"learned": len(requests)}).encode()
                 if given is None:
                     answers = [
                         ANSWER | {"request_id": each["request_id"]} for each in requests or [asked]

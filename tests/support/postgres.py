@@ -116,6 +116,12 @@ class PrivatePostgres:
         return self._data
 
     @property
+    def pid(self) -> int:
+        """Of the running server; its sessions are its children."""
+        assert self._process is not None
+        return self._process.pid
+
+    @property
     def is_running(self) -> bool:
         return self._process is not None and self._process.poll() is None
 

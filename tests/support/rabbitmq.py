@@ -91,6 +91,12 @@ class PrivateRabbitMQ:
         self.remove()
 
     @property
+    def pid(self) -> int:
+        """Of the running node."""
+        assert self._process is not None
+        return self._process.pid
+
+    @property
     def management_url(self) -> str:
         return f"http://127.0.0.1:{self.management_port}"
 

@@ -82,3 +82,29 @@ gone AS (
     RETURNING it.key
 )
 SELECT count(*) AS rows FROM gone;
+
+-- name: delete_import_logins
+-- Delete what waits in imports that nobody has gone on with: a day after the last of it came, a week after one began.
+WITH old AS (
+    SELECT it.id FROM login_import AS it LEFT JOIN workflow USING (id)
+    WHERE it.touched_at < now() - make_interval(days => CASE WHEN it.begun_at IS NULL THEN %(days)s ELSE 7 * %(days)s END)
+        AND coalesce(workflow.state <> 'accepted', true)
+),
+gone AS (
+    DELETE FROM import_login WHERE ctid = ANY (ARRAY(
+        SELECT it.ctid FROM import_login AS it JOIN old ON it.import_id = old.id LIMIT %(most)s
+    ))
+    RETURNING line
+)
+SELECT count(*) AS rows FROM gone;
+
+-- name: delete_imports
+-- Delete these imports themselves once they are empty.
+WITH gone AS (
+    DELETE FROM login_import AS it
+    WHERE it.touched_at < now() - make_interval(days => CASE WHEN it.begun_at IS NULL THEN %(days)s ELSE 7 * %(days)s END)
+        AND NOT EXISTS (SELECT FROM workflow WHERE workflow.id = it.id AND workflow.state = 'accepted')
+        AND NOT EXISTS (SELECT FROM import_login WHERE import_id = it.id)
+    RETURNING it.id
+)
+SELECT count(*) AS rows FROM gone;

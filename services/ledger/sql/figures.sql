@@ -1,19 +1,19 @@
 -- name: open_workflows
 -- How many workflows are open (counted up to a limit), and for how long the oldest has been: since it was
--- accepted, or, as a replayed one is old from its first moment, since any of its steps last moved. Lockdowns that are paced take
--- the time that they were given.
+-- accepted, or, as a replayed one is old from its first moment and an import may be long, since any of its steps last moved.
+-- Lockdowns that are paced take the time that they were given.
 SELECT count(*) AS workflows,
-       coalesce(extract(epoch FROM now() - min(CASE generation WHEN 1 THEN accepted_at ELSE moved.at END)), 0)::float8
+       coalesce(extract(epoch FROM now() - min(CASE WHEN generation = 1 AND name <> 'import' THEN accepted_at ELSE moved.at END)), 0)::float8
            AS oldest_seconds
 FROM (
-    SELECT id, accepted_at, generation FROM workflow
+    SELECT id, name, accepted_at, generation FROM workflow
     WHERE state = 'accepted' AND (name <> 'lockdown' OR NOT EXISTS (
         SELECT FROM incident WHERE incident.id = workflow.id AND incident.per_second IS NOT NULL
     ))
     ORDER BY accepted_at LIMIT %(most)s
 ) AS open
 LEFT JOIN LATERAL (
-    SELECT max(greatest(ready_at, finished_at)) AS at FROM step WHERE workflow_id = open.id AND open.generation > 1
+    SELECT max(greatest(ready_at, finished_at)) AS at FROM step WHERE workflow_id = open.id AND (open.generation > 1 OR open.name = 'import')
 ) AS moved ON true
 
 -- name: open_workflows_by_age

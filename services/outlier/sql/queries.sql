@@ -51,6 +51,48 @@ ON CONFLICT DO UPDATE SET logins = logins + 1;
 INSERT INTO level_total (tenant_id, level, distinct_values) VALUES (:tenant_id, :level, 1)
 ON CONFLICT DO UPDATE SET distinct_values = distinct_values + 1;
 
+-- name: learned_among
+-- Which of some logins were learned before.
+SELECT request_id FROM learned WHERE tenant_id = :tenant_id AND request_id IN (SELECT value FROM json_each(:ids));
+
+-- name: logins_of
+-- How many logins of a user there are.
+SELECT coalesce(sum(logins), 0) FROM user_total WHERE tenant_id = :tenant_id AND user_id = :user_id;
+
+-- name: counts_of
+-- How many of a user's logins had each value.
+SELECT level, value, sum(logins) FROM value_count
+WHERE tenant_id = :tenant_id AND user_id = :user_id GROUP BY level, value;
+
+-- name: count_of_all
+-- How many logins of all users had one value.
+SELECT coalesce(sum(logins), 0) FROM value_count
+WHERE tenant_id = :tenant_id AND user_id = '' AND level = :level AND value = :value;
+
+-- name: distinct_of
+-- How many values a level has.
+SELECT coalesce((SELECT distinct_values FROM level_total WHERE tenant_id = :tenant_id AND level = :level), 0);
+
+-- name: add_tenant
+-- So many more logins of the tenant, and so many more users.
+INSERT INTO tenant_total (tenant_id, logins, users) VALUES (:tenant_id, :logins, :users)
+ON CONFLICT DO UPDATE SET logins = logins + excluded.logins, users = users + excluded.users;
+
+-- name: add_user
+-- So many more logins of a user in a month.
+INSERT INTO user_total (tenant_id, user_id, month, logins) VALUES (?, ?, ?, ?)
+ON CONFLICT DO UPDATE SET logins = logins + excluded.logins;
+
+-- name: add_value
+-- So many more logins with a value in a month, of one user or (user_id '') of all.
+INSERT INTO value_count (tenant_id, user_id, level, value, month, logins) VALUES (?, ?, ?, ?, ?, ?)
+ON CONFLICT DO UPDATE SET logins = logins + excluded.logins;
+
+-- name: add_level
+-- So many more distinct values of a level.
+INSERT INTO level_total (tenant_id, level, distinct_values) VALUES (?, ?, ?)
+ON CONFLICT DO UPDATE SET distinct_values = distinct_values + excluded.distinct_values;
+
 -- name: learned_of
 -- What was learned of one user.
 SELECT month, level, value, logins FROM value_count

@@ -15,14 +15,14 @@ import pytest
 from services.adapters import outlier_api
 from services.adapters.breaker import PostgresBreaker
 from services.adapters.networks import AddressData
-from services.adapters.outlier_api import BATCH_LIMIT, HttpOutlierApi
+from services.adapters.outlier_api import BATCH_LIMIT, LEARN_LIMIT, HttpOutlierApi
 from services.domain.errors import Refused, Unavailable
 from services.domain.model import Verdict
 from services.domain.outcome import Done, Failed, Wire
 from services.handlers.ports import SavedLogin
 from services.handlers.score_login import score_logins
 from services.outlier import contract
-from services.outlier.contract import ScoreBatch, ScoreRequest
+from services.outlier.contract import LearnBatch, ScoreBatch, ScoreRequest
 from tests.integration.adapters.conftest import AT, FIREFOX, World
 from tests.integration.adapters.servers import (
     HttpServer,
@@ -335,3 +335,55 @@ def test_an_open_breaker_spares_the_api(world: World, api_server: HttpServer) ->
         outcomes = [score_logins([results], world.directly, api, breaker)[0] for _ in range(6)]
     assert all(isinstance(o, Failed) and isinstance(o.error, Unavailable) for o in outcomes)
     assert len(api_server.received) == 5
+
+
+def test_logins_of_before_are_learned_in_lists(api_server: HttpServer, login: SavedLogin) -> None:
+    """In order, no list longer than the contract allows, and what is no answer is none."""
+    api_server.reply = lambda _: (200, {}, b'{"learned": 3, "more": 1}')
+    logins = _several(login, LEARN_LIMIT + 1)
+    with _api(api_server.url) as api:
+        api.learn(logins)
+        asked = [LearnBatch.model_validate_json(it.body).requests for it in api_server.received]
+        assert [each.request_id for it in asked for each in it] == [
+            str(each.workflow_id) for each in logins
+        ]
+        assert {it.path for it in api_server.received} == {"/v1/learn:batch"}
+        assert LEARN_LIMIT == contract.LEARN_LIMIT
+        for status, body in ((200, b"{}"), (503, b""), (429, b"")):
+            api_server.reply = lambda _, status=status, body=body: (status, {}, body)
+            with pytest.raises(Unavailable):
+                api.learn(logins[:2])
+
+
+@pytest.mark.parametrize("status", [404, 405, 501])
+def test_an_api_that_does_not_learn_lists_is_asked_for_scores(
+    api_server: HttpServer, login: SavedLogin, status: int
+) -> None:
+    """Which teaches it too; whether it learns lists is asked once."""
+
+    def reply(request: Received) -> tuple[int, dict[str, str], bytes]:
+        return (status, {}, b"{}") if request.path == "/v1/learn:batch" else _together(request)
+
+    api_server.reply = reply
+    with _api(api_server.url) as api:
+        api.learn(_several(login))
+        api.learn(_several(login))
+    paths = [it.path for it in api_server.received]
+    assert paths == ["/v1/learn:batch", "/v1/score:batch", "/v1/score:batch"]
+
+
+def test_a_login_that_the_api_refuses_keeps_no_other_from_being_learned(
+    api_server: HttpServer, login: SavedLogin
+) -> None:
+    """Its list is refused; asked singly, the others are learned."""
+    logins = _several(login)
+
+    def reply(request: Received) -> tuple[int, dict[str, str], bytes]:
+        if request.path.endswith(":batch") or request.json()["user_id"] == "user-1":
+            return 422, {}, b"{}"
+        return _good(request)
+
+    api_server.reply = reply
+    with _api(api_server.url) as api:
+        api.learn(logins)
+    assert [it.path for it in api_server.received].count("/v1/score") == 3

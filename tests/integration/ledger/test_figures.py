@@ -96,6 +96,15 @@ def test_a_replayed_workflow_is_as_old_as_its_last_move(database: Database) -> N
     assert 600 <= figures_of(database).oldest_workflow_seconds < 660
 
 
+def test_an_import_is_as_old_as_its_last_move(database: Database) -> None:
+    """A million logins take longer than one may."""
+    import_id = accept(database, "1 day")
+    database.rows("UPDATE workflow SET name = 'import'")
+    add_step(database, "learned", workflow_id=import_id, state="done", ready_at=_ago(hours=2))
+    database.rows("UPDATE step SET finished_at = now() - interval '2 minutes'")
+    assert 120 <= figures_of(database).oldest_workflow_seconds < 180
+
+
 def test_a_login_is_late_while_it_has_no_verdict(database: Database) -> None:
     """Not a young one, one with a verdict, one that has ended, or one that is being replayed."""
     accept(database, "2 minutes")

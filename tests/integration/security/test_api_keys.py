@@ -100,6 +100,10 @@ def test_a_revoked_key_looks_like_one_that_never_was(door: Door) -> None:
         ("POST", f"/v1/incidents/{ABSENT}/stop"),
         ("POST", f"/v1/incidents/{ABSENT}/undo"),
         ("POST", "/v1/users/ada/digest"),
+        ("POST", "/v1/imports"),
+        ("POST", f"/v1/imports/{ABSENT}/logins"),
+        ("POST", f"/v1/imports/{ABSENT}/begin"),
+        ("GET", f"/v1/imports/{ABSENT}"),
         ("POST", "/v1/logins"),
         ("POST", "/v1/logins:batch"),
     ):

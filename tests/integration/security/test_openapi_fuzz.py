@@ -42,5 +42,5 @@ def test_every_answer_is_as_documented(door: Door, tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
-    assert "18 selected / 18 total" in done.stdout
+    assert "22 selected / 22 total" in done.stdout
     assert door.read(f"/v1/workflows/{workflow_id}").json()["user_id"] == "ada"

@@ -138,7 +138,7 @@ def test_a_line_of_any_length_is_never_held_whole(tmp_path: Path) -> None:
     for end in ("\n", "\r\n"):
         file = tmp_path / "logins.ndjson"
         file.write_bytes(f"{good}{end}{'x' * 1_000_000}{end}{good}".encode())
-        with reading(file) as (lines, _):
+        with reading(file) as lines:
             kept = list(lines)
         assert max(len(line) for line in kept) <= 2 * LOGIN_BYTES
         problems = [line.problem for line in read_logins(kept)]

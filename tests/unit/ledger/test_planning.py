@@ -14,10 +14,12 @@ from celery.app.trace import build_tracer
 from routing.load import load
 from services.canvas.digesting import digesting
 from services.canvas.erasing import erasing
+from services.canvas.importing import importing
 from services.canvas.lockdown import lockdown, undoing
 from services.canvas.login import login_workflow
 from services.celery_app import DoorbellApp, make_app
 from services.domain.incident import portions
+from services.domain.slices import Slice, partitions_of, slices_of
 from services.ledger.labels import label_of
 from services.ledger.plan_template import PlanTemplate
 from services.ledger.planning import Plan, plan
@@ -225,3 +227,31 @@ def test_an_undo_is_a_map_for_each_portion(app: DoorbellApp) -> None:
         ("celery.map", "maintenance", ())
     ] * 2
     assert len({step.id for step in planned.steps}) == 2
+
+
+def test_an_import(app: DoorbellApp) -> None:
+    """Partitions are chains of starmaps, planned for the queue of the task that they map; the body joins their ends."""
+    partitions = partitions_of(slices_of(dict.fromkeys(range(-2048, 2048), 200)))
+    planned = plan(app, importing(app, WORKFLOW, partitions))
+    assert len(partitions) > 10
+    tasks = {s.id: s.task for s in planned.steps}
+    queues = {s.task: s.queue for s in planned.steps}
+    assert queues == {
+        "celery.starmap": "imports",
+        "external_api.learn_slices": "external_api",
+        "imports.sum_up": "imports",
+    }
+    *steps, body = planned.steps
+    assert len(steps) == 2 * sum(len(starmaps) for starmaps in partitions)
+    assert [tasks[each] for each in body.after] == ["external_api.learn_slices"] * len(partitions)
+    firsts = [step for step in steps if not step.after]
+    assert len(firsts) == len(partitions)
+    assert max(len(step.message.body) for step in firsts if step.message) < 60_000
+
+
+def test_the_longest_partition_fits_in_a_message(app: DoorbellApp) -> None:
+    """As many logins of one user as can be planned."""
+    partitions = partitions_of([Slice(-2048, -2048)] * 320)
+    planned = plan(app, importing(app, WORKFLOW, partitions))
+    [first] = [step.message for step in planned.steps if step.message]
+    assert len(first.body) < 60_000

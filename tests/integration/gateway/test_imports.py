@@ -1,0 +1,109 @@
+"""What the gateway says to whoever puts logins of before in."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.integration.gateway.door import Door, login
+
+NOBODYS = "00000000-0000-4000-8000-000000000000"
+
+
+def _ask(door: Door, path: str, body: Any = None, tenant: str = "shop") -> httpx.Response:
+    return door.client(tenant).post(f"/v1/imports{path}", json=body)
+
+
+def _opened(door: Door, key: str = "file-1") -> str:
+    answer = _ask(door, "", {"key": key})
+    assert answer.status_code == 200, answer.text
+    return str(answer.json()["import_id"])
+
+
+def _portion(*logins: Any, after: int = 0, **more: Any) -> dict[str, Any]:
+    numbered = [{"line": after + n, "login": each} for n, each in enumerate(logins, start=1)]
+    return {"after": after, "line": after + max(1, len(logins)), "logins": numbered} | more
+
+
+def test_a_bad_login_is_named_and_stops_no_other(door: Door) -> None:
+    """By its line; history is what it is, however old, and failed ones are counted as the sender says."""
+    import_id = _opened(door)
+    old = login(occurred_at="2020-01-01T00:00:00Z", event_id="old")
+    bad = login(ip="nowhere", event_id="bad")
+    without = login(occurred_at="2021-01-01T00:00:00Z")
+    del without["event_id"]
+    portion = _portion(old, bad, without, skipped=4, unreadable=5)
+    answer = _ask(door, f"/{import_id}/logins", portion)
+    assert answer.status_code == 200
+    refused = answer.json()["refused"]
+    assert [(it["line"], it["event_id"]) for it in refused] == [(2, "bad"), (3, None)]
+    assert [it["reason"].partition(":")[0] for it in refused] == ["ip", "event_id"]
+    assert _ask(door, f"/{import_id}/logins", portion).json() == answer.json()
+    found = door.read(f"/v1/imports/{import_id}").json()
+    assert found == {
+        "import_id": import_id,
+        "state": "uploading",
+        "line": 3,
+        "staged": 1,
+        "skipped": 4,
+        "refused": 7,
+        "accepted": 0,
+        "known": 0,
+        "unlearned": 0,
+    }
+    assert _opened(door) == import_id
+    assert door.count("import_login") == 1
+
+
+def test_an_import_begins_once(door: Door) -> None:
+    """Its workflow has its id and is planned with it; afterwards nothing is added."""
+    import_id = _opened(door)
+    logins = [login(user_id=f"user-{n}") for n in range(900)]
+    assert _ask(door, f"/{import_id}/logins", _portion(*logins)).json()["refused"] == []
+    gap = _ask(door, f"/{import_id}/logins", _portion(login(), after=950))
+    assert (gap.status_code, "up to line 900" in gap.json()["detail"]) == (409, True)
+    assert door.count("workflow") == 0
+    begun = [_ask(door, f"/{import_id}/begin") for _ in range(2)]
+    assert [(it.status_code, it.json()["state"]) for it in begun] == [(202, "accepted")] * 2
+    shown = door.read(f"/v1/workflows/{import_id}").json()
+    assert [step["queue"] for step in shown["steps"]] == ["imports", "external_api", "imports"]
+    late = _ask(door, f"/{import_id}/logins", _portion(login(), after=900))
+    assert (late.status_code, "has begun" in late.json()["detail"]) == (409, True)
+
+
+def test_an_import_of_nothing_can_begin(door: Door) -> None:
+    """It has nothing to do but to sum up."""
+    import_id = _opened(door)
+    assert _ask(door, f"/{import_id}/begin").status_code == 202
+    shown = door.read(f"/v1/workflows/{import_id}").json()
+    assert [step["task"] for step in shown["steps"]] == ["imports.sum_up"]
+
+
+def test_others_imports_are_not_there(door: Door) -> None:
+    """One answer for another tenant's and nobody's; the same key is another import."""
+    import_id = _opened(door)
+    for which in (import_id, NOBODYS):
+        assert door.read(f"/v1/imports/{which}", tenant="bank").status_code == 404
+        for path, body in ((f"/{which}/begin", None), (f"/{which}/logins", _portion(login()))):
+            assert _ask(door, path, body, tenant="bank").status_code == 404
+    assert _ask(door, "", {"key": "file-1"}, tenant="bank").json()["import_id"] != import_id
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({"after": 1, "line": 1, "logins": []}, "line"),
+        ({"after": -1, "line": 1, "logins": []}, "after"),
+        ({"after": 0, "line": "1", "logins": []}, "line"),
+        ({"after": 0, "line": 1, "logins": [{"line": 1}]}, "logins.0.login"),
+        ({"after": 0, "line": 1, "logins": [], "more": 1}, "more"),
+        ([], ""),
+    ],
+)
+def test_a_wrong_portion_names_its_field(door: Door, body: Any, field: str) -> None:
+    """And nothing of it is put in."""
+    answer = _ask(door, f"/{_opened(door)}/logins", body)
+    assert answer.status_code == 422
+    assert [error["field"] for error in answer.json()["errors"]] == [field]
