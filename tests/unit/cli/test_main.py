@@ -82,15 +82,3 @@ def test_the_doctor_looks_at_everything_even_when_all_is_down(
     }
     assert all(each["mend"] for each in findings.values() if each["verdict"] == "wrong")
     assert "secret" not in str(findings)
-
-
-def test_lines_that_are_no_json_are_named(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
-    """A bad line is reported by its number, and blank ones do not count."""
-    (tmp_path / "logins").write_text("\n{\n\nnope\n")
-    (tmp_path / "key").write_text("k")
-    arguments = ["--gateway", "http://127.0.0.1:1", "--key-file", "key", "--json"]
-    assert cli.run(["logins", "import", "logins", *arguments]) == 1
-    outcome = json.loads(capfd.readouterr().out)
-    assert [each["line"] for each in outcome["refused"]] == [2, 4]
