@@ -20,6 +20,7 @@ from services.domain.errors import Refused
 from services.domain.model import Login
 from services.domain.outcome import Done, Failed, Outcome
 from services.domain.policy import DEFAULT, Policy
+from services.handlers.channels import Senders, senders
 from services.handlers.deliver_notice import deliver_notice
 from services.handlers.digest import digest_devices, digest_others, record_digests
 from services.handlers.notify_user import notify_users
@@ -101,12 +102,13 @@ def _told(world: World, now: datetime = DUE) -> list[Mail]:
         outcome = _do(world, workflow_id)
         assert isinstance(outcome, Done)
         for notice_id in outcome.notices:
-            deliver_notice(UUID(notice_id), world.directly, mailer, _no_webhook(), world.networks)
+            deliver_notice(UUID(notice_id), world.directly, _senders(world, mailer))
     return mailer.mails
 
 
-def _no_webhook() -> Any:
-    return None
+def _senders(world: World, mailer: Mailer) -> Senders:
+    no_webhook: Any = None
+    return senders(mailer, no_webhook, world.networks)
 
 
 def test_a_user_is_told_at_eight_by_his_clock(world: World) -> None:
@@ -315,9 +317,7 @@ def test_an_erased_user_is_told_nothing(world: World) -> None:
         )
     assert all(isinstance(part, Failed) and isinstance(part.error, Refused) for part in parts)
     mailer = Mailer()
-    failed = deliver_notice(
-        UUID(outcome.notices[0]), world.directly, mailer, _no_webhook(), world.networks
-    )
+    failed = deliver_notice(UUID(outcome.notices[0]), world.directly, _senders(world, mailer))
     assert isinstance(failed, Failed)
     assert mailer.mails == []
 

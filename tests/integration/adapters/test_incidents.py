@@ -295,9 +295,8 @@ def test_a_notice_that_was_recorded_is_not_sent_after_a_stop(users: World) -> No
         (outcome,) = notify_switched([whom], tx)
         _stop(users, whom)
     assert isinstance(outcome, Done)
-    nobody: Any = None
     for notice in outcome.notices:
-        sent = deliver_notice(UUID(notice), users.directly, nobody, nobody, users.networks)
+        sent = deliver_notice(UUID(notice), users.directly, {})
         assert isinstance(sent, Done)
         with users.begin() as tx:
             record_receipts([(UUID(notice), sent.result["receipt"])], tx)

@@ -110,50 +110,6 @@ def test_a_tenant_is_created_once(database_url: str, doorbell: Run) -> None:
     assert doorbell("tenant", "create", "shop", "Another")[0] == 1
 
 
-def test_a_file_is_imported_once_and_its_bad_lines_named(
-    door: Door, doorbell: Run, tmp_path: Path
-) -> None:
-    """Importing again is harmless; each bad line is named and stops no other."""
-    import json
-
-    doorbell("tenant", "create", "shop", "The Shop")
-    (tmp_path / "key").write_text("a-key-from-a-vault")
-    doorbell("key", "create", "shop", "--key-file", tmp_path / "key")
-    lines = [json.dumps(login()) for _ in range(450)]
-    lines[7] = json.dumps(login(ip="nowhere"))
-    lines[300] = "{"
-    (tmp_path / "logins").write_text("\n".join(lines))
-    # Nothing works on them here.
-    options = ("--gateway", door.url, "--key-file", tmp_path / "key", "--ahead", 1000)
-    for _ in range(2):
-        code, outcome = doorbell("logins", "import", tmp_path / "logins", *options)
-        assert (code, outcome["accepted"]) == (1, 448)
-        assert [each["line"] for each in outcome["refused"]] == [8, 301]
-        assert outcome["refused"][0]["reason"] == "ip: is not an IPv4 or IPv6 address"
-    assert door.count("workflow") == 448
-
-
-def test_a_line_that_no_gateway_takes_stops_no_other(
-    door: Door, doorbell: Run, tmp_path: Path
-) -> None:
-    """Neither bytes that are no text, nor a huge line, nor many large ones at once."""
-    import json
-
-    doorbell("tenant", "create", "shop", "The Shop")
-    (tmp_path / "key").write_text("a-key-from-a-vault")
-    doorbell("key", "create", "shop", "--key-file", tmp_path / "key")
-    emoji = "\N{DOOR}" * 1500
-    lines = [json.dumps(login(user_agent=emoji)).encode() for _ in range(200)]
-    lines[3] = lines[3].replace(b'"ada"', b'"a\xff\xfe"')
-    lines[5] = b'{"user_id": "' + b"x" * 10_000_000 + b'"}'
-    (tmp_path / "logins").write_bytes(b"\n".join(lines))
-
-    options = ("--gateway", door.url, "--key-file", tmp_path / "key")
-    code, outcome = doorbell("logins", "import", tmp_path / "logins", *options)
-    assert (code, outcome["accepted"]) == (1, 198)
-    assert [each["line"] for each in outcome["refused"]] == [4, 6]
-
-
 def test_an_import_with_a_wrong_key_is_refused_as_a_whole(
     door: Door, capfd: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

@@ -19,6 +19,8 @@ from tests.support.rabbitmq import PrivateRabbitMQ
 
 WORK = tuple(str(queue) for queue in TOPOLOGY.queues)
 DEAD = tuple(dead_queue_name(queue) for queue in WORK)
+CLEARS = TOPOLOGY.queues[TOPOLOGY.route("maintenance.clear_letters").queue].pool
+"""Which pool takes an erased user's messages out of the dead-letter queues."""
 LEVELS = tuple(TOPOLOGY.delays.level_name(level) for level in range(TOPOLOGY.delays.levels))
 QUEUES = (*WORK, *DEAD, *LEVELS)
 OWN_EXCHANGES = (TOPOLOGY.work_exchange, TOPOLOGY.dead_exchange, TOPOLOGY.delays.exit, *LEVELS)
@@ -63,9 +65,8 @@ def _consume(channel: Any, queue: str) -> None:
 
 
 def _readable(user: str) -> set[str]:
-    if user in TOPOLOGY.pools:
-        return set(TOPOLOGY.queues_of(user))
-    return set(DEAD) if user == "operator" else set()
+    work = set(TOPOLOGY.queues_of(user)) if user in TOPOLOGY.pools else set()
+    return work | (set(DEAD) if user in ("operator", CLEARS) else set())
 
 
 def _sends(user: str) -> set[str]:
@@ -81,7 +82,7 @@ def _unharmed(node: PrivateRabbitMQ) -> Any:
 
 @pytest.mark.parametrize("user", USERS)
 def test_who_may_read_which_queue(node: PrivateRabbitMQ, user: str) -> None:
-    """Getting, consuming and purging: a pool its own queue, the operator the dead letters, no one another."""
+    """Getting, consuming and purging: a pool its own queue, operator and erasures dead letters, no one another."""
     ways: dict[str, Callable[[Any, str], object]] = {
         "get": lambda channel, queue: channel.basic_get(queue),
         "consume": _consume,

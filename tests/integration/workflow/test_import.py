@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -118,6 +119,30 @@ def test_a_file_that_is_imported_again_is_the_same_import(cluster: Cluster, file
     assert outcome["import_id"] != first[1]["import_id"]
     assert (code, outcome["accepted"], outcome["known"]) == (0, 0, 2 * USERS)
     assert file.count("login") == 2 * USERS
+
+
+def test_a_line_that_no_gateway_takes_stops_no_other(file: File) -> None:
+    """Neither bytes that are no text, nor a huge line, nor many large ones at once."""
+    lines = [
+        json.dumps(
+            {
+                "event_id": f"{file.run}-{number}",
+                "user_id": file.user(number),
+                "occurred_at": "2020-03-01T09:00:00Z",
+                "ip": "203.0.113.7",
+                "user_agent": "\N{DOOR}" * 1500,
+            }
+        ).encode()
+        for number in range(200)
+    ]
+    lines[3] = lines[3].replace(b'"user_id": "', b'"user_id": "\xff\xfe')
+    lines[5] = b'{"user_id": "' + b"x" * 10_000_000 + b'"}'
+    lines[7] = b"{"
+    file.path.write_bytes(b"\n".join(lines))
+
+    code, outcome = file.imported()
+    assert (code, outcome["state"], outcome["accepted"]) == (1, "done", 197)
+    assert [each["line"] for each in outcome["refused"]] == [4, 6, 8]
 
 
 def test_what_is_broken_off_while_it_is_put_in_goes_on(
