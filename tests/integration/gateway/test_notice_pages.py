@@ -51,10 +51,14 @@ class Notices:
         return make_token(act=act, **given)
 
     def ask(self, token: str) -> httpx.Response:
-        return httpx.get(f"{self.door.url}/notice", params={"t": token}, trust_env=False)
+        return httpx.get(
+            f"{self.door.url}/notice", params={"t": token}, trust_env=False, timeout=30
+        )
 
     def press(self, token: str) -> httpx.Response:
-        return httpx.post(f"{self.door.url}/notice", params={"t": token}, trust_env=False)
+        return httpx.post(
+            f"{self.door.url}/notice", params={"t": token}, trust_env=False, timeout=30
+        )
 
     def state(self) -> tuple[list[Any], list[Any], list[Any]]:
         """Answers, switches that are on, and whether the device counts as the user's."""
@@ -269,7 +273,9 @@ def test_a_mail_program_unsubscribes_with_one_click(notices: Notices) -> None:
     _let_unsubscribe(notices.door)
     url = f"{notices.door.url}/notice?t={notices.token('unsubscribe')}"
     for _ in range(2):
-        answer = httpx.post(url, data={"List-Unsubscribe": "One-Click"}, trust_env=False)
+        answer = httpx.post(
+            url, data={"List-Unsubscribe": "One-Click"}, trust_env=False, timeout=30
+        )
         assert answer.status_code == 200
         assert "keine Mails mehr" in answer.text
     assert notices.door.rows("SELECT tenant_id, user_id FROM unsubscribed") == [("shop", ADA)]
