@@ -7,8 +7,8 @@ from uuid import UUID
 
 from fastapi import APIRouter, Request
 
-from services.gateway.answers import Erasure, ErasureBegun
 from services.gateway.authentication import digest_of_key
+from services.gateway.erasure_answers import Erasure, ErasureBegun
 from services.gateway.parameters import UserInPath, checked_user
 from services.gateway.parts import Connection, Parts, parts_of
 from services.gateway.problems import Problem

@@ -9,8 +9,8 @@ from uuid import UUID
 from fastapi import APIRouter, Request, Response
 
 from services import incidents
-from services.gateway.answers import ExpectedAnswer, IncidentAnswer
 from services.gateway.bodies import BATCH_BYTES, read_json
+from services.gateway.incident_answers import ExpectedAnswer, IncidentAnswer
 from services.gateway.lockdowns import actor_of, as_field_error, as_lockdown, read_lockdown
 from services.gateway.parts import Connection, Parts, parts_of
 from services.gateway.problems import Problem

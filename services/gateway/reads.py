@@ -17,7 +17,6 @@ from psycopg.rows import dict_row
 from services.gateway.answers import (
     Device,
     DeviceList,
-    Erasure,
     Step,
     Switch,
     Switches,
@@ -27,6 +26,7 @@ from services.gateway.answers import (
     WorkflowPage,
     WorkflowState,
 )
+from services.gateway.erasure_answers import Erasure
 from services.ledger.lineage import lineage
 from services.queries import load_queries
 
