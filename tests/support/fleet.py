@@ -107,12 +107,15 @@ class Fleet:
         arguments: tuple[str, ...] = (),
         user: str | None = None,
         prefix: tuple[str, ...] = (),
+        code: Path | None = None,
         **more: str,
     ) -> subprocess.Popen[bytes]:
         """Start a process called `name`: by default the worker of the pool of that name.
 
         prefix: a program that starts another one in its own place (`ip netns exec ...`).
+        code: the checkout whose code it runs, where that is not the fleet's.
         """
+        code = code or self._code
         arguments = arguments or ((name,) if module == "services.worker" else ())
         with (self._directory / f"{name}.log").open("ab") as log:
             process = subprocess.Popen(
@@ -121,8 +124,8 @@ class Fleet:
                     *("setpriv", "--pdeathsig", "KILL", *prefix),
                     *(sys.executable, "-m", module, *arguments),
                 ],
-                env=self.environment(user or name, **more),
-                cwd=self._code,
+                env=self.environment(user or name, **{"PYTHONPATH": str(code), **more}),
+                cwd=code,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
