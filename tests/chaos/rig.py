@@ -11,6 +11,7 @@ from pathlib import Path
 
 import amqp
 import psycopg
+import yaml
 
 from routing.load import load
 from services.queries import load_queries
@@ -68,6 +69,9 @@ class Rig:
         stack: ExitStack,
     ) -> None:
         self.node = node
+        # Those that the code knows: a version before has fewer, in a file of another form.
+        topology = yaml.safe_load((plan.code / "routing/topology.yml").read_text())
+        self.pools: tuple[str, ...] = tuple(topology["pools"])
         self.postgres = postgres
         self.database_url = database_url
         self.directory = directory
@@ -102,7 +106,7 @@ class Rig:
     def wait_until_up(self, seconds: float = _START_SECONDS) -> None:
         """Wait until the gateway is ready and every worker process consumes."""
         wait_until(self.cluster.is_up, seconds, "the gateway is not ready")
-        for pool in POOLS:
+        for pool in self.pools:
             wait_until(partial(self._is_complete, pool), seconds, f"{pool} is not complete")
 
     @property
@@ -224,7 +228,7 @@ class Rig:
             ),
             "beat": Program("services.schedule"),
         }
-        for pool in POOLS:
+        for pool in self.pools:
             for number in range(1, self._plan.processes.get(pool, 2) + 1):
                 name = pool if number == 1 else f"{pool}.{number}"
                 programs[name] = Program(

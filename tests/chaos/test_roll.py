@@ -30,7 +30,6 @@ _LOGINS = 400
 _RATE = 10.0
 _END_SECONDS = 150.0
 _PRODUCERS = ("beat", "gateway")
-_PARTS = (*POOLS, *_PRODUCERS)
 
 
 @pytest.fixture
@@ -71,6 +70,7 @@ def test_a_roll_forward_and_back_under_load(old_rig: Rig, previous: Path, seed: 
         assert migrate(old_rig.database_url), "the version before knows every migration"
         assert not pending(old_rig.database_url)
         run.until_sent(0.25)
+        _start_new_pools(run)
         _roll_consumers(run, ROOT, 0, 0.3)
         _roll_consumers(run, ROOT, 1, 0.45)
         _roll_producers(run, ROOT)
@@ -88,10 +88,18 @@ def test_a_roll_forward_and_back_under_load(old_rig: Rig, previous: Path, seed: 
     assert found.is_well, found.explain()
 
 
+def _start_new_pools(run: Run) -> None:
+    """Those that the version before does not have; on the way back they stay until their queues are empty."""
+    supervisor = run.supervisor
+    for pool in set(POOLS) - set(run.rig.pools):
+        program = replace(supervisor.program("maintenance"), user=pool, code=ROOT)
+        supervisor.add(pool, replace(program, arguments=(pool, "--process", "1")))
+
+
 def _roll_consumers(run: Run, code: Path, wave: int, share: float) -> None:
     """Once so much was sent, one process of each pool: as a deploy does it, before the producers."""
     run.until_sent(share)
-    _restart(run, code, [run.supervisor.of_pool(pool)[wave] for pool in POOLS])
+    _restart(run, code, [run.supervisor.of_pool(pool)[wave] for pool in run.rig.pools])
 
 
 def _roll_producers(run: Run, code: Path) -> None:
@@ -114,5 +122,6 @@ def _is_back(rig: Rig, name: str) -> bool:
 
 def _versions(rig: Rig) -> set[Path]:
     """The checkouts from which the running processes of the product were started."""
-    pids = [rig.supervisor.pid(name) for part in _PARTS for name in rig.supervisor.of_pool(part)]
+    parts = (*rig.pools, *_PRODUCERS)
+    pids = [rig.supervisor.pid(name) for part in parts for name in rig.supervisor.of_pool(part)]
     return {Path(f"/proc/{pid}/cwd").resolve() for pid in pids if pid is not None}
