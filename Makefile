@@ -1,6 +1,6 @@
 # What people do with Doorbell on one machine. Each target calls one script; the work is done there.
 .DEFAULT_GOAL := help
-.PHONY: help demo up down status test test-chaos chaos game-days operations quiet-days test-rabbitmq4 test-slow test-compose test-hosts bench lint lock bench-monitoring bench-curves bench-sustained bench-outlier bench-receivers bench-lockdown bench-imports
+.PHONY: help demo up down status test test-chaos chaos game-days operations quiet-days test-rabbitmq4 test-long test-slow test-compose test-hosts bench lint lock bench-monitoring bench-curves bench-sustained bench-outlier bench-receivers bench-lockdown bench-imports
 
 # What make up and make demo are told is kept for the next time; none takes it back.
 # Processes of a pool, where not one: make up PROCESSES="device_checks=2 db_writes=2"
@@ -71,6 +71,11 @@ test-rabbitmq4: ## messaging, routing and kill points on Debian 13's RabbitMQ 4 
 	@deploy/local/setup --dev --redis
 	@.venv/bin/python -m tests.support.debian13 -m "slow or not slow" --timeout 600 tests/integration/messaging \
 		tests/integration/routing tests/integration/ledger/test_reconciler.py tests/chaos/test_kill_points.py
+
+test-long: ## CONTRIBUTING's recipes followed to the letter, backups and restores of the hosts' roles (five minutes)
+	@deploy/local/setup --dev
+	@deploy/local/setup --ansible
+	@.venv/bin/python -m pytest --numprocesses 4 --dist loadscope tests/integration/recipes tests/integration/ansible
 
 test-slow: ## what takes longer than a minute each: 100,000 waiting logins, a delay of a minute
 	@deploy/local/setup --dev --redis
