@@ -94,6 +94,8 @@ def copy_of_the_repository(directory: Path) -> Path:
     copy = directory / "repository"
     shutil.copytree(ROOT, copy, ignore=_LEFT_OUT, symlinks=True)
     (copy / ".venv").symlink_to(sys.prefix)
+    if (ROOT / ".venv-ansible").exists():
+        (copy / ".venv-ansible").symlink_to(ROOT / ".venv-ansible")
     return copy
 
 
