@@ -11,12 +11,16 @@ LONGEST_SECONDS = 0.5
 ENOUGH = 32
 """So many steps wait no longer for others."""
 
+QUIET_SECONDS = 0.25
+"""A list that follows so long a rest is no sign of load: what comes behind it, such as the same login's next step,
+need not wait for others."""
+
 _PAUSE_BY_LIST = 2.0
 """The pause, by how long the list before took: the work of lists fills a third of the time, until there is ENOUGH."""
 
 
 class Pace:
-    """When the next list may begin; an idle pool's lone step need not wait.
+    """When the next list may begin; an idle pool's lone steps need not wait.
 
     A pool whose machine is busy takes longer over each list, and its next lists gather more
     steps: its cost for each step falls when that matters, and stays a matter of milliseconds when it does not.
@@ -24,10 +28,15 @@ class Pace:
 
     def __init__(self) -> None:
         self._gathers_until = 0.0
+        self._rests_since = -QUIET_SECONDS
 
     def note(self, began_at: float) -> None:
         """A list that began then, by the monotonic clock, has just ended."""
         now = monotonic()
+        was_resting = began_at - self._rests_since > QUIET_SECONDS
+        self._rests_since = now
+        if was_resting:
+            return
         pause = _PAUSE_BY_LIST * (now - began_at)
         self._gathers_until = now + min(max(pause, LEAST_SECONDS), LONGEST_SECONDS)
 
