@@ -92,6 +92,13 @@ class _Cases:
                 {"{{ $value | humanizeDuration }}": "1h 0m 0s"},
             ),
             self._case("a minute's work waits", {**few, **pace}, "6m", alert),
+            self._case(
+                "an hour's work has no steps yet",
+                {**self._messages("0x80"), **self._unplanned("36000x80"), **pace},
+                "6m",
+                alert,
+                {"{{ $value | humanizeDuration }}": "1h 0m 0s"},
+            ),
             self._case("a drain", stopped, "6m", alert),
         ]
 
@@ -176,6 +183,12 @@ class _Cases:
 
     def _messages(self, values: str) -> Series:
         return self._of_queues("rabbitmq_detailed_queue_messages", self._topology.queues, values)
+
+    def _unplanned(self, values: str) -> Series:
+        return {
+            f'doorbell_unplanned_logins{{queue="{queue}"}}': values
+            for queue in self._topology.queues
+        }
 
     def _dead(self, values: str) -> Series:
         names = map(dead_queue_name, self._topology.queues)

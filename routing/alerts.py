@@ -57,10 +57,13 @@ def _rules(topology: Topology, queue: Queue) -> Iterator[Rule]:
 
 def _clear_seconds(topology: Topology, queue: Queue) -> Rule:
     # A process of the pool takes from all the pool's queues, so they clear together.
-    waiting = _of_queues(topology, topology.queues_of(queue.pool))
+    names = topology.queues_of(queue.pool)
+    # What was accepted in a flood is not in its queue yet, and comes after what is.
+    unplanned = f"sum(max by (queue) (doorbell_unplanned_logins{{{_any_of(names)}}}))"
     return {
         "record": "queue:doorbell_clear_seconds:rate2m",
-        "expr": f"sum(max by (queue) (rabbitmq_detailed_queue_messages{waiting}))\n"
+        "expr": f"(sum(max by (queue) (rabbitmq_detailed_queue_messages{_of_queues(topology, names)}))\n"
+        f"  + ({unplanned} or vector(0)))\n"
         f'  / sum(rate(doorbell_steps_total{{pool="{queue.pool}"}}[2m]))\n',
         "labels": {"queue": queue.name, "pool": queue.pool},
     }
@@ -193,9 +196,13 @@ def _of(topology: Topology, queue: str) -> str:
 
 
 def _of_queues(topology: Topology, queues: list[str] | tuple[str, ...]) -> str:
+    return f'{{vhost="{topology.vhost}", {_any_of(queues)}}}'
+
+
+def _any_of(queues: list[str] | tuple[str, ...]) -> str:
     # In a regular expression the dot of a dead-letter queue's name is a character class.
     names = "|".join(name.replace(".", "[.]") for name in queues)
-    return f'{{vhost="{topology.vhost}", queue=~"{names}"}}'
+    return f'queue=~"{names}"'
 
 
 class _Dumper(yaml.SafeDumper):

@@ -51,6 +51,7 @@ PLACES = (
     Place("reported_login", "of_workflow"),
     Place("idempotency_key", "of_workflow"),
     Place("step", "of_workflow"),
+    Place("unplanned_workflow", "of_workflow"),
     Place("workflow", "of_user"),
 )
 """In the order in which they can be emptied: who refers to another's rows comes first."""

@@ -41,6 +41,11 @@ def _now() -> list[Panel]:
         ),
         number("Open workflows", "That have not ended.", "max(doorbell_open_workflows)"),
         number(
+            "Unplanned logins",
+            "Accepted in a flood of batches; they get their steps when the pools have room for them.",
+            "max(doorbell_unplanned_logins)",
+        ),
+        number(
             "Standby missing",
             "1 while commits wait for a standby and none is connected (StandbyMissing).",
             "max(doorbell_standby_missing)",

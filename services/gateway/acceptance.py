@@ -13,6 +13,7 @@ from psycopg.rows import dict_row
 from services.domain.errors import Unavailable
 from services.domain.model import Login
 from services.gateway.tenant_keys import KeyChain, TenantKeys
+from services.gateway.unplanned import leave_unplanned
 from services.ledger.labels import label_of
 from services.ledger.message import Message
 from services.ledger.planning import Plan, unshown
@@ -26,13 +27,15 @@ _SQL = {name: text.encode() for name, text in load_queries(__package__, "intake.
 class Submission:
     """A valid login that asks to be accepted under `key`; its workflow's id is already chosen.
 
-    device_cookie: as the device sent it, whoever made it.
+    device_cookie: as the device sent it, whoever made it. is_single: its sender reported it alone, so that it does not
+    wait behind a flood.
     """
 
     login: Login
     key: str
     body_sha256: bytes
     device_cookie: str | None = None
+    is_single: bool = True
 
     @property
     def id(self) -> UUID:
@@ -67,11 +70,13 @@ def accept(
     plan_login: Callable[[UUID, str], Plan],
     key_chain: KeyChain,
     is_shown: Callable[[], bool] = lambda: True,
+    is_flooded: bool = False,
 ) -> tuple[list[Answer], list[Message]]:
     """Answer each submission, and return the messages to publish once the caller has committed.
 
     `plan_login` is given a workflow's id and the label of its steps. `is_shown` says
-    of each new workflow whether monitors hear of all its steps. Nothing is
+    of each new workflow whether monitors hear of all its steps. With `is_flooded`,
+    logins of batches are accepted without steps (`services.gateway.unplanned`). Nothing is
     committed here. Of several submissions under one key, in this list or in other
     transactions, exactly one is accepted.
     """
@@ -85,6 +90,7 @@ def accept(
             first.id, label_of(first.id, keys[first.login.tenant_id].pseudonym(first.login.user_id))
         )
         for first in firsts.values()
+        if first.is_single or not is_flooded
     }
     claimed = _claim(connection, list(firsts.values()))
     fresh = [first for first in firsts.values() if first.id in claimed]
@@ -92,13 +98,16 @@ def accept(
     holders = _holders(connection, taken)
     for first in fresh:
         holders[first.slot] = _Holder(first.body_sha256, first.id, first.login.event_id, "accepted")
+    messages: list[Message] = []
     if fresh:
-        for first in fresh:
+        planned = [first.id for first in fresh if first.id in plans]
+        for workflow in planned:
             if not is_shown():
-                plans[first.id] = unshown(plans[first.id])
+                plans[workflow] = unshown(plans[workflow])
         _insert(connection, fresh, keys)
-        insert_workflows(connection, [(first.id, plans[first.id]) for first in fresh])
-    messages = [message for first in fresh for message in plans[first.id].messages]
+        insert_workflows(connection, [(workflow, plans[workflow]) for workflow in planned])
+        leave_unplanned(connection, [first.id for first in fresh if first.id not in plans])
+        messages = [message for workflow in planned for message in plans[workflow].messages]
     answers = [
         _answer(each, holders.get(each.slot), keys[each.login.tenant_id]) for each in submissions
     ]

@@ -28,8 +28,8 @@ async def readyz(request: Request) -> Readiness:
         raise unavailable("the database is read-only")
     if parts.backlog.is_standby_missing:
         raise unavailable("commits wait for a standby of the database that is not connected")
-    if parts.backlog.is_full:
-        raise unavailable("too many accepted logins wait for the broker")
+    if awaited := parts.backlog.awaited:
+        raise unavailable(f"too many accepted logins wait for {awaited}")
     return Readiness(
         status="ready",
         database="reachable",

@@ -128,7 +128,7 @@ async def report_batch(request: Request, caller: FromCaller) -> Response:
     _refuse_when_full(parts)
     parts.rates.charge(caller, len(logins) - 1)
     now = parts.clock.now()
-    prepared = [_prepare(login, caller.tenant, None, now) for login in logins]
+    prepared = [_prepare(login, caller.tenant, None, now, is_single=False) for login in logins]
     submissions = [item for item in prepared if isinstance(item, Submission)]
     answers = iter(await parts.intake.submit(submissions) if submissions else [])
     results = [
@@ -162,18 +162,20 @@ def _read_batch(value: Any) -> list[Any]:
     return logins
 
 
-def _prepare(value: Any, tenant: str, key: str | None, now: datetime) -> Submission | Problem:
+def _prepare(
+    value: Any, tenant: str, key: str | None, now: datetime, *, is_single: bool = True
+) -> Submission | Problem:
     report, errors = read_report(value, key, now)
     key = key or (report.event_id if report else None)
     if report is None or key is None:
         return Problem(422, "the login is not valid", errors)
     login = as_login(report, uuid4(), tenant, key)
-    return Submission(login, key, body_sha256(report), report.device_cookie)
+    return Submission(login, key, body_sha256(report), report.device_cookie, is_single)
 
 
 def _refuse_when_full(parts: Parts) -> None:
-    if parts.backlog.is_full:
-        raise Overloaded("too many accepted logins wait for the broker; send this again later")
+    if awaited := parts.backlog.awaited:
+        raise Overloaded(f"too many accepted logins wait for {awaited}; send this again later")
 
 
 def _accepted_or_problem(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -25,9 +26,12 @@ OUTCOMES: tuple[Outcome, ...] = (
 
 
 class Metrics:
-    """The gateway's metrics; the only label is `outcome`, from a fixed set."""
+    """The gateway's metrics; their labels are `outcome`, from a fixed set, and the topology's queues.
 
-    def __init__(self) -> None:
+    login_queues: those in which a login begins.
+    """
+
+    def __init__(self, login_queues: Sequence[str] = ()) -> None:
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
@@ -57,6 +61,13 @@ class Metrics:
             "Messages that have no confirm of the broker yet.",
             registry=self.registry,
         )
+        unplanned = Gauge(
+            "doorbell_unplanned_logins",
+            "Accepted logins of batches that get their steps when the queue that they begin in has room for them.",
+            ["queue"],
+            registry=self.registry,
+        )
+        self._unplanned = [unplanned.labels(queue) for queue in login_queues]
         self.database_reachable = Gauge(
             "doorbell_database_reachable",
             "1 while PostgreSQL answers this gateway, which asks every second.",
@@ -68,6 +79,10 @@ class Metrics:
             ["outcome"],
             registry=self.registry,
         )
+
+    def note_unplanned(self, logins: int) -> None:
+        for gauge in self._unplanned:
+            gauge.set(logins)
 
     def count_login(self, outcome: Outcome) -> None:
         self.logins.labels(outcome).inc()

@@ -19,6 +19,8 @@ from services.ledger.message import Message
 
 MAX_UNPUBLISHED = 100_000
 """Above so many messages without a confirm, no login is accepted until the broker has caught up."""
+MAX_UNPLANNED = 1_000_000
+"""As many logins without steps: no more are accepted until the pools have caught up."""
 WATCH_SECONDS = 1.0
 STANDBY_SECONDS = ANSWER_SECONDS
 """Commits that have waited for a standby for so long have been answered with 503."""
@@ -146,11 +148,16 @@ class Outbox:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """Unpublished messages, the oldest one's age, and whether commits wait for a standby that is not there."""
+    """Unpublished messages, the oldest one's age, and whether commits wait for a standby that is not there.
+
+    unplanned: logins that were accepted without steps. is_flooded: more came than the pools take.
+    """
 
     messages: int
     lag_seconds: float
     is_standby_missing: bool = False
+    unplanned: int = 0
+    is_flooded: bool = False
 
 
 class Backlog:
@@ -165,6 +172,8 @@ class Backlog:
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="backlog")
         self.messages = 0
+        self.unplanned = 0
+        self.is_flooded = False
         self._missing_since: float | None = None
 
     def start(self) -> None:
@@ -176,7 +185,14 @@ class Backlog:
 
     @property
     def is_full(self) -> bool:
-        return self.messages > MAX_UNPUBLISHED
+        return self.awaited is not None
+
+    @property
+    def awaited(self) -> str | None:
+        """Whom too many accepted logins wait for; None: more can be accepted."""
+        if self.messages > MAX_UNPUBLISHED:
+            return "the broker"
+        return "the pools" if self.unplanned > MAX_UNPLANNED else None
 
     @property
     def is_standby_missing(self) -> bool:
@@ -199,11 +215,13 @@ class Backlog:
         except Exception:  # noqa: BLE001  the thread must outlive it
             _log.exception("cannot measure the outbox")
             return False
-        self.messages = measured.messages
+        self.messages, self.unplanned = measured.messages, measured.unplanned
+        self.is_flooded = measured.is_flooded
         if not measured.is_standby_missing:
             self._missing_since = None
         elif self._missing_since is None:
             self._missing_since = time.monotonic()
         self._metrics.outbox_messages.set(self.messages)
         self._metrics.outbox_lag.set(measured.lag_seconds)
+        self._metrics.note_unplanned(self.unplanned)
         return True

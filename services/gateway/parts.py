@@ -17,11 +17,19 @@ from services.gateway.authentication import KeyRing
 from services.gateway.clock import DatabaseClock
 from services.gateway.intake import Intake
 from services.gateway.metrics import Metrics
-from services.gateway.outbox import Backlog, Measured, Outbox, PublishesMessages
+from services.gateway.outbox import (
+    MAX_UNPLANNED,
+    Backlog,
+    Measured,
+    Outbox,
+    PublishesMessages,
+)
+from services.gateway.planner import Planner
 from services.gateway.plans import Plans
 from services.gateway.problems import unavailable
 from services.gateway.rates import Rates
 from services.gateway.tenant_keys import KeyChain
+from services.gateway.unplanned import MOST_WAITING, count_unplanned, count_waiting, plan_oldest
 from services.ledger.confirms import Confirm
 from services.ledger.message import Message
 from services.ledger.store import note_confirms
@@ -63,7 +71,8 @@ class Parts:
         new_publisher: Callable[[], PublishesMessages],
         spans: Spans | None = None,
     ) -> None:
-        self.metrics = Metrics()
+        self._login_queues = plans.login_queues
+        self.metrics = Metrics(self._login_queues)
         self.pool: ConnectionPool[Connection] = ConnectionPool(
             database_url,
             connection_class=Session,
@@ -83,7 +92,8 @@ class Parts:
         self.key_chain = KeyChain()
         self.outbox = Outbox(new_publisher, self._note_confirms, self.metrics)
         self.backlog = Backlog(self._measure_outbox, self.metrics)
-        self.intake = Intake(self._accept)
+        self.intake = Intake(self._accept, lambda: self.backlog.is_flooded)
+        self.planner = Planner(self._plan_some)
         self.plans = plans
         self._budget = Budget()
         self._spans = spans
@@ -93,10 +103,12 @@ class Parts:
         self.outbox.start()
         self.backlog.start()
         self.intake.start()
+        self.planner.start()
 
     def stop(self) -> None:
         """Answer and publish what waits, then close."""
         self.intake.stop()
+        self.planner.stop()
         self.outbox.stop()
         self.backlog.stop()
         self.pool.close()
@@ -129,7 +141,12 @@ class Parts:
         began = time_ns()
         with self.pool.connection() as connection:
             answers, messages = accept(
-                connection, submissions, self.plans.login, self.key_chain, self._budget.take
+                connection,
+                submissions,
+                self.plans.login,
+                self.key_chain,
+                self._budget.take,
+                self.backlog.is_flooded,
             )
         self.outbox.offer(messages)
         if self._spans is not None:
@@ -139,6 +156,20 @@ class Parts:
                     self._spans.accepted(answer.workflow_id, began, ended)
         return answers
 
+    def _plan_some(self) -> int:
+        if not self.backlog.unplanned:
+            return 0
+        with self.pool.connection() as connection:
+            messages = plan_oldest(
+                connection,
+                self._login_queues,
+                self.plans.login,
+                self.key_chain,
+                self._budget.take,
+            )
+        self.outbox.offer(messages)
+        return len(messages)
+
     def _note_confirms(self, confirms: Sequence[Confirm]) -> None:
         with self.pool.connection() as connection:
             note_confirms(connection, confirms)
@@ -147,10 +178,18 @@ class Parts:
         with self.pool.connection() as connection:
             row = connection.execute(_SQL["outbox"], {"limit": limit}).fetchone()
             standby = connection.execute(_SQL["is_standby_missing"]).fetchone()
+            waiting = count_waiting(connection, self._login_queues, MOST_WAITING)
+            unplanned = count_unplanned(connection, MAX_UNPLANNED + 1)
         assert row is not None
         assert standby is not None
         self.clock.tell(row[2])
-        return Measured(row[0], row[1], is_standby_missing=standby[0])
+        return Measured(
+            row[0],
+            row[1],
+            is_standby_missing=standby[0],
+            unplanned=unplanned,
+            is_flooded=unplanned > 0 or waiting >= MOST_WAITING,
+        )
 
 
 def parts_of(request: Request) -> Parts:

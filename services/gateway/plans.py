@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from celery import Celery
 
@@ -36,6 +36,11 @@ class Plans:
     undo: PlanPortions
     digest: PlanDigest
     importing: Callable[[UUID, str, Sequence[Partition]], Plan]
+
+    @property
+    def login_queues(self) -> Sequence[str]:
+        """Where a login begins."""
+        return sorted({message.queue for message in self.login(uuid4(), "").messages})
 
 
 def plans(app: Celery) -> Plans:

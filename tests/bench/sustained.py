@@ -14,7 +14,7 @@ from itertools import count
 from pathlib import Path
 
 from tests.bench.__main__ import private_cluster
-from tests.bench.command import end_on_sigterm, positive, say
+from tests.bench.command import end_on_sigterm, say
 from tests.bench.cpu import Meter
 from tests.bench.doorbell import BATCH, Doorbell
 from tests.bench.load import logins
@@ -71,7 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for name, together, senders, rate in (
             ("single POSTs", 1, _SENDERS, options.singles),
             ("by batch", BATCH, 1, options.batches),
-        ):
+        )[: None if options.seconds else 0]:
             wanted = rate or _PART * _peak(doorbell, name, together, senders)
             say(f"{name}: {wanted:.0f} logins a second for {options.seconds} s")
             made = Senders(doorbell, senders, together, wanted)
@@ -155,7 +155,12 @@ def _as_text(phase: Phase) -> str:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tests.bench.sustained", description=__doc__)
     add = parser.add_argument
-    add("--seconds", type=positive, default=300, help="of each of the first two phases")
+    add(
+        "--seconds",
+        type=int,
+        default=300,
+        help="of each of the first two phases; 0: only the flood",
+    )
     add("--singles", type=float, help="logins a second by single POSTs (default: 80%% of the peak)")
     add("--batches", type=float, help="logins a second by :batch (default: 80%% of the peak)")
     add("--flood", type=int, default=60, metavar="SECONDS", help="0: none")

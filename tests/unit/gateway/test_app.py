@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from dataclasses import fields
 from datetime import UTC, datetime
 from typing import Any
-from uuid import UUID
 
 import httpx
 import pytest
@@ -16,13 +16,18 @@ from psycopg_pool import PoolTimeout
 from services.domain.errors import Unavailable
 from services.gateway.app import make_app
 from services.gateway.outbox import PublishesMessages
+from services.gateway.plans import Plans
 from services.gateway.rates import Caller
 from services.gateway.reports import read_report
 from services.ledger.planning import Plan
 
 
-def no_plan(_: UUID) -> Plan:
-    raise AssertionError("nothing is planned here")
+def no_plan(*_: object) -> Plan:
+    """Of a canvas without steps: nothing is accepted here."""
+    return Plan(())
+
+
+NO_PLANS = Plans(**{field.name: no_plan for field in fields(Plans)})
 
 
 def no_publisher() -> PublishesMessages:
@@ -31,7 +36,7 @@ def no_publisher() -> PublishesMessages:
 
 @pytest.fixture
 def app() -> FastAPI:
-    app = make_app("postgresql://127.0.0.1:1/none", no_plan, no_publisher)
+    app = make_app("postgresql://127.0.0.1:1/none", NO_PLANS, no_publisher)
     # As if the key `k` had just been looked up.
     app.state.parts.keys.cached = lambda _: Caller("acme")
     return app
