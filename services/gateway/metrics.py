@@ -28,10 +28,10 @@ OUTCOMES: tuple[Outcome, ...] = (
 class Metrics:
     """The gateway's metrics; their labels are `outcome`, from a fixed set, and the topology's queues.
 
-    login_queues: those in which a login begins.
+    first_queues: those in which a login begins.
     """
 
-    def __init__(self, login_queues: Sequence[str] = ()) -> None:
+    def __init__(self, first_queues: Sequence[str] = ()) -> None:
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
@@ -67,7 +67,7 @@ class Metrics:
             ["queue"],
             registry=self.registry,
         )
-        self._unplanned = [unplanned.labels(queue) for queue in login_queues]
+        self._unplanned = [unplanned.labels(queue) for queue in first_queues]
         self.database_reachable = Gauge(
             "doorbell_database_reachable",
             "1 while PostgreSQL answers this gateway, which asks every second.",

@@ -71,8 +71,7 @@ class Parts:
         new_publisher: Callable[[], PublishesMessages],
         spans: Spans | None = None,
     ) -> None:
-        self._login_queues = plans.login_queues
-        self.metrics = Metrics(self._login_queues)
+        self.metrics = Metrics(plans.first_queues)
         self.pool: ConnectionPool[Connection] = ConnectionPool(
             database_url,
             connection_class=Session,
@@ -162,7 +161,7 @@ class Parts:
         with self.pool.connection() as connection:
             messages = plan_oldest(
                 connection,
-                self._login_queues,
+                self.plans.paced_by,
                 self.plans.login,
                 self.key_chain,
                 self._budget.take,
@@ -178,7 +177,7 @@ class Parts:
         with self.pool.connection() as connection:
             row = connection.execute(_SQL["outbox"], {"limit": limit}).fetchone()
             standby = connection.execute(_SQL["is_standby_missing"]).fetchone()
-            waiting = count_waiting(connection, self._login_queues, MOST_WAITING)
+            waiting = count_waiting(connection, self.plans.paced_by, MOST_WAITING)
             unplanned = count_unplanned(connection, MAX_UNPLANNED + 1)
         assert row is not None
         assert standby is not None

@@ -9,6 +9,7 @@ from uuid import UUID, uuid4
 
 from celery import Celery
 
+from routing.topology import Topology
 from services.canvas.digesting import digesting
 from services.canvas.erasing import erasing
 from services.canvas.exporting import exporting
@@ -27,8 +28,13 @@ MakePlan = Callable[[UUID, str], Plan]
 
 @dataclass(frozen=True, slots=True)
 class Plans:
-    """How each kind of workflow is planned."""
+    """How each kind of workflow is planned.
 
+    first_queues: in which a login begins. paced_by: in which as much may wait for its pools as they do in some seconds.
+    """
+
+    first_queues: Sequence[str]
+    paced_by: Sequence[str]
     login: MakePlan
     export: MakePlan
     erasure: MakePlan
@@ -37,16 +43,16 @@ class Plans:
     digest: PlanDigest
     importing: Callable[[UUID, str, Sequence[Partition]], Plan]
 
-    @property
-    def login_queues(self) -> Sequence[str]:
-        """Where a login begins."""
-        return sorted({message.queue for message in self.login(uuid4(), "").messages})
 
-
-def plans(app: Celery) -> Plans:
+def plans(app: Celery, topology: Topology) -> Plans:
     """Those of the product's canvases."""
+    login = PlanTemplate(app, partial(login_workflow, app)).plan
+    sample = login(uuid4(), "")
     return Plans(
-        login=PlanTemplate(app, partial(login_workflow, app)).plan,
+        first_queues=sorted({message.queue for message in sample.messages}),
+        # Whom the others wait for, such as the outlier API, must not hold up what does not need them.
+        paced_by=sorted({step.queue for step in sample.steps if _is_batch(topology, step.queue)}),
+        login=login,
         export=lambda workflow_id, label: plan(app, exporting(app, workflow_id), label),
         importing=lambda import_id, label, partitions: plan(
             app, importing(app, import_id, partitions), label
@@ -58,3 +64,7 @@ def plans(app: Celery) -> Plans:
             app, digesting(app, workflow_id, devices), label
         ),
     )
+
+
+def _is_batch(topology: Topology, queue: str) -> bool:
+    return topology.pool(topology.queues[queue].pool).style == "batch"

@@ -16,7 +16,7 @@ from services.ledger.store import insert_workflows
 from services.queries import load_queries
 
 MOST_WAITING = 2_000
-"""While so many first steps wait, and until all that were left are planned, a batch's logins are left without steps."""
+"""While so many steps wait, and until all that were left are planned, a batch's logins are left without steps."""
 
 ENOUGH_WAITING = 1_000
 """Pools have enough to do for some seconds: no more are planned."""
@@ -53,7 +53,7 @@ def plan_oldest(
 ) -> Sequence[Message]:
     """Plan as many as `queues` have room for; the messages to publish once the caller has committed.
 
-    queues: those in which a login begins. Each login is planned once, whoever else plans at the same time.
+    queues: those of the pools whose pace it is. Each login is planned once, whoever else plans at the same time.
     """
     room = ENOUGH_WAITING - count_waiting(connection, queues, ENOUGH_WAITING)
     if room <= 0:

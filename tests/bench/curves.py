@@ -24,23 +24,30 @@ from tests.bench.cpu import Meter
 from tests.bench.doorbell import BATCH, Doorbell
 from tests.bench.load import logins
 from tests.bench.own import own_pids
-from tests.bench.result import Throughput
+from tests.bench.result import Throughput, median
 from tests.bench.senders import TICK_SECONDS, Senders
 
 _POOLS = ("device_checks", "notifications", "db_writes", "external_api")
 _WARM_UP = 200
 _DEADLINE_SECONDS = 120.0
 _SENDERS, _TOGETHER = 3, 200
+_SINGLES_PER_SECOND = 5.0
+_MOST_JUDGED = 10_000
+"""Of those that wait: a million take more than an hour, and the pools' pace is the same after some thousands."""
 
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """One measurement of a curve. x: processes of each pool, finished steps in the ledger, or logins that wait."""
+    """One measurement of a curve. x: processes of each pool, finished steps in the ledger, or logins that wait.
+
+    single_seconds: from accepted to verdict, the median of logins that were reported one by one meanwhile.
+    """
 
     x: int
     logins_per_second: float
     cpu_milliseconds: float
     postgres_milliseconds: float
+    single_seconds: float | None = None
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -104,27 +111,39 @@ def _by_waiting(numbers: Sequence[int], number_of_logins: int) -> list[Point]:
                 time.sleep(TICK_SECONDS)
             waiting.stop()
             doorbell.start()
-            points.append(_point_behind(doorbell, number, number + number_of_logins))
+            points.append(_point_behind(doorbell, number, number_of_logins))
         _tell("logins wait", points[-1])
     return points
 
 
 def _point_behind(doorbell: Doorbell, x: int, number: int) -> Point:
-    """The next so many verdicts: of all that wait already, and of others that come behind them.
+    """The next verdicts: of what waits already, and of `number` that come in batches behind it, beside single ones.
 
     The first ones are no measure: pools work through what waits for them, and few logins are done at first.
     """
-    behind = Senders(doorbell, 1, BATCH, None)
+    behind, singles = (
+        Senders(doorbell, 1, BATCH, None),
+        Senders(doorbell, 1, 1, _SINGLES_PER_SECOND),
+    )
     before, meter = doorbell.verdicts(), Meter(doorbell.pids() | own_pids())
     behind.start()
-    while (judged := doorbell.verdicts() - before) < number:
+    singles.start()
+    while (judged := doorbell.verdicts() - before) < min(x, _MOST_JUDGED) + number:
         time.sleep(TICK_SECONDS)
-        if len(behind.workflows) >= number - x:
+        if len(behind.workflows) >= number:
             behind.pause()
     cpu = meter.read()
     behind.stop()
+    singles.stop()
+    seconds, _ = doorbell.latencies(singles.workflows)
     milliseconds = {name: 1000 * used / judged for name, used in cpu.by_process.items()}
-    return Point(x, judged / cpu.seconds, sum(milliseconds.values()), milliseconds["postgres"])
+    return Point(
+        x,
+        judged / cpu.seconds,
+        sum(milliseconds.values()),
+        milliseconds["postgres"],
+        median(seconds) if seconds else None,
+    )
 
 
 def _point(doorbell: Doorbell, x: int, number: int) -> Point:
@@ -224,7 +243,8 @@ def draw(curves: dict[str, list[Point]], path: Path) -> None:
 def _tell(name: str, point: Point) -> None:
     print(
         f"{point.x:>9,} {name}: {point.logins_per_second:6.1f} logins a second,"
-        f" {point.cpu_milliseconds:5.1f} ms CPU a login, {point.postgres_milliseconds:4.1f} of it PostgreSQL's",
+        f" {point.cpu_milliseconds:5.1f} ms CPU a login, {point.postgres_milliseconds:4.1f} of it PostgreSQL's"
+        + (f"; a single one {point.single_seconds:.2f} s" if point.single_seconds else ""),
         flush=True,
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from services.runner import pace
-from services.runner.pace import ENOUGH, LEAST_SECONDS, LONGEST_SECONDS, QUIET_SECONDS, Pace
+from services.runner.pace import ENOUGH, LEAST_SECONDS, LONGEST_SECONDS, Pace
 
 
 class Clock:
@@ -25,14 +25,20 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return made
 
 
-def pause_after(clock: Clock, seconds: float, rest: float = 0.0) -> float:
-    """How long the next list may wait after one that took so long, which itself came that long after another."""
+def after_load(clock: Clock) -> Pace:
+    """Of a pool that has had much to do for two seconds: half of the time went into lists."""
     paced = Pace()
-    paced.note(clock.now)
-    clock.now += rest
-    began_at = clock.now
+    for _ in range(40):
+        clock.now += 0.05
+        paced.note(clock.now - 0.025)
+    return paced
+
+
+def pause_after(clock: Clock, seconds: float) -> float:
+    """How long the next list may wait after one that took so long, in a pool under load."""
+    paced = after_load(clock)
     clock.now += seconds
-    paced.note(began_at)
+    paced.note(clock.now - seconds)
     return paced.seconds_left(1)
 
 
@@ -55,17 +61,30 @@ def test_the_pause_follows_the_last_list(clock: Clock, took: float, pause: float
     assert pause_after(clock, took) == pytest.approx(pause)
 
 
-@pytest.mark.parametrize("took", [0.01, 0.4], ids=["quick", "slow"])
-def test_a_list_after_a_rest_holds_up_nobody(clock: Clock, took: float) -> None:
-    """A lone login's next step follows on it at once; only what comes in a row is made to wait."""
-    assert pause_after(clock, took, rest=QUIET_SECONDS + 0.001) == 0.0
-    assert pause_after(clock, took, rest=QUIET_SECONDS - 0.001) > 0.0
+def test_a_pool_with_little_to_do_holds_up_nobody(clock: Clock) -> None:
+    """Ten logins a second, one after another: each one's next step follows at once, for as long as that goes on."""
+    paced = Pace()
+    for _ in range(200):
+        clock.now += 0.05
+        paced.note(clock.now - 0.01)
+        assert paced.seconds_left(1) == 0.0
+
+
+def test_a_burst_is_met_by_longer_lists(clock: Clock) -> None:
+    """A pool that works without a pause lets lists grow within half a second, and no longer when it has rested."""
+    paced = Pace()
+    for _ in range(50):
+        clock.now += 0.01
+        paced.note(clock.now - 0.01)
+    assert paced.seconds_left(1) > 0.0
+    clock.now += 2.0
+    paced.note(clock.now - 0.01)
+    assert paced.seconds_left(1) == 0.0
 
 
 def test_enough_waits_no_longer(clock: Clock) -> None:
     """A list that has grown begins, however long the last one took."""
-    paced = Pace()
-    paced.note(clock.now)
+    paced = after_load(clock)
     clock.now += 1.0
     paced.note(clock.now - 1.0)
     assert paced.seconds_left(ENOUGH - 1) > 0.0
