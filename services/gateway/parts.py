@@ -24,7 +24,7 @@ from services.gateway.outbox import (
     Outbox,
     PublishesMessages,
 )
-from services.gateway.planner import Planner
+from services.gateway.planner import FEW_WAITING, Planner
 from services.gateway.plans import Plans
 from services.gateway.problems import unavailable
 from services.gateway.rates import Rates
@@ -92,7 +92,7 @@ class Parts:
         self.outbox = Outbox(new_publisher, self._note_confirms, self.metrics)
         self.backlog = Backlog(self._measure_outbox, self.metrics)
         self.intake = Intake(self._accept, lambda: self.backlog.is_flooded)
-        self.planner = Planner(self._plan_some)
+        self.planner = Planner(self._has_room, self._plan_list)
         self.plans = plans
         self._budget = Budget()
         self._spans = spans
@@ -155,16 +155,16 @@ class Parts:
                     self._spans.accepted(answer.workflow_id, began, ended)
         return answers
 
-    def _plan_some(self) -> int:
+    def _has_room(self) -> bool:
         if not self.backlog.unplanned:
-            return 0
+            return False
+        with self.pool.connection() as connection:
+            return count_waiting(connection, self.plans.paced_by, FEW_WAITING + 1) <= FEW_WAITING
+
+    def _plan_list(self, limit: int) -> int:
         with self.pool.connection() as connection:
             messages = plan_oldest(
-                connection,
-                self.plans.paced_by,
-                self.plans.login,
-                self.key_chain,
-                self._budget.take,
+                connection, limit, self.plans.login, self.key_chain, self._budget.take
             )
         self.outbox.offer(messages)
         return len(messages)

@@ -15,13 +15,8 @@ from services.ledger.planning import Plan, unshown
 from services.ledger.store import insert_workflows
 from services.queries import load_queries
 
-MOST_WAITING = 2_000
+MOST_WAITING = 4_000
 """While so many steps wait, and until all that were left are planned, a batch's logins are left without steps."""
-
-ENOUGH_WAITING = 1_000
-"""Pools have enough to do for some seconds: no more are planned."""
-
-LIST_SIZE = 200
 
 _SQL = {name: text.encode() for name, text in load_queries(__package__, "unplanned.sql").items()}
 
@@ -46,19 +41,16 @@ def count_waiting(connection: Connection, queues: Sequence[str], limit: int) -> 
 
 def plan_oldest(
     connection: Connection,
-    queues: Sequence[str],
+    limit: int,
     plan_login: Callable[[UUID, str], Plan],
     key_chain: KeyChain,
     is_shown: Callable[[], bool],
 ) -> Sequence[Message]:
-    """Plan as many as `queues` have room for; the messages to publish once the caller has committed.
+    """Plan at most `limit`; the messages to publish once the caller has committed.
 
-    queues: those of the pools whose pace it is. Each login is planned once, whoever else plans at the same time.
+    Each login is planned once, whoever else plans at the same time.
     """
-    room = ENOUGH_WAITING - count_waiting(connection, queues, ENOUGH_WAITING)
-    if room <= 0:
-        return ()
-    rows = connection.execute(_SQL["take_unplanned"], {"limit": min(room, LIST_SIZE)}).fetchall()
+    rows = connection.execute(_SQL["take_unplanned"], {"limit": limit}).fetchall()
     keys = key_chain.of(connection, {tenant for _, tenant, _ in rows})
     plans = [
         (workflow, plan_login(workflow, label_of(workflow, keys[tenant].pseudonym(user))))

@@ -6,7 +6,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from services.gateway import outbox, parts, unplanned
+from services.gateway import outbox, parts, planner
 from tests.integration.gateway.door import Door, login, opened_door, wait_until
 
 STEPS_OF = "SELECT count(*) FROM step WHERE workflow_id = %s"
@@ -20,9 +20,10 @@ ROOM_MADE = "UPDATE step SET state = 'parked' WHERE state = 'ready'"
 
 @pytest.fixture(autouse=True)
 def small_flood(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Four waiting logins are a flood, and planning fills up to three."""
+    """Four waiting logins are a flood, and once none waits, three more are planned."""
     monkeypatch.setattr(parts, "MOST_WAITING", 4)
-    monkeypatch.setattr(unplanned, "ENOUGH_WAITING", 3)
+    monkeypatch.setattr(parts, "FEW_WAITING", 0)
+    monkeypatch.setattr(planner, "PORTION", 3)
 
 
 @pytest.fixture
@@ -82,8 +83,8 @@ def test_many_gateways_plan_each_login_once(
 ) -> None:
     """Also the logins that another gateway has accepted."""
     assert flooded.report_batch(*(login() for _ in range(60))).status_code == 200
-    monkeypatch.setattr(unplanned, "LIST_SIZE", 2)
-    monkeypatch.setattr(unplanned, "ENOUGH_WAITING", 1_000)
+    monkeypatch.setattr(planner, "LIST_SIZE", 2)
+    monkeypatch.setattr(parts, "FEW_WAITING", 1_000)
     with ExitStack() as stack:
         for _ in range(2):
             stack.enter_context(opened_door(database_url))
