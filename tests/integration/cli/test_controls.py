@@ -99,16 +99,14 @@ def test_an_unknown_breaker_is_said(database_url: str, doorbell: Run) -> None:
     assert "outlier_api" in said
 
 
-def lock(url: str, tenant: str, user: str, ago: timedelta, name: str = "locked") -> None:
-    rows(url, "INSERT INTO tenant VALUES (%s, 'A Shop') ON CONFLICT DO NOTHING", tenant)
-    rows(
-        url,
-        "INSERT INTO switch VALUES (%s, %s, %s, true, %s)",
-        tenant,
-        user,
-        name,
-        datetime.now(UTC) - ago,
-    )
+def lock(url: str, tenant: str, *users: str, ago: timedelta = HOUR, name: str = "locked") -> None:
+    with psycopg.connect(url) as connection, connection.cursor() as cursor:
+        cursor.execute("INSERT INTO tenant VALUES (%s, 'A Shop') ON CONFLICT DO NOTHING", (tenant,))
+        since = datetime.now(UTC) - ago
+        cursor.executemany(
+            "INSERT INTO switch VALUES (%s, %s, %s, true, %s)",
+            [(tenant, user, name, since) for user in users],
+        )
 
 
 def locked(url: str) -> set[str]:
@@ -117,11 +115,11 @@ def locked(url: str) -> set[str]:
 
 def test_many_users_are_unlocked_at_once(database_url: str, doorbell: Run) -> None:
     """Those who were locked in the last hour, of one tenant; a dry run names them and changes nothing."""
-    for number in range(1_200):
-        lock(database_url, "shop", f"new-{number}", timedelta(minutes=5))
-    lock(database_url, "shop", "old", 2 * HOUR)
-    lock(database_url, "bank", "other", timedelta(minutes=5))
-    lock(database_url, "shop", "old", 2 * HOUR, "require_step_up")
+    users = [f"new-{number}" for number in range(1_200)]
+    lock(database_url, "shop", *users, ago=timedelta(minutes=5))
+    lock(database_url, "shop", "old", ago=2 * HOUR)
+    lock(database_url, "bank", "other", ago=timedelta(minutes=5))
+    lock(database_url, "shop", "old", ago=2 * HOUR, name="require_step_up")
     wanted = ("users", "unlock", "--tenant", "shop", "--younger-than", "1h")
     code, told = doorbell(*wanted, "--dry-run")
     assert (code, len(told["users"])) == (0, 1_200)
@@ -140,15 +138,13 @@ def test_many_users_are_unlocked_at_once(database_url: str, doorbell: Run) -> No
 
 def log_in(url: str, tenant: str, *users: str) -> None:
     """A device of each, as a login brings it."""
-    rows(url, "INSERT INTO tenant VALUES (%s, 'A Shop') ON CONFLICT DO NOTHING", tenant)
-    for user in users:
-        rows(
-            url,
+    with psycopg.connect(url) as connection, connection.cursor() as cursor:
+        cursor.execute("INSERT INTO tenant VALUES (%s, 'A Shop') ON CONFLICT DO NOTHING", (tenant,))
+        cursor.executemany(
             "INSERT INTO device (id, tenant_id, user_id, fingerprint, description,"
             " first_workflow_id, first_of_user, first_seen_at, last_seen_at) VALUES"
             " (gen_random_uuid(), %s, %s, 'f', 'Firefox', gen_random_uuid(), true, now(), now())",
-            tenant,
-            user,
+            [(tenant, user) for user in users],
         )
 
 
@@ -156,7 +152,7 @@ def test_many_users_are_locked_at_once(database_url: str, doorbell: Run, tmp_pat
     """Those of a file, each with an audit row; who was locked before has no second one."""
     users = [f"user-{number}" for number in range(1_200)]
     log_in(database_url, "shop", *users)
-    lock(database_url, "shop", "user-7", HOUR)
+    lock(database_url, "shop", "user-7")
     names = tmp_path / "names"
     names.write_text("\n".join([*users, "", "user-3"]))
     wanted = ("users", "lock", "shop", "--file", str(names), "--reason", "stolen passwords")
@@ -229,7 +225,7 @@ def test_a_tenant_that_is_not_there_is_no_tenant_without_locked_users(
     database_url: str, doorbell: Run
 ) -> None:
     """Else a typo looks like the end of the work."""
-    lock(database_url, "shop", "ada", HOUR)
+    lock(database_url, "shop", "ada")
     code, complaint = doorbell("users", "unlock", "--tenant", "shpo", "--dry-run")
     assert (code, "there is no tenant shpo" in complaint) == (2, True)
 
@@ -237,8 +233,7 @@ def test_a_tenant_that_is_not_there_is_no_tenant_without_locked_users(
 def test_a_dry_run_names_everybody(database_url: str, capfd: pytest.CaptureFixture[str]) -> None:
     """However many; and who would be left out, because of those named he is not locked."""
     users = [f"user-{number:02}" for number in range(31)]
-    for user in users:
-        lock(database_url, "shop", user, HOUR)
+    lock(database_url, "shop", *users)
     assert run(["users", "unlock", *users, "zoe", "--dry-run"]) == 0
     said = capfd.readouterr()
     assert all(user in said.out for user in users)
@@ -246,8 +241,8 @@ def test_a_dry_run_names_everybody(database_url: str, capfd: pytest.CaptureFixtu
 
 
 def test_one_user_is_unlocked_by_name(database_url: str, doorbell: Run) -> None:
-    lock(database_url, "shop", "ada", HOUR)
-    lock(database_url, "shop", "bob", HOUR)
+    lock(database_url, "shop", "ada")
+    lock(database_url, "shop", "bob")
     assert doorbell("users", "unlock", "ada", "--yes")[0] == 0
     assert locked(database_url) == {"bob"}
 
