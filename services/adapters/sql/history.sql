@@ -43,6 +43,15 @@ SELECT
 FROM given LEFT JOIN claimed USING (workflow_id)
 ORDER BY given.occurred_at, given.line;
 
+-- name: save_history
+-- Store logins with their checks.
+INSERT INTO login (workflow_id, tenant_id, user_id, device_id, new_device, occurred_at, ip, auth_method)
+SELECT workflow_id, tenant_id, user_id, device_id, new_device, occurred_at, ip, auth_method
+FROM unnest(%(workflow_ids)s::uuid[], %(device_ids)s::uuid[], %(new_device)s::boolean[])
+    AS checked (workflow_id, device_id, new_device)
+JOIN reported_login AS reported USING (workflow_id)
+ORDER BY workflow_id;
+
 -- name: note_history
 -- A slice is applied.
 INSERT INTO import_part (import_id, bucket, accepted, known, workflow_ids)
