@@ -6,7 +6,6 @@ WITH taken AS (
         SELECT ctid FROM import_login
         WHERE import_id = %(import_id)s AND user_key BETWEEN %(first)s AND %(last)s
         ORDER BY user_key, occurred_at, line LIMIT %(most)s
-        FOR UPDATE
     ))
     RETURNING *
 ),
