@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 from typing import Any
@@ -33,8 +34,12 @@ class AddressData:
         with ExitStack() as opened:
             self._databases = [opened.enter_context(_open(path)) for path in databases]
             self._opened = opened.pop_all()
+        self._found = lru_cache(maxsize=4096)(self._look_up)
 
     def of(self, ip: str) -> Network:
+        return self._found(ip)
+
+    def _look_up(self, ip: str) -> Network:
         address = ip_address(ip)
         if not address.is_global:
             return Network()

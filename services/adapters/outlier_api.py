@@ -236,6 +236,7 @@ def request_body(login: SavedLogin, where: Network) -> dict[str, Any]:
     return body
 
 
+@lru_cache(maxsize=4096)
 def network(ip: str) -> str:
     """The /24 or /48 that an address lies in."""
     address = ip_address(ip)

@@ -460,6 +460,14 @@ class PostgresTransaction:
         accepted = [row for row in rows if row.pop("is_accepted")]
         return [Login(**row, history=True) for row in accepted], len(rows) - len(accepted)
 
+    def save_history(self, checks: Sequence[DeviceCheck]) -> None:
+        self._run(
+            "save_history",
+            workflow_ids=[check.workflow_id for check in checks],
+            device_ids=[check.device_id for check in checks],
+            new_device=[check.is_new for check in checks],
+        )
+
     def note_history(
         self, import_id: UUID, bucket: int, accepted: Sequence[UUID], known: int
     ) -> None:

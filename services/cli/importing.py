@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
@@ -14,6 +15,8 @@ import requests
 from services.cli.login_files import Line
 from services.domain.errors import Refused, Unavailable
 
+_ON_THEIR_WAY = 2
+"""Portions. More would keep the gateway busier with them than with logins of now."""
 _PORTION_LOGINS = 1_000
 _PORTION_LINES = 10_000
 """Also of lines that are no logins: where they are many, the gateway hears of them too."""
@@ -21,6 +24,7 @@ _PORTION_BYTES = 2 * 1024 * 1024
 _NAMED = 1_000
 """So many bad lines are named at most: a file of nothing else is not held in memory."""
 _ANSWER_SECONDS = 60
+_CONFLICT = 409
 _TRIES = 30
 _PAUSE_SECONDS = 2.0
 _LONGEST_WAIT_SECONDS = 900.0
@@ -70,6 +74,7 @@ class Importer:
         self._on_progress = on_progress
         self._session = requests.Session()
         self._session.headers["Authorization"] = f"Bearer {api_key}"
+        self._session.headers["Content-Type"] = "application/json"
 
     def run(self, key: str, lines: Iterable[Line]) -> Outcome:
         """Import every line; one that is refused stops no other. Importing a file again is harmless.
@@ -82,7 +87,8 @@ class Importer:
                 of the import is done for a quarter of an hour.
         """
         with self._session:
-            self._see(self._call("POST", "/v1/imports", {"key": key}))
+            opened = json.dumps({"key": key}).encode()
+            self._see(self._call("POST", "/v1/imports", opened))
             if self.outcome.found["state"] == "uploading":
                 self._upload(lines)
                 self._see(self._call("POST", f"{self._path}/begin"))
@@ -98,21 +104,35 @@ class Importer:
         self._on_progress(found)
 
     def _upload(self, lines: Iterable[Line]) -> None:
-        """While one portion is on its way the next is read."""
+        """While one portion is stored the next one is checked, and one more is read."""
         after: int = self.outcome.found["line"]
-        sent: tuple[_Portion, Future[dict[str, Any]]] | None = None
-        with ThreadPoolExecutor(1) as sender:
+        sent: deque[_Sent] = deque()
+        with ThreadPoolExecutor(_ON_THEIR_WAY) as sender:
             for portion in _portions(line for line in lines if line.number > after):
-                if sent:
-                    self._note(*sent)
                 body = portion.body(after)
-                sent = portion, sender.submit(self._call, "POST", f"{self._path}/logins", body)
+                self._note_first(sent, _ON_THEIR_WAY - 1)
+                sent.append(_Sent(portion, body, sender.submit(self._put, body)))
                 after = portion.line
-            if sent:
-                self._note(*sent)
+            self._note_first(sent, 0)
 
-    def _note(self, portion: _Portion, sent: Future[dict[str, Any]]) -> None:
-        refused = [RefusedLine(**each) for each in sent.result()["refused"]]
+    def _note_first(self, sent: deque[_Sent], most: int) -> None:
+        """Until so many are on their way; none, where one has overtaken another: the next would do so too."""
+        while len(sent) > most:
+            if not self._note(sent.popleft()):
+                most = 0
+
+    def _put(self, body: bytes) -> dict[str, Any]:
+        return self._call("POST", f"{self._path}/logins", body)
+
+    def _note(self, sent: _Sent) -> bool:
+        """Whether it came in its turn."""
+        portion, is_in_turn = sent.portion, True
+        try:
+            answer = sent.answer.result()
+        except _Elsewhere:
+            # What it has overtaken is there by now.
+            answer, is_in_turn = self._put(sent.body), False
+        refused = [RefusedLine(**each) for each in answer["refused"]]
         bad = [*portion.unreadable, *refused]
         self.outcome.refused += bad[: max(0, _NAMED - len(self.outcome.refused))]
         found = self.outcome.found
@@ -125,6 +145,7 @@ class Importer:
                 "refused": found["refused"] + len(bad),
             }
         )
+        return is_in_turn
 
     def _wait(self) -> None:
         until = time.monotonic() + _LONGEST_WAIT_SECONDS
@@ -136,20 +157,21 @@ class Importer:
             elif time.monotonic() > until:
                 raise Unavailable(f"nothing is done: see doorbell trace {before['import_id']}")
 
-    def _call(self, method: str, path: str, body: Any = None) -> dict[str, Any]:
+    def _call(self, method: str, path: str, body: bytes | None = None) -> dict[str, Any]:
         answer = self._ask(method, path, body)
         if answer.status_code in (200, 202):
             found: dict[str, Any] = answer.json()
             return found
-        raise Refused(f"the gateway answered {answer.status_code}: {_reason(_problem(answer))}")
+        refused = _Elsewhere if answer.status_code == _CONFLICT else Refused
+        raise refused(f"the gateway answered {answer.status_code}: {_reason(_problem(answer))}")
 
-    def _ask(self, method: str, path: str, body: Any) -> requests.Response:
+    def _ask(self, method: str, path: str, body: bytes | None) -> requests.Response:
         """An answer that is no 429 or 503: those are waited out as they say, and so is a gateway that is away."""
         url, problem = self._url + path, ""
         for _ in range(_TRIES):
             pause = _PAUSE_SECONDS
             try:
-                answer = self._session.request(method, url, json=body, timeout=_ANSWER_SECONDS)
+                answer = self._session.request(method, url, data=body, timeout=_ANSWER_SECONDS)
             except requests.exceptions.InvalidURL as error:
                 raise Refused(f"{url} cannot be called: {error}") from error
             except requests.RequestException as error:
@@ -163,11 +185,15 @@ class Importer:
         raise Unavailable(f"the gateway at {url} {problem}")
 
 
+class _Elsewhere(Refused):
+    """What was sent does not go on where the import is."""
+
+
 @dataclass(slots=True)
 class _Portion:
-    """Lines that are put in together; `line` is the last one's number."""
+    """Lines that are put in together; `line` is the last one's number. logins: as JSON, with their lines."""
 
-    logins: list[dict[str, Any]] = field(default_factory=list)
+    logins: list[str] = field(default_factory=list)
     unreadable: list[RefusedLine] = field(default_factory=list)
     skipped: int = 0
     line: int = 0
@@ -180,8 +206,9 @@ class _Portion:
         elif line.is_skipped:
             self.skipped += 1
         else:
-            self.logins.append({"line": line.number, "login": line.login})
-            self.size += len(json.dumps(line.login))
+            login = json.dumps({"line": line.number, "login": line.login})
+            self.logins.append(login)
+            self.size += len(login)
 
     @property
     def is_full(self) -> bool:
@@ -192,14 +219,23 @@ class _Portion:
             or lines == _PORTION_LINES
         )
 
-    def body(self, after: int) -> dict[str, Any]:
-        return {
+    def body(self, after: int) -> bytes:
+        about = {
             "after": after,
             "line": self.line,
             "skipped": self.skipped,
             "unreadable": len(self.unreadable),
-            "logins": self.logins,
         }
+        return f'{json.dumps(about)[:-1]}, "logins": [{", ".join(self.logins)}]}}'.encode()
+
+
+@dataclass(frozen=True, slots=True)
+class _Sent:
+    """A portion that is on its way."""
+
+    portion: _Portion
+    body: bytes
+    answer: Future[dict[str, Any]]
 
 
 def _portions(lines: Iterable[Line]) -> Iterator[_Portion]:

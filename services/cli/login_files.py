@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import chain
+from math import isinf
 from typing import Any
 
 from services.domain.errors import ConfigurationError
@@ -97,7 +98,7 @@ def _json_login(number: int, line: str) -> Line:
     if len(line) > LOGIN_BYTES:
         return Line(number, problem="is larger than 64 KiB")
     try:
-        value = json.loads(line, parse_constant=_refuse_constant)
+        value = json.loads(line, parse_constant=_refuse_constant, parse_float=_finite)
     except ValueError as error:
         return Line(number, problem=f"is not JSON: {error}")
     except RecursionError:
@@ -112,6 +113,12 @@ def _json_login(number: int, line: str) -> Line:
 
 def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is no value")
+
+
+def _finite(text: str) -> float:
+    if isinf(value := float(text)):
+        raise ValueError(f"{text[:20]} is too large a number")
+    return value
 
 
 def _csv(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from time import time_ns
 from typing import Any, TypeVar, cast
@@ -89,6 +90,8 @@ class Parts:
         self.keys = KeyRing()
         self.rates = Rates()
         self.key_chain = KeyChain()
+        self.portions = asyncio.Lock()
+        """Portions of imports are read one after the other, as they came."""
         self.outbox = Outbox(new_publisher, self._note_confirms, self.metrics)
         self.backlog = Backlog(self._measure_outbox, self.metrics)
         self.intake = Intake(self._accept, lambda: self.backlog.is_flooded)

@@ -256,13 +256,23 @@ def _field_error(detail: ErrorDetails, of: str) -> FieldError:
     return FieldError(".".join(str(part)[:100] for part in detail["loc"]), message)
 
 
-def body_sha256(report: LoginReport) -> bytes:
-    """Equal for reports that mean the same, however their JSON was written.
+def canonical_body(report: LoginReport) -> str:
+    """A JSON object that is equal for reports that mean the same, however theirs was written; defaults are left out.
 
     A login that was reported when it happened is the same one when it is imported.
     """
     value = report.model_dump(mode="json", exclude_defaults=True, exclude={"history"})
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).digest()
+    return json.dumps(value, sort_keys=True)
+
+
+def digest_of(body: str) -> bytes:
+    """By which a canonical body is told from others."""
+    return hashlib.sha256(body.encode()).digest()
+
+
+def body_sha256(report: LoginReport) -> bytes:
+    """The digest of the report's canonical body."""
+    return digest_of(canonical_body(report))
 
 
 def as_login(report: LoginReport, workflow_id: UUID, tenant_id: str, key: str) -> Login:

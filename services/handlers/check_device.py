@@ -27,7 +27,14 @@ def check_reported(
 def check_devices(
     logins: Sequence[Login], tx: Transaction, networks: Networks
 ) -> Sequence[Outcome]:
-    """Check the device of each login; a login on a device that is not known makes it known.
+    """Check the device of each login, as `look_up_devices`."""
+    return [Done(it.to_message()) for it in look_up_devices(logins, tx, networks)]
+
+
+def look_up_devices(
+    logins: Sequence[Login], tx: Transaction, networks: Networks
+) -> list[DeviceCheck]:
+    """Whose device is new; a login on a device that is not known makes it known.
 
     Of logins on the same new device, in one list or in concurrent transactions,
     exactly one is told `is_new`: the first sign-in, where others came before it. The
@@ -43,7 +50,7 @@ def check_devices(
     tx.see_devices(list(seen.sightings.values()))
     tx.keep_cookies(seen.cookies)
     tx.add_networks(seen.added_networks)
-    return [Done(seen.check(login, firsts).to_message()) for login in logins]
+    return [seen.check(login, firsts) for login in logins]
 
 
 def missing_login(workflow_id: UUID) -> Failed:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 from uuid import UUID
 
-from services.domain.model import Login
+from services.domain.model import DeviceCheck, Login
 
 
 class HistoryRows(Protocol):
@@ -20,6 +20,10 @@ class HistoryRows(Protocol):
         keys: the lowest and the highest. Returns those that were stored, a user's in the order
         of their times, and how many had been reported before.
         """
+        ...
+
+    def save_history(self, checks: Sequence[DeviceCheck]) -> None:
+        """Store logins, which this transaction has taken, with their checks."""
         ...
 
     def note_history(

@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from uuid import UUID
 
 from services.domain.errors import Unavailable
-from services.domain.model import DeviceCheck
 from services.domain.outcome import Done, Failed, Outcome
 from services.domain.slices import SLICE_LOGINS, Slice
-from services.handlers.check_device import check_devices
+from services.handlers.check_device import look_up_devices
 from services.handlers.ports import Breaker, Directly, Networks, OutlierApi, SavedLogin, Transaction
 
 SliceOf = tuple[str, int, int]
@@ -27,10 +26,7 @@ def _apply(which: str, first: int, last: int, tx: Transaction, networks: Network
     import_id = UUID(which)
     logins, known = tx.take_history(import_id, Slice(first, last).keys, SLICE_LOGINS)
     if logins:
-        checked = check_devices(logins, tx, networks)
-        tx.save_logins(
-            [DeviceCheck.from_message(it.result) for it in checked if isinstance(it, Done)]
-        )
+        tx.save_history(look_up_devices(logins, tx, networks))
     if logins or known:
         tx.note_history(import_id, first, [it.workflow_id for it in logins], known)
     return Done({"accepted": len(logins), "known": known})

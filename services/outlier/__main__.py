@@ -10,6 +10,7 @@ from pathlib import Path
 import uvicorn
 from prometheus_client import start_http_server
 
+from services.garbage import settle_down
 from services.observability import logs
 from services.outlier.app import KEEP_MONTHS, create_app
 from services.outlier.metrics import Metrics
@@ -52,10 +53,15 @@ def main() -> None:
     except sqlite3.Error as error:
         parser.error(f"cannot use {options.database} as database: {error}")
     logs.configure("INFO", process="outlier", host=socket.gethostname())
+    _serve(options, thresholds, api_key)
+
+
+def _serve(options: argparse.Namespace, thresholds: Thresholds, api_key: str | None) -> None:
     metrics = Metrics()
     app = create_app(options.database, thresholds, api_key, metrics, options.keep_months)
     if options.metrics_port:
         start_http_server(options.metrics_port, options.metrics_host, metrics.registry)
+    settle_down()
     uvicorn.run(app, host=options.host, port=options.port, access_log=False, log_config=None)
 
 

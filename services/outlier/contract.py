@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from functools import lru_cache
 from ipaddress import ip_network
 from typing import Annotated, Literal
 
@@ -23,6 +24,7 @@ LEARN_LIMIT = 250
 """Requests in one batch that is learned only: as long as a few dozen that are judged."""
 
 
+@lru_cache(maxsize=4096)
 def _canonical_network(value: str) -> str:
     try:
         return str(ip_network(value))

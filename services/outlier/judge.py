@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
 
 from services.outlier.contract import ScoreAnswer, ScoreRequest
@@ -82,12 +82,16 @@ class Judge:
         lesson = Lesson(self._store, tenant_id, [request.request_id for request in requests])
         for request in requests:
             facts = facts_of(request)
-            seen, totals = lesson.seen(request.user_id, facts), lesson.totals(request.user_id)
-            score = risk_score(seen, totals)
-            level = level_of(score, self._thresholds, device_known=request.device_known)
-            if ACTIONS[level] != "deny":
+            if not self._is_denied(request, facts, lesson):
                 lesson.learn(request.request_id, request.user_id, facts, request.occurred_at)
         return lesson.write()
+
+    def _is_denied(self, request: ScoreRequest, facts: Mapping[str, str], lesson: Lesson) -> bool:
+        if request.device_known:
+            return False  # whatever the score is: see `level_of`
+        seen, totals = lesson.seen(request.user_id, facts), lesson.totals(request.user_id)
+        score = risk_score(seen, totals)
+        return ACTIONS[level_of(score, self._thresholds, device_known=False)] == "deny"
 
     def _answer(self, request: ScoreRequest, key: str) -> ScoreAnswer:
         digest = hashlib.sha256(request.model_dump_json().encode()).hexdigest()

@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from services.outlier.model import Seen, Totals
 from services.outlier.store import ALL_USERS, Store, month_of
+
+_Counts = defaultdict[tuple[str, str], int]
+"""Logins by level and value."""
+
+
+@dataclass(slots=True)
+class _OfUser:
+    """One user's history."""
+
+    logins: int
+    values: _Counts
 
 
 class Lesson:
@@ -22,12 +34,13 @@ class Lesson:
         self._store = store
         self._tenant_id = tenant_id
         self._totals: Totals | None = None
-        self._of_users: dict[str, tuple[int, Counter[tuple[str, str]], Counter[str]]] = {}
+        self._of_users: dict[str, _OfUser] = {}
         self._of_all: dict[tuple[str, str], int] = {}
         self._distinct: dict[str, int] = {}
         self._new_values: Counter[str] = Counter()
         self._user_logins: Counter[tuple[str, str]] = Counter()
-        self._values: Counter[tuple[str, str, str, str]] = Counter()
+        self._values: dict[tuple[str, str], _Counts] = {}
+        """By user ('' counts all) and month."""
         self._learned_before = store.learned_among(tenant_id, request_ids)
         self._learned: set[str] = set()
         self._new_users = 0
@@ -40,19 +53,22 @@ class Lesson:
             self._totals = self._store.totals(self._tenant_id, user_id)
         before = self._totals
         logins, users = before.logins + len(self._learned), before.users + self._new_users
-        return Totals(logins, users, self._of_user(user_id)[0])
+        return Totals(logins, users, self._of_user(user_id).logins)
 
     def seen(self, user_id: str, facts: Mapping[str, str]) -> dict[str, Seen]:
         """As `Store.seen`, with this lesson's logins."""
-        _, values, levels = self._of_user(user_id)
+        values = self._of_user(user_id).values
+        known: Counter[str] = Counter()
+        for (level, _), count in values.items():
+            known[level] += count
         return {
-            level: Seen(
-                values[level, value],
-                self._by_all(level, value),
-                self._distinct_of(level),
-                levels[level],
+            fact[0]: Seen(
+                values.get(fact, 0),
+                self._by_all(fact),
+                self._distinct_of(fact[0]),
+                known[fact[0]],
             )
-            for level, value in facts.items()
+            for fact in facts.items()
         }
 
     def learn(
@@ -62,20 +78,22 @@ class Lesson:
         if request_id in self._learned_before or request_id in self._learned:
             return False
         month = month_of(min(occurred_at, self._now))
-        logins, values, levels = self._of_user(user_id)
+        user = self._of_user(user_id)
         self._learned.add(request_id)
-        self._new_users += logins == 0
-        self._of_users[user_id] = (logins + 1, values, levels)
+        self._new_users += user.logins == 0
+        user.logins += 1
         self._user_logins[user_id, month] += 1
-        for level, value in facts.items():
-            if self._by_all(level, value) == 0:
+        of_user, of_all = self._values_of(user_id, month), self._values_of(ALL_USERS, month)
+        for fact in facts.items():
+            before = self._by_all(fact)
+            if before == 0:
+                level = fact[0]
                 self._distinct[level] = self._distinct_of(level) + 1
                 self._new_values[level] += 1
-            self._of_all[level, value] += 1
-            values[level, value] += 1
-            levels[level] += 1
-            for owner in (user_id, ALL_USERS):
-                self._values[owner, level, value, month] += 1
+            self._of_all[fact] = before + 1
+            user.values[fact] += 1
+            of_user[fact] += 1
+            of_all[fact] += 1
         return True
 
     def write(self) -> int:
@@ -87,25 +105,31 @@ class Lesson:
                 (len(self._learned), self._new_users),
                 self._user_logins,
                 self._new_values,
-                self._values,
+                {
+                    (owner, level, value, month): count
+                    for (owner, month), counts in self._values.items()
+                    for (level, value), count in counts.items()
+                },
             )
         return len(self._learned)
 
-    def _of_user(self, user_id: str) -> tuple[int, Counter[tuple[str, str]], Counter[str]]:
+    def _of_user(self, user_id: str) -> _OfUser:
         found = self._of_users.get(user_id)
         if found is None:
             logins, counts = self._store.counts_of(self._tenant_id, user_id)
-            levels: Counter[str] = Counter()
-            for (level, _), count in counts.items():
-                levels[level] += count
-            found = self._of_users[user_id] = (logins, Counter(counts), levels)
+            found = self._of_users[user_id] = _OfUser(logins, defaultdict(int, counts))
         return found
 
-    def _by_all(self, level: str, value: str) -> int:
-        found = self._of_all.get((level, value))
+    def _values_of(self, owner: str, month: str) -> _Counts:
+        found = self._values.get((owner, month))
         if found is None:
-            found = self._store.count_of_all(self._tenant_id, level, value)
-            self._of_all[level, value] = found
+            found = self._values[owner, month] = defaultdict(int)
+        return found
+
+    def _by_all(self, fact: tuple[str, str]) -> int:
+        found = self._of_all.get(fact)
+        if found is None:
+            found = self._of_all[fact] = self._store.count_of_all(self._tenant_id, *fact)
         return found
 
     def _distinct_of(self, level: str) -> int:

@@ -23,6 +23,9 @@ changes again is written once."""
 _LONGEST_LOG_PAGES = 32_000
 """128 MB: a log that nobody writes back in time is written back while a request waits."""
 
+_CACHE_KIB = 16 * 1024
+"""SQLite's usual 2 MiB hold the pages of some thousand users: others are read and written again and again."""
+
 
 class Store:
     """Counts of facts and the answers given.
@@ -39,6 +42,7 @@ class Store:
         self._connection.execute("PRAGMA journal_mode = WAL")
         self._connection.execute("PRAGMA synchronous = NORMAL")
         self._connection.execute(f"PRAGMA wal_autocheckpoint = {_LONGEST_LOG_PAGES}")
+        self._connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
         with self.transaction():
             self._prepare()
         self._queries = _named(_sql("queries.sql"))

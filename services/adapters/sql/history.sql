@@ -6,7 +6,6 @@ WITH taken AS (
         SELECT ctid FROM import_login
         WHERE import_id = %(import_id)s AND user_key BETWEEN %(first)s AND %(last)s
         ORDER BY user_key, occurred_at, line LIMIT %(most)s
-        FOR UPDATE
     ))
     RETURNING *
 ),
@@ -42,6 +41,15 @@ SELECT
     given.user_agent, given.cookie_id, given.auth_method, given.kind, claimed.workflow_id IS NOT NULL AS is_accepted
 FROM given LEFT JOIN claimed USING (workflow_id)
 ORDER BY given.occurred_at, given.line;
+
+-- name: save_history
+-- Store logins with their checks.
+INSERT INTO login (workflow_id, tenant_id, user_id, device_id, new_device, occurred_at, ip, auth_method)
+SELECT workflow_id, tenant_id, user_id, device_id, new_device, occurred_at, ip, auth_method
+FROM unnest(%(workflow_ids)s::uuid[], %(device_ids)s::uuid[], %(new_device)s::boolean[])
+    AS checked (workflow_id, device_id, new_device)
+JOIN reported_login AS reported USING (workflow_id)
+ORDER BY workflow_id;
 
 -- name: note_history
 -- A slice is applied.

@@ -30,17 +30,18 @@ SELECT line, begun_at IS NOT NULL AS is_begun FROM login_import
 WHERE tenant_id = %(tenant)s AND id = %(import_id)s FOR UPDATE
 
 -- name: stage
--- Put logins aside, each under the key of its user's lock.
+-- Put logins aside, each under the key of its user's lock. What a body leaves out is the default.
 INSERT INTO import_login (import_id, user_key, occurred_at, line, tenant_id, user_id, event_id, body_sha256, ip, user_agent,
     cookie_id, auth_method, email, other_email, locale, time_zone, kind)
 SELECT %(import_id)s, hashtextextended(concat_ws(E'\x1f', 'device', %(tenant)s::text, user_id), 0), occurred_at, line, %(tenant)s,
-    user_id, event_id, body_sha256, ip, user_agent, cookie_id, auth_method, email, other_email, locale, time_zone, kind
-FROM unnest(
-    %(lines)s::bigint[], %(users)s::text[], %(events)s::text[], %(bodies)s::bytea[], %(times)s::timestamptz[],
-    %(addresses)s::inet[], %(agents)s::text[], %(cookies)s::uuid[], %(methods)s::text[], %(emails)s::text[],
-    %(other_emails)s::text[], %(locales)s::text[], %(zones)s::text[], %(kinds)s::text[]
-) AS it (line, user_id, event_id, body_sha256, occurred_at, ip, user_agent, cookie_id, auth_method, email, other_email, locale,
-    time_zone, kind)
+    user_id, event_id, body_sha256, ip, user_agent, cookie_id, auth_method, email, other_email, locale, time_zone,
+    coalesce(kind, 'sign_in')
+FROM ROWS FROM (
+    json_to_recordset(%(bodies)s::json) AS (user_id text, event_id text, occurred_at timestamptz, ip inet, user_agent text,
+        auth_method text, email text, other_email text, locale text, time_zone text, kind text),
+    unnest(%(lines)s::bigint[]), unnest(%(digests)s::bytea[]), unnest(%(cookies)s::uuid[])
+) AS it (user_id, event_id, occurred_at, ip, user_agent, auth_method, email, other_email, locale, time_zone, kind, line,
+    body_sha256, cookie_id)
 
 -- name: note_staged
 -- Up to this line it is here.

@@ -14,9 +14,9 @@ from services import personal_data
 from services.adapters.postgres import PostgresTransaction
 from services.adapters.retention import forget_old
 from services.domain.errors import Unavailable
-from services.domain.model import Login
 from services.domain.outcome import Done, Failed, Outcome
 from services.domain.slices import Slice
+from services.gateway.reports import canonical_body, read_report
 from services.gateway.staging import Elsewhere, Portion, Staged, open_import, stage
 from services.gateway.tenant_keys import KeyChain
 from services.handlers import import_logins
@@ -50,17 +50,18 @@ class Scholar:
 
 
 def _login(line: int, user: str = "ada", hours: float | None = None, **facts: Any) -> Staged:
-    login = Login(
-        workflow_id=uuid4(),
-        tenant_id="shop",
-        event_id=facts.pop("event_id", f"{user}-{line}"),
-        user_id=user,
-        occurred_at=AT + timedelta(hours=line if hours is None else hours),
-        ip="203.0.113.7",
-        user_agent=facts.pop("user_agent", FIREFOX),
-        **facts,
-    )
-    return Staged(line, login, b"digest", None)
+    at = AT + timedelta(hours=line if hours is None else hours)
+    login = {
+        "event_id": f"{user}-{line}",
+        "user_id": user,
+        "occurred_at": at.isoformat(),
+        "ip": "203.0.113.7",
+        "user_agent": FIREFOX,
+        "history": True,
+    }
+    report, errors = read_report(login | facts)
+    assert report, errors
+    return Staged(line, canonical_body(report), None)
 
 
 def _put_in(world: World, *logins: Staged) -> UUID:
@@ -104,8 +105,7 @@ def test_a_users_logins_are_applied_and_learned_in_time_order(
     assert sorted(known) == ["user-0", "user-1", "user-2"]
     firsts = "SELECT user_id, first_seen_at FROM device"
     earliest = {
-        user: min(it.login.occurred_at for it in logins if it.login.user_id == user)
-        for user in ("user-0", "user-1", "user-2")
+        f"user-{user}": AT + timedelta(hours=min(hours[(user - 1) % 3 :: 3])) for user in range(3)
     }
     assert dict(world.rows(firsts)) == earliest
     assert world.rows("SELECT count(*) FROM reported_login WHERE history") == [(60,)]

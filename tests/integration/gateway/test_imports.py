@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import threading
 from typing import Any
 
 import httpx
 import pytest
+import requests
+from requests.adapters import HTTPAdapter
 
-from tests.integration.gateway.door import Door, login
+from services.cli.importing import Importer
+from services.cli.login_files import Line
+from tests.integration.gateway.door import KEYS, Door, login
 
 NOBODYS = "00000000-0000-4000-8000-000000000000"
 
@@ -89,6 +95,51 @@ def test_others_imports_are_not_there(door: Door) -> None:
         for path, body in ((f"/{which}/begin", None), (f"/{which}/logins", _portion(login()))):
             assert _ask(door, path, body, tenant="bank").status_code == 404
     assert _ask(door, "", {"key": "file-1"}, tenant="bank").json()["import_id"] != import_id
+
+
+class _Overtaken(HTTPAdapter):
+    """The first portion comes when the second has been answered."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.answers: list[tuple[int, int]] = []
+        self._is_second_answered = threading.Event()
+
+    def send(
+        self, request: requests.PreparedRequest, *args: Any, **kwargs: Any
+    ) -> requests.Response:
+        if not (request.url or "").endswith("/logins"):
+            return super().send(request, *args, **kwargs)
+        after = json.loads(request.body or b"")["after"]
+        assert after > 0 or self._is_second_answered.wait(20)
+        answer = super().send(request, *args, **kwargs)
+        self.answers.append((after, answer.status_code))
+        if after > 0:
+            self._is_second_answered.set()
+        return answer
+
+
+def test_a_portion_that_overtakes_another_is_sent_again(door: Door) -> None:
+    """Two are on their way at once; what comes too early is refused, and comes again when it can go on there."""
+
+    class Begun(Exception):
+        """All was put in."""
+
+    def stop(found: dict[str, Any]) -> None:
+        if found["state"] != "uploading":
+            raise Begun
+
+    importer = Importer(door.url, KEYS["shop"], stop)
+    road = _Overtaken()
+    importer._session.mount("http://", road)
+    lines = [Line(n, login(event_id=f"e-{n}", user_id=f"u-{n}")) for n in range(1, 4_501)]
+    with pytest.raises(Begun):
+        importer.run("file-1", lines)
+    assert road.answers[:2] == [(1000, 409), (0, 200)]
+    taken = [after for after, status in road.answers if status == 200]
+    assert sorted(taken) == [0, 1000, 2000, 3000, 4000]
+    assert door.count("import_login") == 4_500
+    assert importer.outcome.found["staged"] == 4_500
 
 
 @pytest.mark.parametrize(

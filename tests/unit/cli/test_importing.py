@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from services.cli.importing import _portions
 from services.cli.login_files import Line, read_logins
 
@@ -10,7 +12,8 @@ def test_lines_that_are_no_json_are_named() -> None:
     """A bad line is reported by its number, and blank ones do not count."""
     [portion] = _portions(read_logins(["\n", "{\n", "\n", "nope\n"]))
     assert [each.line for each in portion.unreadable] == [2, 4]
-    assert portion.body(0) == {"after": 0, "line": 4, "skipped": 0, "unreadable": 2, "logins": []}
+    about = {"after": 0, "line": 4, "skipped": 0, "unreadable": 2, "logins": []}
+    assert json.loads(portion.body(0)) == about
 
 
 def test_portions_have_as_many_logins_as_the_gateway_takes() -> None:
@@ -22,6 +25,14 @@ def test_portions_have_as_many_logins_as_the_gateway_takes() -> None:
         (1000, 1000, 3999),
         (1, 1, 4001),
     ]
+
+
+def test_a_portion_is_json_with_the_numbers_of_its_lines() -> None:
+    """Whatever the logins hold, half of a surrogate pair too."""
+    logins = [{"user_id": "\N{DOOR}"}, {"user_id": '"\udcff', "ip": None}]
+    [portion] = _portions(Line(number, login) for number, login in enumerate(logins, start=7))
+    numbered = [{"line": 7, "login": logins[0]}, {"line": 8, "login": logins[1]}]
+    assert json.loads(portion.body(6))["logins"] == numbered
 
 
 def test_large_logins_and_many_bad_lines_make_small_portions() -> None:
