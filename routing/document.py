@@ -237,7 +237,9 @@ class Document:
 
     def _wrong(self, node: Node, what: str, wanted: str) -> None:
         kind = _KINDS.get(_kind(node), "something else")
-        self.note(line_of(node), f"{what} is {kind}: it must be {wanted}")
+        is_bare = wanted == _KINDS["str"] and isinstance(node, ScalarNode) and node.value
+        quoted = f', such as "{node.value}"' if is_bare else ""
+        self.note(line_of(node), f"{what} is {kind}: it must be {wanted}{quoted}")
 
 
 def _float_of(node: ScalarNode) -> float:

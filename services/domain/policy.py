@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Literal, Self
@@ -131,21 +132,23 @@ def decide(
     for occasion in OCCASIONS:
         if occasion == level or (occasion == "deny" and verdict.action == "deny"):
             acts |= policy.actions.get(occasion, frozenset())
-    switches = tuple(
-        name for name in SWITCHES if name in acts and not is_spared(policy, name, user_id)
-    )
-    return Decision(level, switches, "notify" in acts)
+    return Decision(level, _switches(policy, acts, user_id), "notify" in acts)
 
 
 def disowned(policy: Policy, user_id: str) -> tuple[SwitchName, ...]:
     """The switches to turn on for a user who says that a sign-in was somebody else's.
 
-    Who is never locked is asked for a second factor instead. Also in a dry run: the user has asked for it.
+    Also in a dry run: the user has asked for it.
     """
-    acts = set(policy.actions.get("disowned", DEFAULT.actions["disowned"]))
-    if "locked" in acts and user_id in policy.never_lock:
-        acts = acts - {"locked"} | {"require_step_up"}
-    return tuple(name for name in SWITCHES if name in acts)
+    return _switches(policy, policy.actions.get("disowned", DEFAULT.actions["disowned"]), user_id)
+
+
+def _switches(policy: Policy, acts: AbstractSet[Act], user_id: str) -> tuple[SwitchName, ...]:
+    """Those of the acts that are switches; who is never locked is asked for a second factor instead."""
+    wanted: AbstractSet[Act] = acts
+    if "locked" in acts and is_spared(policy, "locked", user_id):
+        wanted = acts - {"locked"} | {"require_step_up"}
+    return tuple(name for name in SWITCHES if name in wanted)
 
 
 def is_spared(policy: Policy, switch: SwitchName, user_id: str) -> bool:

@@ -65,6 +65,17 @@ def test_somebody_has_to_be_left_who_can_unlock() -> None:
     assert "locked" in decide(policy, _verdict("high", "deny"), "ada").switches
 
 
+def test_who_is_never_locked_is_asked_for_a_second_factor_instead() -> None:
+    """A policy that locks and asks nobody leaves no account open that unlocks the others."""
+    policy = Policy(
+        actions={"high": frozenset({"locked"}), "deny": frozenset({"locked"})},
+        never_lock=frozenset({"root"}),
+    )
+    for verdict in (_verdict("high"), _verdict("low", "deny")):
+        assert decide(policy, verdict, "root").switches == ("require_step_up",)
+        assert decide(policy, verdict, "ada").switches == ("locked",)
+
+
 def test_a_policy_that_wants_nothing_does_nothing() -> None:
     """Also when the API says deny."""
     policy = Policy(actions={"deny": frozenset(), "high": frozenset({"locked"})})
