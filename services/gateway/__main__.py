@@ -25,10 +25,11 @@ _SHUTDOWN_SECONDS = 20
 
 def serve(settings: Settings) -> None:
     """Serve until told to stop; what was answered with 202 by then is committed."""
-    celery_app = make_celery_app(settings, load_topology())
+    topology = load_topology()
+    celery_app = make_celery_app(settings, topology)
     app = make_app(
         settings.database_url,
-        plans(celery_app),
+        plans(celery_app, topology),
         lambda: Publisher(celery_app, CONFIRM_SECONDS),
         make_spans("gateway", settings.host_name, environment()),
     )

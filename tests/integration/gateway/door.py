@@ -107,14 +107,15 @@ class AbsentBroker:
 @contextmanager
 def opened_door(database_url: str, broker_url: str | None = None) -> Iterator[Door]:
     """Serve on a free port until the end of the block; without a URL, the broker is absent."""
+    topology = load()
     celery_app = make_celery_app(
-        Settings(broker_url=broker_url or NO_BROKER, database_url=database_url), load()
+        Settings(broker_url=broker_url or NO_BROKER, database_url=database_url), topology
     )
 
     def new_publisher() -> PublishesMessages:
         return Publisher(celery_app, 3.0) if broker_url else AbsentBroker()
 
-    app = make_app(database_url, plans(celery_app), new_publisher)
+    app = make_app(database_url, plans(celery_app, topology), new_publisher)
     listener = socket.create_server(("127.0.0.1", 0))
     server = uvicorn.Server(uvicorn.Config(app, access_log=False, log_level="warning"))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
