@@ -146,6 +146,11 @@ class Topology:
             )
         return route
 
+    def does(self, queue: str, task: str) -> bool:
+        """Return whether the pool of `queue` does a task, so that it may wait there."""
+        route = self.find_route(task)
+        return route is not None and self.queues[route.queue].pool == self.queues[queue].pool
+
     def pool(self, name: str) -> Pool:
         """Return a pool.
 

@@ -53,9 +53,9 @@ class DoorbellApp(LedgerApp):
         worker.start()
         return int(worker.exitcode or 0)
 
-    def deliver(self, notice_id: str) -> None:
-        """Start the delivery of a recorded notice."""
-        delivery(self, notice_id).apply_async()
+    def deliver(self, notice_id: str, queue: str | None = None) -> None:
+        """Start the delivery of a recorded notice, in its own queue or in another one."""
+        delivery(self, notice_id, queue).apply_async()
 
 
 def make_app(settings: Settings, topology: Topology) -> DoorbellApp:

@@ -57,6 +57,7 @@ class Lockdown:
     users: these; None: who signed in from `network` since then.
     expire_seconds: so long later the switches go off by themselves; None: never.
     per_second: for so many users a second; None: as fast as it goes.
+    notices_onto: the queue in which the notices wait; None: where all do.
     """
 
     tenant: str
@@ -68,6 +69,7 @@ class Lockdown:
     since: datetime | None = None
     expire_seconds: float | None = None
     per_second: float | None = None
+    notices_onto: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +94,20 @@ class Expected:
                 for name in named
             },
         }
+
+
+def check_queue(lockdown: Lockdown, queues: Sequence[str]) -> None:
+    """See that its notices may wait where they are to; queues: those in which they may.
+
+    Raises:
+        Unfit: they may not.
+    """
+    queue = lockdown.notices_onto
+    if queue is not None and queue not in queues:
+        raise Unfit(
+            "notices_onto",
+            f"notices of an incident cannot wait in a queue {queue!r}: use one of {', '.join(queues)}",
+        )
 
 
 def expect(connection: Connection[Any], lockdown: Lockdown) -> Expected:
@@ -140,6 +156,7 @@ def begin(
         per_second=lockdown.per_second,
         network=str(lockdown.network) if lockdown.network else None,
         since=lockdown.since,
+        notices_onto=lockdown.notices_onto,
     )
     _run(
         connection,

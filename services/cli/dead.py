@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -245,13 +246,7 @@ def act(
 
 def _onto(topology: Topology, queue: str) -> Onto:
     [name] = queues_of(topology, None, queue, "--onto")
-    pool = topology.queues[name].pool
-
-    def does(task: str) -> bool:
-        route = topology.find_route(task)
-        return route is not None and topology.queues[route.queue].pool == pool
-
-    return Onto(name, does)
+    return Onto(name, partial(topology.does, name))
 
 
 def _perform(desk: Desk, survey: Survey, operator: Operator, rate: float) -> Pass:

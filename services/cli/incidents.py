@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
@@ -15,6 +16,7 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 
+from routing.load import load as load_topology
 from services import incidents
 from services.cli.audit import actor
 from services.cli.database import connected
@@ -115,6 +117,13 @@ def lockdown(
     rate: Annotated[
         float | None, typer.Option(callback=_rate, help="At most so many users a second.")
     ] = None,
+    notices_onto: Annotated[
+        str | None,
+        typer.Option(
+            metavar="QUEUE",
+            help="Let the notices wait in this queue of their pool, and others not behind them.",
+        ),
+    ] = None,
     dry_run: DryRun = False,
     yes: Yes = False,
     no_wait: NoWait = False,
@@ -136,6 +145,7 @@ def lockdown(
         since,
         expire,
         rate,
+        notices_onto,
     )
     _check(wanted)
     if dry_run:
@@ -222,7 +232,7 @@ def _begin(desk: Desk, wanted: Lockdown, yes: bool, no_wait: bool, as_json: bool
     from services.ledger.planning import plan
 
     def planned(portions: Sequence[Portion], label: str) -> Plan:
-        return plan(desk.app, canvas(desk.app, portions), label)
+        return plan(desk.app, canvas(desk.app, portions, wanted.notices_onto), label)
 
     connection = desk.connection
     _ask(_expected(connection, wanted), wanted, yes)
@@ -244,10 +254,16 @@ _DONE = ("switched", "prolonged", "on_before", "never_locked", "unknown")
 def _expected(connection: Any, wanted: Lockdown) -> incidents.Expected:
     if not incidents.is_tenant(connection, wanted.tenant):
         raise UnknownTenant(f"there is no tenant {wanted.tenant}: doorbell tenant list names them")
-    try:
+    with _options_named():
         return incidents.expect(connection, wanted)
+
+
+@contextmanager
+def _options_named() -> Iterator[None]:
+    try:
+        yield
     except incidents.Unfit as error:
-        raise ConfigurationError(f"--{error.field}: {error}") from None
+        raise ConfigurationError(f"--{error.field.replace('_', '-')}: {error}") from None
 
 
 def _listed(file: Path) -> list[str]:
@@ -265,6 +281,11 @@ def _check(wanted: Lockdown) -> None:
         )
     if wanted.users is None and (wanted.network is None or wanted.since is None):
         raise ConfigurationError("say who: --users FILE, or --network CIDR and --since TIME")
+    if wanted.notices_onto is not None:
+        from services.canvas.lockdown import notice_queues  # Celery slows other commands down
+
+        with _options_named():
+            incidents.check_queue(wanted, notice_queues(load_topology()))
 
 
 def _ask(expected: incidents.Expected, wanted: Lockdown, yes: bool) -> None:
@@ -340,6 +361,7 @@ def _show(found: dict[str, Any], as_json: bool) -> None:
     typer.echo(
         f"{found['incident_id']}: {found['switch']} for {found['tenant']}, {found['state']}"
         f" ({found['reason']})"
+        + (f"; its notices wait in {found['notices_onto']}" if found["notices_onto"] else "")
     )
     _show_counts(found["counts"], found["skipped"])
 

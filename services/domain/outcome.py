@@ -37,7 +37,8 @@ class Done:
     """The item's effect is in the transaction (or was there before).
 
     `result` travels to the next step. `notices` are ids of notices that were
-    recorded for the first time: `services.canvas` starts one delivery for each.
+    recorded for the first time: `services.canvas` starts one delivery for each,
+    which waits in the queue `onto`, or where all do.
     `has_many_notices`: their deliveries belong to no workflow, for each step of one looks
     whether it is the last. `effects` are those of this transaction, not of one before.
     """
@@ -46,6 +47,7 @@ class Done:
     notices: tuple[str, ...] = ()
     effects: tuple[Effect, ...] = ()
     has_many_notices: bool = False
+    onto: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

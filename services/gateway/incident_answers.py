@@ -38,6 +38,9 @@ class IncidentAnswer(BaseModel):
     since: datetime | None
     expire_seconds: float | None
     users_per_second: float | None
+    notices_onto: str | None = Field(
+        description="The queue in which its notices wait; null: where all do."
+    )
     begun_at: datetime
     stopped_at: datetime | None
     counts: IncidentCounts

@@ -43,6 +43,7 @@ async def begin_incident(request: Request, tenant: Tenant) -> Response:
         raise Problem(422, "the lockdown is not valid", errors)
     lockdown = as_lockdown(report, tenant)
     try:
+        incidents.check_queue(lockdown, parts.plans.notice_queues)
         if report.dry_run:
             expected = await parts.read(lambda it: incidents.expect(it, lockdown).to_document())
             answer = ExpectedAnswer(dry_run=True, **expected)
@@ -111,7 +112,8 @@ def _begin(
     connection: Connection, parts: Parts, lockdown: Lockdown
 ) -> tuple[IncidentAnswer, Sequence[Message]]:
     expected = incidents.expect(connection, lockdown)
-    incident_id, messages = incidents.begin(connection, lockdown, expected, parts.plans.lockdown)
+    plan = parts.plans.lockdown(lockdown.notices_onto)
+    incident_id, messages = incidents.begin(connection, lockdown, expected, plan)
     # The gateway may not publish what is to wait at the broker: that is the relay's.
     at_once = [message for message in messages if not message.delay_seconds]
     return _found(connection, incident_id, lockdown.tenant), at_once

@@ -84,6 +84,11 @@ class LockdownReport(BaseModel):
     expire_seconds: Annotated[int, Field(strict=True, ge=1, le=_LONGEST_SECONDS)] | None = Field(
         None, description="So long later the switches go off by themselves; without, never."
     )
+    notices_onto: Annotated[str, Field(strict=True, min_length=1, max_length=200)] | None = Field(
+        None,
+        description="Have the notices wait in this queue, so that others do not wait behind them;"
+        " without, where all do. What is refused names the queues that there are for it.",
+    )
     dry_run: Annotated[bool, Field(strict=True)] = Field(
         False, description="Say whom it would be about; change nothing, and tell nobody."
     )
@@ -117,6 +122,7 @@ def as_lockdown(report: LockdownReport, tenant: str) -> Lockdown:
         report.since,
         report.expire_seconds,
         report.users_per_second,
+        report.notices_onto,
     )
 
 

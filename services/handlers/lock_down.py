@@ -61,9 +61,9 @@ def _notify(users: Slice, tx: Transaction) -> Outcome:
         for contact in contacts.values()
         for notice in first_notices(contact, "lockdown", users.incident_id)
     ]
-    return _recorded(due, tx.record_notices(due))
+    return _recorded(due, tx.record_notices(due), incident.notices_onto)
 
 
-def _recorded(due: Sequence[NewNotice], recorded: AbstractSet[UUID]) -> Done:
+def _recorded(due: Sequence[NewNotice], recorded: AbstractSet[UUID], onto: str | None) -> Done:
     ids = tuple(str(notice.id) for notice in due if notice.id in recorded)
-    return Done({"notices": len(ids)}, notices=ids, has_many_notices=True)
+    return Done({"notices": len(ids)}, notices=ids, onto=onto, has_many_notices=True)

@@ -130,6 +130,7 @@ class Notice:
     """A recorded notice with all that its message says; `link_key` signs its links, it tells of so many `logins`.
 
     switches: that the verdict turned on, or the incident which it tells of.
+    onto: the queue in which its delivery waits, as its incident wants it; None: where all do.
     """
 
     id: UUID
@@ -158,16 +159,21 @@ class Notice:
     logins: int = 1
     may_unsubscribe: bool = False
     incident_id: UUID | None = None
+    onto: str | None = None
     digest: Digest | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Incident:
-    """Of which switch it is, and what its tenant's policy says of its users; is_stopped: nothing more is done."""
+    """Of which switch it is, and what its tenant's policy says of its users.
+
+    is_stopped: nothing more is done. notices_onto: the queue in which its notices wait; None: where all do.
+    """
 
     switch: SwitchName
     policy: Policy
     is_stopped: bool
+    notices_onto: str | None
 
 
 @dataclass(frozen=True, slots=True)

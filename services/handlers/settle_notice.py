@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
+from dataclasses import replace
 from typing import Literal
 from uuid import UUID, uuid5
 
@@ -80,8 +81,8 @@ def _try_next_channel(notice_id: UUID, notice: Notice | None, tx: Transaction) -
         if is_lost:
             _tell(notice, contact, tx)
         return _done(notice_id, None, (), given_up)
-    recorded = tx.record_notices([following])
-    return _done(notice_id, following.id, tuple(str(i) for i in recorded), given_up)
+    ids = tuple(str(it) for it in tx.record_notices([following]))
+    return replace(_done(notice_id, following.id, ids, given_up), onto=notice.onto)
 
 
 def _look_on(notice: Notice, tx: Transaction) -> tuple[NewNotice | None, bool, Contact]:

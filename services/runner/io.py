@@ -26,6 +26,7 @@ from services.runner.executor import Executor
 from services.runner.gathering import Gathering
 from services.runner.task import IoListTask, IoTask
 from services.runner.tracing import about
+from services.runner.turns import Turns
 
 logger = logging.getLogger(__name__)
 
@@ -59,7 +60,7 @@ class IoStyle:
         self._threads = ThreadPoolExecutor(concurrency, thread_name_prefix="doorbell-io")
         self._admission = Admission(self._admitting.admit, concurrency)
         self._gatherings: dict[str, Gathering] = {}
-        self._places: dict[str, asyncio.Semaphore] = {}
+        self._places: dict[str, Turns] = {}
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run_loop, name="doorbell-loop", daemon=True)
         self._running: set[asyncio.Task[None]] = set()
@@ -150,7 +151,7 @@ class IoStyle:
         We stood still, or waited, for longer than the step was reserved for us, or
         PostgreSQL was away: another process may have done it meanwhile.
         """
-        await self._acquire(delivery.task)
+        await self._acquire(delivery)
         if isinstance(self._task_of(delivery.task), IoListTask):
             gathering = self._gatherings.setdefault(delivery.task, Gathering(self._call_together))
             outcome = await gathering.outcome_of(delivery)
@@ -234,11 +235,11 @@ class IoStyle:
         if running.has_ended:
             self._release(len(running.step_ids), running.task)
 
-    async def _acquire(self, task: str) -> None:
+    async def _acquire(self, delivery: Delivery) -> None:
         """A slot for one call; a task's own bound first, so that what waits for that takes no other's slot."""
-        at_once = getattr(self._task_of(task), "at_once", None)
+        at_once = getattr(self._task_of(delivery.task), "at_once", None)
         if at_once is not None:
-            await self._places.setdefault(task, asyncio.Semaphore(at_once)).acquire()
+            await self._places.setdefault(delivery.task, Turns(at_once)).acquire(delivery.queue)
         await self._slots.acquire()
 
     def _release(self, calls: int, task: str) -> None:

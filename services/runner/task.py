@@ -56,10 +56,10 @@ class HandlerTask(StepTask):
     policy: RetryPolicy
     exhausted: Callable[[Any], Outcome] | None = None
 
-    def deliver(self, notice_id: str) -> None:
+    def deliver(self, notice_id: str, queue: str | None) -> None:
         """Start what follows a notice that was recorded; the app knows the canvas of it."""
         app: Any = self.app
-        app.deliver(notice_id)
+        app.deliver(notice_id, queue)
 
     def answer(self, value: Any) -> Outcome:
         """Call the handler for one value in the running transaction (celery.map and starmap do)."""
@@ -77,7 +77,7 @@ class HandlerTask(StepTask):
         if isinstance(outcome, Failed):
             return {"conflict": str(outcome.error)}
         for notice in outcome.notices:
-            self.deliver(notice)
+            self.deliver(notice, outcome.onto)
         unit = active_unit()
         if unit is not None:
             unit.effects += outcome.effects

@@ -38,9 +38,10 @@ ORDER BY given.place
 
 -- name: insert_incident
 -- A new incident.
-INSERT INTO incident (id, tenant_id, switch, reason, actor, expire_seconds, per_second, network, since)
+INSERT INTO incident (id, tenant_id, switch, reason, actor, expire_seconds, per_second, network, since, notices_onto)
 VALUES (
-    %(id)s, %(tenant)s, %(switch)s, %(reason)s, %(actor)s, %(expire_seconds)s, %(per_second)s, %(network)s::cidr, %(since)s
+    %(id)s, %(tenant)s, %(switch)s, %(reason)s, %(actor)s, %(expire_seconds)s, %(per_second)s, %(network)s::cidr, %(since)s,
+    %(notices_onto)s
 )
 
 -- name: insert_users
@@ -100,7 +101,7 @@ UPDATE incident SET undo_id = %(undo)s, undone_by = %(actor)s WHERE id = %(id)s
 -- Incidents with how far they are, the youngest first. Deliveries of notices are no steps of theirs.
 SELECT
     incident.id AS incident_id, incident.tenant_id AS tenant, incident.switch, incident.reason, incident.actor,
-    incident.network::text AS network, incident.since, incident.expire_seconds, incident.per_second,
+    incident.network::text AS network, incident.since, incident.expire_seconds, incident.per_second, incident.notices_onto,
     incident.begun_at, incident.stopped_at, incident.undo_id, undo.state AS undo_state, planned.open, planned.given_up,
     told.notices, told.sent,
     jsonb_build_object(

@@ -20,11 +20,15 @@ from deploy.local.layout import REPOSITORY
 from services.queries import load_queries
 from tests.bench.__main__ import private_cluster
 from tests.bench.command import end_on_sigterm, positive, say
+from tests.bench.meanwhile import PER_SECOND, Logins
+from tests.bench.result import percentile
 
 _TENANT = "demo"
 _COMMAND = (sys.executable, "-c", "from services.cli.main import main; main()")
 """`doorbell`, of this checkout."""
 _SECONDS = 600.0
+_ALONE = 200
+"""So many logins are looked at with nobody locked."""
 _STOP_AFTER = 0.25
 """The stop comes when so much of the users are locked."""
 
@@ -51,6 +55,27 @@ class Figures:
     left_on: int
 
 
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What logins on new devices wait for while many users are locked, and told.
+
+    locked: seconds from the start of the command until the last user was locked; told: until the last mail had left.
+    verdict_*, notice_*: of logins that were reported meanwhile, seconds from accepted to verdict stored, and to mail
+    handed over; alone: with nobody locked.
+    """
+
+    users: int
+    locked: float
+    told: float
+    logins: int
+    verdict_p50: float
+    verdict_p99: float
+    notice_p50: float
+    notice_p99: float
+    alone_notice_p50: float
+    alone_notice_p99: float
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure and print; 1 when something was left locked."""
     options = _parser().parse_args(arguments)
@@ -59,20 +84,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with private_cluster({}) as cluster:
         endpoints = json.loads(cluster.layout.endpoints.read_text())
         with psycopg.connect(endpoints["database_url"], autocommit=True) as connection:
-            figures = Operator(endpoints, connection).measure(options.users)
+            operator = Operator(endpoints, connection, options.notices_onto)
+            figures = (
+                operator.tell(options.users, options.logins)
+                if options.logins
+                else operator.measure(options.users)
+            )
     for name, value in asdict(figures).items():
         print(
             f"{name:>16} {value:10,.2f}" if isinstance(value, float) else f"{name:>16} {value:10,}"
         )
     if options.json:
         options.json.write_text(json.dumps(asdict(figures), indent=2) + "\n")
-    return 1 if figures.left_on else 0
+    return 1 if isinstance(figures, Figures) and figures.left_on else 0
 
 
 class Operator:
     """Somebody at a keyboard, and what the database says about what was done."""
 
-    def __init__(self, endpoints: dict[str, str], connection: psycopg.Connection[Any]) -> None:
+    def __init__(
+        self,
+        endpoints: dict[str, str],
+        connection: psycopg.Connection[Any],
+        notices_onto: str | None = None,
+    ) -> None:
+        self._endpoints = endpoints
+        self._onto = ("--notices-onto", notices_onto) if notices_onto else ()
         self._environment = os.environ | {
             "DOORBELL_DATABASE_URL": endpoints["database_url"],
             "DOORBELL_BROKER_URL": endpoints["broker_url"],
@@ -82,8 +119,7 @@ class Operator:
 
     def measure(self, users: int) -> Figures:
         """Lock all, take it back, lock again, stop that, take that back."""
-        self._rows("make_users", tenant=_TENANT, users=users)
-        names = "\n".join(row[0] for row in self._rows("names", tenant=_TENANT))
+        names = self._users(users)
         say(f"locking {users} users")
         began = time.time()
         incident = self._run(*self._lockdown(), told=names)["incident_id"]
@@ -104,6 +140,38 @@ class Operator:
         return Figures(
             users, locked, command, sent, stopped, stop_command, switched, undone, left_on
         )
+
+    def tell(self, users: int, logins: int) -> Told:
+        """Lock all, and report logins until the last of them was told."""
+        names = self._users(users)
+        alone = Logins(self._endpoints, self._connection, min(logins, _ALONE))
+        meanwhile = Logins(self._endpoints, self._connection, logins)
+        say("letting users sign in, whom others follow on new devices")
+        alone.prepare()
+        meanwhile.prepare()
+        with alone.reported():
+            time.sleep(_ALONE / PER_SECOND)
+        _, before = alone.seconds()
+        say(f"locking {users} users")
+        began = time.time()
+        with meanwhile.reported():
+            incident = self._run(*self._lockdown(), told=names)["incident_id"]
+            told = self._wait("is_told", incident) - began
+        verdicts, notices = meanwhile.seconds()
+        return Told(
+            users,
+            self._last_flip(incident) - began,
+            told,
+            len(notices),
+            *(percentile(verdicts, share) for share in (50, 99)),
+            *(percentile(notices, share) for share in (50, 99)),
+            *(percentile(before, share) for share in (50, 99)),
+        )
+
+    def _users(self, users: int) -> str:
+        """Makes so many; their names, one a line."""
+        self._rows("make_users", tenant=_TENANT, users=users)
+        return "\n".join(row[0] for row in self._rows("names", tenant=_TENANT))
 
     def _stop(self, incident: str) -> tuple[float, float, int]:
         """Seconds from the stop to the last switch seen, and until the command was back; how many were on."""
@@ -126,7 +194,7 @@ class Operator:
         return max(0.0, grown_at - float(said_at)), ended_at - began, switched
 
     def _lockdown(self) -> tuple[str, ...]:
-        return ("lockdown", _TENANT, "--switch", "locked", "--users", "-", "--yes")
+        return ("lockdown", _TENANT, "--switch", "locked", "--users", "-", "--yes", *self._onto)
 
     def _last_flip(self, incident: str) -> float:
         [(at,)] = self._rows("last_flip", incident=incident)
@@ -164,6 +232,13 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tests.bench.lockdown", description=__doc__)
     add = parser.add_argument
     add("--users", type=positive, default=10_000, help="users who are locked (default: 10000)")
+    add(
+        "--logins",
+        type=positive,
+        metavar="NUMBER",
+        help=f"measure how long as many logins on new devices wait meanwhile, {PER_SECOND:.0f} a second; nothing else",
+    )
+    add("--notices-onto", metavar="QUEUE", help="as doorbell incident lockdown has it")
     add("--json", type=Path, metavar="FILE", help="write the figures")
     return parser
 

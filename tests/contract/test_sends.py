@@ -17,7 +17,7 @@ from services.canvas.digesting import digesting
 from services.canvas.erasing import erasing
 from services.canvas.exporting import exporting
 from services.canvas.importing import importing
-from services.canvas.lockdown import lockdown, undoing
+from services.canvas.lockdown import lockdown, notice_queues, undoing
 from services.canvas.login import login_workflow
 from services.canvas.rescoring import rescoring
 from services.canvas.telling import telling
@@ -80,6 +80,21 @@ def test_every_pool_may_send_what_follows_a_probe() -> None:
     returns = TOPOLOGY.route("maintenance.canary_returned").queue
 
     assert [it for it in TOPOLOGY.pools if returns not in TOPOLOGY.sends_of(it)] == []
+
+
+@pytest.mark.parametrize(
+    "who",
+    [
+        *("maintenance.switch_users", "notifications.notify_switched"),
+        "notifications.try_next_channel",
+    ],
+)
+def test_an_incidents_notices_may_wait_where_they_are_to(who: str) -> None:
+    """Whoever sends one may send to each queue that can be asked for, of which there is more than one."""
+    queues = set(notice_queues(TOPOLOGY))
+
+    assert len(queues) > 1
+    assert queues <= set(_allowed(who))
 
 
 def test_every_canvas_is_looked_at() -> None:

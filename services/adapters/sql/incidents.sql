@@ -4,7 +4,7 @@ SELECT pg_advisory_xact_lock_shared(hashtextextended(concat_ws(E'\x1f', 'inciden
 
 -- name: incident
 -- How an incident stands now.
-SELECT incident.switch, incident.stopped_at IS NOT NULL AS is_stopped, tenant.policy::text AS policy
+SELECT incident.switch, incident.stopped_at IS NOT NULL AS is_stopped, tenant.policy::text AS policy, incident.notices_onto
 FROM incident JOIN tenant ON tenant.id = incident.tenant_id
 WHERE incident.id = %(id)s;
 

@@ -116,7 +116,7 @@ SELECT
         WHERE name <> ALL (coalesce(verdict.withheld, '{}'))
     ) AS switches,
     coalesce(verdict.late, false) AS is_late, coalesce((tenant.policy -> 'unsubscribe')::boolean, false) AS may_unsubscribe,
-    notice.recorded_at, tenant.cookie_key AS link_key, notice.incident_id,
+    notice.recorded_at, tenant.cookie_key AS link_key, notice.incident_id, incident.notices_onto AS onto,
     (SELECT greatest(count(*), 1) FROM folded_notice AS with_it WHERE with_it.told_in = notice.workflow_id) AS logins,
     CASE WHEN notice.reason = 'digest' THEN (
         SELECT json_build_object(

@@ -33,6 +33,11 @@ SELECT count(*) >= %(users)s FROM incident_user WHERE incident_id = %(incident)s
 -- How many notices have left.
 SELECT count(*) FROM notice WHERE incident_id = %(incident)s AND state = 'sent'
 
+-- name: is_told
+-- Whether each user was locked, and each notice has left.
+SELECT NOT EXISTS (SELECT FROM incident_user WHERE incident_id = %(incident)s AND (outcome IS NULL OR told_at IS NULL))
+    AND NOT EXISTS (SELECT FROM notice WHERE incident_id = %(incident)s AND state <> 'sent')
+
 -- name: is_over
 -- Whether no step of the incident goes on.
 SELECT state <> 'accepted' FROM workflow WHERE id = %(incident)s

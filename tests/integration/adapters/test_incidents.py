@@ -22,7 +22,7 @@ from services.domain.policy import DEFAULT, Policy
 from services.handlers.deliver_notice import deliver_notice
 from services.handlers.lock_down import notify_switched, switch_back, switch_users
 from services.handlers.ports import Flip
-from services.handlers.settle_notice import record_receipts
+from services.handlers.settle_notice import record_receipts, try_next_channels
 from services.incidents import Lockdown
 from services.ledger.planning import Plan
 from tests.integration.adapters.conftest import World
@@ -262,6 +262,23 @@ def test_users_are_told_once_by_way_of_their_last_login_with_an_address(users: W
     assert notice is not None
     assert (notice.incident_id, notice.switches) == (whom.incident_id, ["locked"])
     assert notice.email is not None
+
+
+@pytest.mark.parametrize("queue", [None, "bulk_notices"])
+def test_notices_wait_where_their_incident_wants_it(users: World, queue: str | None) -> None:
+    """Also those of the next channel, when the first does not take them."""
+    users.give_webhook("https://shop.example/hook")
+    whom = _begin(users, notices_onto=queue)
+    _do(users, switch_users, whom)
+    with users.begin() as tx:
+        (outcome,) = notify_switched([whom], tx)
+    assert isinstance(outcome, Done)
+    assert (len(outcome.notices), outcome.onto) == (3, queue)
+    with users.begin() as tx:
+        followed = try_next_channels([UUID(notice) for notice in outcome.notices], tx)
+    assert [(len(it.notices), it.onto) for it in followed if isinstance(it, Done)] == [
+        (1, queue)
+    ] * 3
 
 
 def test_of_too_many_incidents_users_are_not_told(users: World) -> None:

@@ -15,8 +15,11 @@ from celery.result import GroupResult
 
 from tests.integration.canvas.conftest import Workshop
 from tests.support.fleet import wait_until
+from tests.support.rabbitmq import PrivateRabbitMQ
 
 SECONDS = 30
+_QUIET = "notifications"
+"""A queue that both workers' broker users may send to, and that nobody consumes here."""
 
 
 @pytest.fixture(autouse=True)
@@ -83,6 +86,20 @@ def test_a_clone_is_changed_and_its_original_is_not(ours: Workshop) -> None:
     assert copy.apply_async().id == wanted
     assert ours.app.AsyncResult(wanted).get(timeout=SECONDS) == 12
     assert original.apply_async((1,)).get(timeout=SECONDS) == 3
+
+
+def test_a_clone_waits_in_another_queue_and_its_original_does_not(
+    ours: Workshop, node: PrivateRabbitMQ
+) -> None:
+    """Where nobody does the work, it stays."""
+    original = ours.add.s(2, 3).set(immutable=True)
+    elsewhere = original.clone().set(queue=_QUIET)
+
+    assert elsewhere.apply_async().state == "PENDING"
+    assert "queue" not in original.options
+    assert original.apply_async().get(timeout=SECONDS) == 5
+    assert node.peek(_QUIET, "doorbell") == (1, 0)
+    node.manage("DELETE", f"queues/doorbell/{_QUIET}/contents")
 
 
 def test_an_immutable_signature_takes_no_result(ours: Workshop) -> None:

@@ -92,6 +92,62 @@ def test_users_are_locked_told_and_unlocked(
     assert trail == {"incident lockdown", "incident undo"}
 
 
+def test_notices_wait_in_another_queue(
+    cluster: Cluster, operate: Operate, users: Callable[[int], list[str]], tmp_path: Path
+) -> None:
+    """Of the command and of the application: all are told, by way of the queue that was asked for."""
+    names = users(130)
+    code, done = operate(
+        *("incident", "lockdown", "shop", "--switch", "locked", "--yes"),
+        *("--users", _file(tmp_path, names), "--notices-onto", "bulk_notices"),
+    )
+    assert (code, done["state"], done["notices_onto"]) == (0, "done", "bulk_notices")
+    told = users(3)
+    wanted = {"switch": "locked", "users": told, "notices_onto": "bulk_notices"}
+    begun = _post(cluster, "", wanted, 202)
+    assert begun["notices_onto"] == "bulk_notices"
+    for incident, whose in ((done["incident_id"], names), (begun["incident_id"], told)):
+        _wait_until_sent(cluster, incident, len(whose))
+        assert len(cluster.mails_to(whose[0])) == 1
+        assert _queues(cluster, incident) == {
+            ("celery.map", "maintenance"),
+            ("notifications.notify_switched", "bulk_notices"),
+        }
+        deliveries = (
+            "SELECT step.queue, count(*) FROM step"
+            " WHERE task = 'notifications.deliver_notice' AND parent_id IN"
+            " (SELECT id FROM step WHERE workflow_id = %s) GROUP BY queue"
+        )
+        assert cluster.rows(deliveries, incident) == [("bulk_notices", len(whose))]
+        undone = operate("incident", "undo", incident)[1]
+        assert undone["counts"]["undone"] == len(whose)
+
+
+@pytest.mark.parametrize("queue", ["nowhere", "db_writes", "maintenance", "notifications.dead", ""])
+def test_a_queue_whose_pool_tells_nobody_is_refused(
+    cluster: Cluster,
+    operate: Operate,
+    users: Callable[[int], list[str]],
+    tmp_path: Path,
+    queue: str,
+) -> None:
+    """For a look as well; the option or the field is named, with what is possible."""
+    names = users(1)
+    before = cluster.rows("SELECT count(*) FROM incident")
+    command = ("incident", "lockdown", "shop", "--switch", "locked", "--notices-onto", queue)
+    for more in ("--dry-run", "--yes"):
+        code, said = operate(*command, "--users", _file(tmp_path, names), more)
+        assert code == 2
+        assert "--notices-onto: notices of an incident cannot wait in" in said
+        assert "use one of notifications, bulk_notices" in " ".join(said.split())
+    for more in ({}, {"dry_run": True}):
+        wanted = {"switch": "locked", "users": names, "notices_onto": queue}
+        [error] = _post(cluster, "", wanted | more, 422)["errors"]
+        assert error["field"] == "notices_onto"
+        assert queue == "" or "use one of notifications, bulk_notices" in error["message"]
+    assert cluster.rows("SELECT count(*) FROM incident") == before
+
+
 def test_an_application_locks_those_of_a_network(
     cluster: Cluster, users: Callable[[int], list[str]]
 ) -> None:
@@ -206,6 +262,16 @@ def test_nobody_is_locked_unasked(
     assert (code, "--yes" in told, _on(cluster, names)) == (2, True, 0)
     for act in ("show", "stop", "undo"):
         assert operate("incident", act, str(uuid4()))[0] == 4
+
+
+def _wait_until_sent(cluster: Cluster, incident: str, count: int) -> None:
+    sent = "SELECT count(*) FROM notice WHERE incident_id = %s AND state = 'sent'"
+    wait_until(lambda: cluster.rows(sent, incident) == [(count,)], 60, "its mails")
+
+
+def _queues(cluster: Cluster, incident: str) -> set[tuple[Any, ...]]:
+    planned = "SELECT task, queue FROM step WHERE workflow_id = %s AND position IS NOT NULL"
+    return set(cluster.rows(planned, incident))
 
 
 def _get(cluster: Cluster, path: str) -> Incident:

@@ -27,7 +27,7 @@ def no_plan(*_: object) -> Plan:
     return Plan(())
 
 
-NO_PLANS = Plans((), (), *[no_plan] * (len(fields(Plans)) - 2))
+NO_PLANS = Plans((), (), *[no_plan] * (len(fields(Plans)) - 3), ())
 
 
 def no_publisher() -> PublishesMessages:

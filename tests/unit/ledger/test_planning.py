@@ -220,6 +220,23 @@ def test_a_lockdown_is_a_map_for_each_portion_with_its_notices_behind(app: Doorb
         assert [each["first"] for each in kwargs["it"]] == firsts
 
 
+def test_a_lockdowns_notices_wait_in_another_queue(app: DoorbellApp) -> None:
+    """They alone: its switches do not, and what was planned before is as it was."""
+    before = plan(app, lockdown(app, portions(WORKFLOW, 120)))
+    planned = plan(app, lockdown(app, portions(WORKFLOW, 120), "bulk_notices"))
+    after = plan(app, lockdown(app, portions(WORKFLOW, 120)))
+    assert [(s.task, s.queue) for s in planned.steps] == [
+        ("celery.map", "maintenance"),
+        ("notifications.notify_switched", "bulk_notices"),
+    ] * 2
+    for message, first in zip(planned.messages, (0, 100), strict=True):
+        (notices,) = json.loads(message.body)[2]["chain"]
+        assert (notices["immutable"], notices["options"]["queue"]) == (True, "bulk_notices")
+        assert [each["first"] for each in notices["args"]] == [first]
+    queues = [[step.queue for step in it.steps] for it in (before, after)]
+    assert queues == [["maintenance", "notifications"] * 2] * 2
+
+
 def test_an_undo_is_a_map_for_each_portion(app: DoorbellApp) -> None:
     """Over all positions, and nothing behind it."""
     planned = plan(app, undoing(app, portions(WORKFLOW, 101)))

@@ -37,6 +37,21 @@ def test_a_pool_sends_what_its_tasks_send_and_retries_into_its_own_queue(tmp_pat
     assert small.queues_of("doors") == ("doors",)
 
 
+def test_a_task_may_wait_in_the_queues_of_its_pool(tmp_path: Path) -> None:
+    """Celery's own tasks too; what has no route is done nowhere."""
+    more = "  alarms: {pool: bells, delivery_limit: 20, max_length: 1000}\nretries:\n"
+    small = load_text(tmp_path, GOOD.replace("retries:\n", more))
+    found = {
+        task: [queue for queue in small.queues if small.does(queue, task)]
+        for task in ("bells.ring", "celery.map", "bells.nothing")
+    }
+    assert found == {
+        "bells.ring": ["bells", "alarms"],
+        "celery.map": ["doors"],
+        "bells.nothing": [],
+    }
+
+
 def test_an_unknown_pool_is_named_with_the_known_ones() -> None:
     """A misspelled pool on a command line ends with the names to choose from."""
     known = re.escape(", ".join(TOPOLOGY.pools))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -80,6 +81,23 @@ def test_recorded_notices_are_delivered(app: DoorbellApp) -> None:
     with request_of(task) as unit:
         task.run("w")
     assert [m.task for m in unit.messages] == ["notifications.deliver_notice"] * 2
+    assert {m.queue for m in unit.messages} == {"notifications"}
+
+
+def test_notices_are_delivered_in_the_queue_that_they_are_to_wait_in(app: DoorbellApp) -> None:
+    """What follows a delivery waits where it always does."""
+    task = batch_step(app, Done({}, notices=("n1",), onto="bulk_notices"))
+    with request_of(task) as unit:
+        task.run("w")
+    (message,) = unit.messages
+    assert message.queue == "bulk_notices"
+    embed = json.loads(message.body)[2]
+    followers = [*embed["callbacks"], *embed["errbacks"]]
+    assert [each["task"] for each in followers] == [
+        "notifications.record_receipt",
+        "notifications.try_next_channel",
+    ]
+    assert [each["options"].get("queue") for each in followers] == [None, None]
 
 
 def test_a_conflict_is_success(app: DoorbellApp) -> None:
