@@ -304,13 +304,23 @@ class PostgresTransaction:
         rows = self._run("record_receipts", notice_ids=list(notice_ids))
         return {row["notice_id"] for row in rows}
 
-    def save_logins(self, checks: Sequence[DeviceCheck]) -> Mapping[UUID, ForDigest | None]:
-        by_workflow = {check.workflow_id: check for check in checks}
+    def addresses(self, workflow_ids: Sequence[UUID]) -> Mapping[UUID, str]:
+        rows = self._run("addresses", workflow_ids=list(workflow_ids))
+        return {row["workflow_id"]: row["ip"] for row in rows}
+
+    def save_logins(
+        self, checks: Sequence[DeviceCheck], networks: Mapping[UUID, Network]
+    ) -> Mapping[UUID, ForDigest | None]:
+        by_workflow = {it.workflow_id: it for it in checks if it.workflow_id in networks}
+        where = [networks[workflow_id] for workflow_id in by_workflow]
         rows = self._run(
             "save_logins",
             workflow_ids=list(by_workflow),
             device_ids=[check.device_id for check in by_workflow.values()],
             new_device=[check.is_new for check in by_workflow.values()],
+            countries=[network.country for network in where],
+            asns=[network.asn for network in where],
+            providers=[network.provider for network in where],
         )
         return {
             row.pop("workflow_id"): None if row["hour"] is None else ForDigest(**row)

@@ -29,7 +29,8 @@ def _apply(which: str, first: int, last: int, tx: Transaction, networks: Network
     if logins:
         checked = check_devices(logins, tx, networks)
         tx.save_logins(
-            [DeviceCheck.from_message(it.result) for it in checked if isinstance(it, Done)]
+            [DeviceCheck.from_message(it.result) for it in checked if isinstance(it, Done)],
+            {login.workflow_id: networks.of(login.ip) for login in logins},
         )
     if logins or known:
         tx.note_history(import_id, first, [it.workflow_id for it in logins], known)
