@@ -54,7 +54,8 @@ class Unfit(Refused):
 class Lockdown:
     """What is wanted for an incident.
 
-    users: these; None: who signed in from `network` since then.
+    users: these; None: who signed in since then, in one login, from all that is given of these: `network`,
+    `asn` (the number of the provider's autonomous system), `country` (two letters, ISO 3166-1).
     expire_seconds: so long later the switches go off by themselves; None: never.
     per_second: for so many users a second; None: as fast as it goes.
     notices_onto: the queue in which the notices wait; None: where all do.
@@ -66,6 +67,8 @@ class Lockdown:
     actor: str
     users: Sequence[str] | None
     network: IPv4Network | IPv6Network | None = None
+    asn: int | None = None
+    country: str | None = None
     since: datetime | None = None
     expire_seconds: float | None = None
     per_second: float | None = None
@@ -74,9 +77,13 @@ class Lockdown:
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """Whom an incident would be about: each user's outcome, None where the switch would be turned on."""
+    """Whom an incident would be about: each user's outcome, None where the switch would be turned on.
+
+    unplaced: so many others signed in since then too, and from which provider and country is not known (yet).
+    """
 
     outcomes: dict[str, str | None]
+    unplaced: int = 0
 
     def to_document(self) -> dict[str, Any]:
         """As `find` has it, of what is not begun."""
@@ -88,6 +95,7 @@ class Expected:
                 "waiting": counted[None],
                 **{name: counted[name] for name in ("prolonged", "on_before", *named)},
             },
+            "unplaced": self.unplaced,
             "first": [user for user, outcome in self.outcomes.items() if not outcome][:SHOWN],
             "skipped": {
                 name: [user for user, outcome in self.outcomes.items() if outcome == name][:SHOWN]
@@ -116,8 +124,8 @@ def expect(connection: Connection[Any], lockdown: Lockdown) -> Expected:
     Raises:
         Unfit: it would be about nobody, or about too many.
     """
-    field = "network" if lockdown.users is None else "users"
-    users = _chosen(connection, lockdown)
+    users, unplaced = _chosen(connection, lockdown)
+    field = "users" if lockdown.users is not None else _places(lockdown)[0]
     if len(users) > MOST_USERS:
         raise Unfit(field, f"these are more than {MOST_USERS:,} users: take them in parts")
     rows = _run(
@@ -130,9 +138,8 @@ def expect(connection: Connection[Any], lockdown: Lockdown) -> Expected:
     )
     outcomes = {row["user_id"]: row["outcome"] for row in rows}
     if all(outcome == "unknown" for outcome in outcomes.values()):
-        none = "nobody signed in from there since then" if lockdown.users is None else ""
-        raise Unfit(field, none or "none of these users has ever logged in")
-    return Expected(outcomes)
+        raise Unfit(field, _why_nobody(connection, lockdown, unplaced))
+    return Expected(outcomes, unplaced)
 
 
 def begin(
@@ -155,6 +162,8 @@ def begin(
         expire_seconds=lockdown.expire_seconds,
         per_second=lockdown.per_second,
         network=str(lockdown.network) if lockdown.network else None,
+        asn=lockdown.asn,
+        country=lockdown.country,
         since=lockdown.since,
         notices_onto=lockdown.notices_onto,
     )
@@ -280,27 +289,55 @@ def _start(
     return start(connection, workflow, planned)
 
 
-def _chosen(connection: Connection[Any], lockdown: Lockdown) -> list[str]:
+def _chosen(connection: Connection[Any], lockdown: Lockdown) -> tuple[list[str], int]:
+    """Who it is about, and how many signed in from nobody knows where."""
     if lockdown.users is not None:
-        return list(dict.fromkeys(lockdown.users))
-    network, since = lockdown.network, lockdown.since
-    if network is None or since is None:
-        raise Unfit("network", "say both from where (network) and since when")
+        return list(dict.fromkeys(lockdown.users)), 0
+    if lockdown.since is None or not _places(lockdown):
+        field = "since" if lockdown.since is None else "network"
+        raise Unfit(field, "say since when, and from where: network, asn, country, or several")
+    if lockdown.network is not None:
+        _refuse_narrow(connection, lockdown.network, lockdown.since)
+    query = {
+        "tenant": lockdown.tenant,
+        "network": str(lockdown.network) if lockdown.network else None,
+        "since": lockdown.since,
+        "most": MOST_USERS + 1,
+    }
+    if _places(lockdown) == ["network"]:
+        return [row["user_id"] for row in _run(connection, "users_of_network", **query)], 0
+    place = {"asn": lockdown.asn, "country": lockdown.country}
+    [found] = _run(connection, "users_of_place", **query, **place)
+    return found["users"], found["unplaced"]
+
+
+def _places(lockdown: Lockdown) -> list[str]:
+    """What is said of from where, by its names."""
+    names = ("network", "asn", "country")
+    return [name for name in names if getattr(lockdown, name) is not None]
+
+
+def _refuse_narrow(
+    connection: Connection[Any], network: IPv4Network | IPv6Network, since: datetime
+) -> None:
     kept = _KEPT_PREFIX[network.version]
     if network.prefixlen > kept and _run(connection, "truncated_until", since=since):
         raise Unfit(
             "network",
             f"addresses of that time are kept as networks of /{kept} alone: use one of those, or a later time",
         )
-    rows = _run(
-        connection,
-        "users_of_network",
-        tenant=lockdown.tenant,
-        network=str(network),
-        since=since,
-        most=MOST_USERS + 1,
-    )
-    return [row["user_id"] for row in rows]
+
+
+def _why_nobody(connection: Connection[Any], lockdown: Lockdown, unplaced: int) -> str:
+    if lockdown.users is not None:
+        return "none of these users has ever logged in"
+    if lockdown.asn and not _run(connection, "provider_known", tenant=lockdown.tenant):
+        return (
+            "no sign-in's provider is known: DOORBELL_NETWORK_DATABASES of the workers has to name"
+            " a database with them, and counts from then on"
+        )
+    nobody = "nobody signed in from there since then"
+    return f"{nobody} ({unplaced:,} from nobody knows where)" if unplaced else nobody
 
 
 def _document(row: dict[str, Any]) -> dict[str, Any]:

@@ -42,7 +42,8 @@ def begin_erasure(
     whose = {"tenant": tenant, "user": user, "pseudonym": pseudonym}
     _run(connection, "lock_erasures", **whose)
     before = _run(connection, "before", **whose)
-    is_kept = any(personal_data.count(connection, tenant, user).values())
+    [farewells] = _run(connection, "farewells", **whose)
+    is_kept = sum(personal_data.count(connection, tenant, user).values()) > farewells["rows"]
     for row in before:
         if row["is_under_way"] and not (row["is_erased"] and is_kept):
             return row["id"], ()

@@ -19,6 +19,8 @@ from services.handlers.erase_user import BeginErasure, Erasures, Evidence
 from services.personal_data import COPIES, PLACES, Place
 from services.queries import load_queries
 
+TOLD_SECONDS = 30.0
+"""So long an application that does not take a call is waited for before its user is certified as erased."""
 _SQL = load_queries("services.adapters", "erasures.sql")
 _LOST_RACE = (
     postgres.DeadlockDetected,
@@ -73,6 +75,9 @@ class PostgresErasures:
     def look_again(self, erasure_id: UUID) -> Evidence | None:
         self._run("one_snapshot")
         with _races():
+            self._run("forget_told", id=erasure_id, seconds=TOLD_SECONDS)
+            if self._run("untold", id=erasure_id):
+                raise Unavailable("the application is yet to hear that the user's switches are off")
             rows = self._run("evidence", id=erasure_id)
         if not rows:
             return None
@@ -99,7 +104,10 @@ class PostgresErasures:
                 self._run("keep_letters", id=erasure_id, **whose)
             # A step that is repeated, or follows another, adds to what went before.
             erased = Counter(rows[0]["erased"])
+            on = [row["name"] for row in self._run("switches_on", **whose)]
             erased.update(personal_data.erase(self._connection, **whose, places=places))
+            if places is PLACES:
+                self._run("tell_off", **whose, names=on)
             self._run(note, id=erasure_id, rows=json.dumps(erased))
 
     def _run(self, name: str, **values: Any) -> list[dict[str, Any]]:

@@ -13,7 +13,7 @@ import maxminddb
 from iptocc import country_code
 
 from services.domain.errors import ConfigurationError
-from services.domain.network import Network
+from services.domain.network import LARGEST_ASN, Network
 
 
 class AddressData:
@@ -84,7 +84,7 @@ def _country(row: dict[str, Any]) -> str:
 
 def _asn(row: dict[str, Any]) -> int:
     found = row.get("autonomous_system_number")
-    return found if isinstance(found, int) and 0 < found < 2**32 else 0
+    return found if isinstance(found, int) and 0 < found <= LARGEST_ASN else 0
 
 
 def _provider(row: dict[str, Any]) -> str:

@@ -304,13 +304,23 @@ class PostgresTransaction:
         rows = self._run("record_receipts", notice_ids=list(notice_ids))
         return {row["notice_id"] for row in rows}
 
-    def save_logins(self, checks: Sequence[DeviceCheck]) -> Mapping[UUID, ForDigest | None]:
-        by_workflow = {check.workflow_id: check for check in checks}
+    def addresses(self, workflow_ids: Sequence[UUID]) -> Mapping[UUID, str]:
+        rows = self._run("addresses", workflow_ids=list(workflow_ids))
+        return {row["workflow_id"]: row["ip"] for row in rows}
+
+    def save_logins(
+        self, checks: Sequence[DeviceCheck], networks: Mapping[UUID, Network]
+    ) -> Mapping[UUID, ForDigest | None]:
+        by_workflow = {it.workflow_id: it for it in checks if it.workflow_id in networks}
+        where = [networks[workflow_id] for workflow_id in by_workflow]
         rows = self._run(
             "save_logins",
             workflow_ids=list(by_workflow),
             device_ids=[check.device_id for check in by_workflow.values()],
             new_device=[check.is_new for check in by_workflow.values()],
+            countries=[network.country for network in where],
+            asns=[network.asn for network in where],
+            providers=[network.provider for network in where],
         )
         return {
             row.pop("workflow_id"): None if row["hour"] is None else ForDigest(**row)
@@ -460,12 +470,18 @@ class PostgresTransaction:
         accepted = [row for row in rows if row.pop("is_accepted")]
         return [Login(**row, history=True) for row in accepted], len(rows) - len(accepted)
 
-    def save_history(self, checks: Sequence[DeviceCheck]) -> None:
+    def save_history(
+        self, checks: Sequence[DeviceCheck], networks: Mapping[UUID, Network]
+    ) -> None:
+        where = [networks[check.workflow_id] for check in checks]
         self._run(
             "save_history",
             workflow_ids=[check.workflow_id for check in checks],
             device_ids=[check.device_id for check in checks],
             new_device=[check.is_new for check in checks],
+            countries=[network.country for network in where],
+            asns=[network.asn for network in where],
+            providers=[network.provider for network in where],
         )
 
     def note_history(

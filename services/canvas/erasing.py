@@ -9,7 +9,8 @@ from celery.canvas import Signature
 
 
 def erasing(app: Celery, erasure_id: UUID) -> Signature:
-    """The rows first, for what is gone can be judged, and learned from, no more; the certificate last.
+    """The rows first, for what is gone can be judged, and learned from, no more; the certificate last,
+    when the application has heard of switches that were on.
 
     Immutable: no step needs another's result, and messages carry the erasure's id alone, which is
     its workflow's too.

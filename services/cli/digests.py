@@ -50,7 +50,9 @@ def digest(
         of_day, devices = devices_of_day(desk.connection, tenant, user, wanted)
         desk.connection.rollback()
         if not devices:
-            raise NotFound(f"no sign-in of {of_day} is there to tell user {user} of {tenant} of")
+            raise NotFound(
+                f"there is nothing to tell: no sign-in of user {user} of {tenant} on {of_day} is known"
+            )
         workflow_id = None if dry_run else _begun(desk, tenant, user, of_day, name)
     outcome = {"tenant": tenant, "day": of_day, "dry_run": dry_run, "workflow": workflow_id}
     if as_json:

@@ -29,6 +29,7 @@ from services.cli.tenants import UnknownTenant
 from services.cli.users import SwitchName, lines_of
 from services.domain.errors import ConfigurationError, Unavailable
 from services.domain.incident import Portion
+from services.domain.network import LARGEST_ASN
 from services.incidents import Lockdown
 from services.ledger.planning import Plan
 
@@ -67,6 +68,23 @@ def _network(text: str) -> IPv4Network | IPv6Network:
         raise typer.BadParameter(f"{error}: write a network such as 203.0.113.0/24") from None
 
 
+def _asn(text: str) -> int:
+    number = text.upper().removeprefix("AS")
+    if not (number.isascii() and number.isdigit()) or not 0 < int(number) <= LARGEST_ASN:
+        raise typer.BadParameter(
+            f"{text!r} is no autonomous system's number: write 64500 or AS64500"
+        )
+    return int(number)
+
+
+def _country(text: str) -> str:
+    if not (len(text) == 2 and text.isascii() and text.isalpha()):
+        raise typer.BadParameter(
+            f"{text!r} is no country's code: write its two letters (ISO 3166-1), such as NL"
+        )
+    return text.upper()
+
+
 def _time(text: str) -> datetime:
     try:
         return datetime.now(UTC) - timedelta(seconds=seconds_of(text))
@@ -97,6 +115,18 @@ def lockdown(
     network: Annotated[
         Any,
         typer.Option(parser=_network, metavar="CIDR", help="Who signed in from this network ..."),
+    ] = None,
+    asn: Annotated[
+        Any,
+        typer.Option(
+            parser=_asn,
+            metavar="ASN",
+            help="... from this provider's autonomous system, AS64500 ...",
+        ),
+    ] = None,
+    country: Annotated[
+        Any,
+        typer.Option(parser=_country, metavar="CODE", help="... from this country, such as NL ..."),
     ] = None,
     since: Annotated[
         Any,
@@ -129,8 +159,9 @@ def lockdown(
     no_wait: NoWait = False,
     as_json: AsJson = False,
 ) -> None:
-    """Turn a switch on for these users, or for all who signed in from a network, and tell them.
+    """Turn a switch on for these users, or for all who signed in from somewhere, and tell them.
 
+    Of network, provider and country all that are said have to hold of one login.
     A workflow does it, which goes on when this is interrupted: `incident stop` ends
     it. Who is never locked by the tenant's policy, or never logged in, is left out
     and named; whose switch is on already stays as it is.
@@ -142,6 +173,8 @@ def lockdown(
         actor(),
         _listed(users) if users else None,
         network,
+        asn,
+        country,
         since,
         expire,
         rate,
@@ -235,7 +268,9 @@ def _begin(desk: Desk, wanted: Lockdown, yes: bool, no_wait: bool, as_json: bool
         return plan(desk.app, canvas(desk.app, portions, wanted.notices_onto), label)
 
     connection = desk.connection
-    _ask(_expected(connection, wanted), wanted, yes)
+    expected = _expected(connection, wanted)
+    _warn_of_unplaced(expected.unplaced)
+    _ask(expected, wanted, yes)
     connection.rollback()
     with connection.transaction():
         expected = _expected(connection, wanted)
@@ -274,13 +309,16 @@ def _listed(file: Path) -> list[str]:
 
 
 def _check(wanted: Lockdown) -> None:
-    has_query = wanted.network is not None or wanted.since is not None
-    if wanted.users is not None and has_query:
+    is_from = (wanted.network, wanted.asn, wanted.country) != (None, None, None)
+    is_since = wanted.since is not None
+    if wanted.users is not None and (is_from or is_since):
         raise ConfigurationError(
-            "--users is not for --network and --since as well: take them apart"
+            "--users is not for --network, --asn, --country and --since as well: take them apart"
         )
-    if wanted.users is None and (wanted.network is None or wanted.since is None):
-        raise ConfigurationError("say who: --users FILE, or --network CIDR and --since TIME")
+    if wanted.users is None and not (is_from and is_since):
+        raise ConfigurationError(
+            "say who: --users FILE, or --since TIME with --network CIDR, --asn ASN or --country CODE"
+        )
     if wanted.notices_onto is not None:
         from services.canvas.lockdown import notice_queues  # Celery slows other commands down
 
@@ -299,6 +337,15 @@ def _ask(expected: incidents.Expected, wanted: Lockdown, yes: bool) -> None:
     due = expected.to_document()["counts"]["waiting"]
     question = f"turn {wanted.switch} on for {counted(due, 'user')} of {wanted.tenant}?"
     typer.confirm(question, abort=True, err=True)
+
+
+def _warn_of_unplaced(users: int) -> None:
+    if users:
+        typer.echo(
+            f"{counted(users, 'more user')} signed in since then from nobody knows where: their logins are on"
+            " their way, or were stored before migration 0038",
+            err=True,
+        )
 
 
 def _stop(connection: Any, incident: UUID, *, is_undo: bool) -> None:
@@ -371,6 +418,7 @@ def _show_expected(expected: incidents.Expected, switch: SwitchName, as_json: bo
     if as_json:
         print_json({"dry_run": True, "switch": switch.value, **found})
         return
+    _warn_of_unplaced(expected.unplaced)
     _show_counts(found["counts"], found["skipped"])
     shown = ", ".join(found["first"])
     more = found["counts"]["waiting"] - len(found["first"])

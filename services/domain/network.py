@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass, field
 
+LARGEST_ASN = 2**32 - 1
+
 
 @dataclass(frozen=True, slots=True)
 class Network:

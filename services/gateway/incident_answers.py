@@ -35,6 +35,8 @@ class IncidentAnswer(BaseModel):
     switch: Literal["require_step_up", "locked"]
     reason: str
     network: str | None
+    asn: int | None
+    country: str | None
     since: datetime | None
     expire_seconds: float | None
     users_per_second: float | None
@@ -65,5 +67,8 @@ class ExpectedAnswer(BaseModel):
 
     dry_run: Literal[True]
     counts: ExpectedCounts
+    unplaced: int = Field(
+        description="So many others signed in since then, from which provider or country is not known (yet)."
+    )
     first: list[str] = Field(description="Some of those whose switch would be turned on.")
     skipped: dict[str, list[str]]

@@ -15,6 +15,7 @@ from pydantic import (
 )
 
 from services.domain.model import SwitchName
+from services.domain.network import LARGEST_ASN
 from services.gateway.reports import (
     FieldError,
     Identifier,
@@ -57,7 +58,7 @@ _Network = Annotated[
 
 
 class LockdownReport(BaseModel):
-    """A switch to be turned on for many users: either `users`, or `network` with `since`."""
+    """A switch to be turned on for many users: either `users`, or `since` with `network`, `asn`, `country`."""
 
     model_config = ConfigDict(
         extra="forbid", frozen=True, title="Lockdown", json_schema_extra={"example": _EXAMPLE}
@@ -69,6 +70,12 @@ class LockdownReport(BaseModel):
     )
     network: _Network | None = Field(
         None, description="Those who signed in from this network (CIDR) ..."
+    )
+    asn: Annotated[int, Field(strict=True, ge=1, le=LARGEST_ASN)] | None = Field(
+        None, description="... from the provider with this number (autonomous system) ..."
+    )
+    country: Annotated[str, Field(strict=True, pattern="^[A-Z]{2}$")] | None = Field(
+        None, description="... from this country, two letters (ISO 3166-1) ..."
     )
     since: Time | None = Field(
         None,
@@ -102,11 +109,13 @@ def read_lockdown(value: object) -> tuple[LockdownReport | None, list[FieldError
         report = LockdownReport.model_validate(value)
     except ValidationError as error:
         return None, field_errors(error, "a lockdown")
-    if report.users is not None and (report.network or report.since):
-        return None, [FieldError("users", "is not for a network as well: ask for them apart")]
-    if report.users is None and not (report.network and report.since):
-        missing = "since" if report.network else "network" if report.since else "users"
-        return None, [FieldError(missing, "is required: say users, or network and since")]
+    is_from = report.network is not None or report.asn is not None or report.country is not None
+    if report.users is not None and (is_from or report.since):
+        return None, [FieldError("users", "is not for a network, asn, country or since as well")]
+    if report.users is None and not (is_from and report.since):
+        missing = "since" if is_from else "network" if report.since else "users"
+        wanted = "is required: say users, or since with network, asn, country or several"
+        return None, [FieldError(missing, wanted)]
     return report, []
 
 
@@ -119,6 +128,8 @@ def as_lockdown(report: LockdownReport, tenant: str) -> Lockdown:
         actor_of(tenant),
         report.users,
         report.network,
+        report.asn,
+        report.country,
         report.since,
         report.expire_seconds,
         report.users_per_second,

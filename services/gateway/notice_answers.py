@@ -12,6 +12,7 @@ import psycopg
 from psycopg.rows import dict_row
 
 from services.domain.model import SwitchName
+from services.domain.network import Network
 from services.domain.notice_link import NoticeLink
 from services.domain.policy import disowned, stored_policy
 from services.queries import load_queries
@@ -26,7 +27,10 @@ _SQL = {
 
 @dataclass(frozen=True, slots=True)
 class Noticed:
-    """The sign-in that a notice is about, whether its link has acted before, and its user's switches that are on."""
+    """The sign-in that a notice is about, whether its link has acted before, and its user's switches that are on.
+
+    network: what was known of the address when the sign-in was stored.
+    """
 
     workflow_id: UUID
     tenant_id: str
@@ -38,6 +42,7 @@ class Noticed:
     auth_method: str | None
     locale: str | None
     time_zone: str | None
+    network: Network
     link_key: UUID
     policy: str | None
     is_answered: bool
@@ -47,7 +52,7 @@ class Noticed:
 def find(connection: psycopg.Connection[Any], link: NoticeLink) -> Noticed | None:
     """The notice of a link; None: there is none, or its tenant has not signed the link."""
     rows = _run(connection, "noticed", notice=link.notice_id, act=link.act)
-    found = Noticed(**rows[0]) if rows else None
+    found = _noticed(rows[0]) if rows else None
     return found if found and link.is_signed_with(found.link_key) else None
 
 
@@ -79,6 +84,11 @@ def act_on(
         actor=None,
     )
     return switches
+
+
+def _noticed(row: dict[str, Any]) -> Noticed:
+    network = Network(row.pop("country"), row.pop("asn"), row.pop("provider"))
+    return Noticed(network=network, **row)
 
 
 def _run(connection: psycopg.Connection[Any], name: str, **values: object) -> list[dict[str, Any]]:

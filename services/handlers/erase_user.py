@@ -58,6 +58,8 @@ class Erasures(Protocol):
     def erase(self, erasure_id: UUID) -> None:
         """Delete all rows about the user, once, and remember which dead letters were theirs.
 
+        One row comes instead for each switch that was on: the application is to hear that it is off.
+
         Raises:
             Unavailable: something is still being done for the user.
         """
@@ -72,7 +74,11 @@ class Erasures(Protocol):
         ...
 
     def look_again(self, erasure_id: UUID) -> Evidence | None:
-        """What is found at this moment; None: it is certified, or was asked for again."""
+        """What is found at this moment; None: it is certified, or was asked for again.
+
+        Raises:
+            Unavailable: the application is yet to hear that switches are off, and not for long enough.
+        """
         ...
 
     def certify(self, erasure_id: UUID, certificate: Mapping[str, Any]) -> None:

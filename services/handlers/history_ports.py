@@ -7,6 +7,7 @@ from typing import Protocol
 from uuid import UUID
 
 from services.domain.model import DeviceCheck, Login
+from services.domain.network import Network
 
 
 class HistoryRows(Protocol):
@@ -22,8 +23,10 @@ class HistoryRows(Protocol):
         """
         ...
 
-    def save_history(self, checks: Sequence[DeviceCheck]) -> None:
-        """Store logins, which this transaction has taken, with their checks."""
+    def save_history(
+        self, checks: Sequence[DeviceCheck], networks: Mapping[UUID, Network]
+    ) -> None:
+        """Store logins, which this transaction has taken, with their checks and what is known of their networks."""
         ...
 
     def note_history(

@@ -26,7 +26,8 @@ def _apply(which: str, first: int, last: int, tx: Transaction, networks: Network
     import_id = UUID(which)
     logins, known = tx.take_history(import_id, Slice(first, last).keys, SLICE_LOGINS)
     if logins:
-        tx.save_history(look_up_devices(logins, tx, networks))
+        where = {login.workflow_id: networks.of(login.ip) for login in logins}
+        tx.save_history(look_up_devices(logins, tx, networks), where)
     if logins or known:
         tx.note_history(import_id, first, [it.workflow_id for it in logins], known)
     return Done({"accepted": len(logins), "known": known})

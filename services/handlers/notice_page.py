@@ -30,6 +30,8 @@ class About(SignIn, Protocol):
     def tenant_name(self) -> str: ...
     @property
     def locale(self) -> str | None: ...
+    @property
+    def network(self) -> Network: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +46,7 @@ def ask(act: LinkAct, about: About) -> Page:
     """The page with the one button, and the sign-in's facts where it is about that."""
     wording = wording_for(about.locale)
     words = wording.words["pages"][act]
-    facts = [] if act == "unsubscribe" else facts_of(about, Network(), wording)
+    facts = [] if act == "unsubscribe" else facts_of(about, about.network, wording)
     return _rendered(wording, about, words["question"], facts, words["button"])
 
 

@@ -395,10 +395,16 @@ class Transaction(HistoryRows, Protocol):
         """Enter sent notices into the list of receipts once; the ids that are in it."""
         ...
 
-    def save_logins(self, checks: Sequence[DeviceCheck]) -> Mapping[UUID, ForDigest | None]:
-        """Store the logins with their checks once; the workflow ids that are stored.
+    def addresses(self, workflow_ids: Sequence[UUID]) -> Mapping[UUID, str]:
+        """Where the reported logins that are there came from."""
+        ...
 
-        With what a digest has to tell of, where the tenant's users get some.
+    def save_logins(
+        self, checks: Sequence[DeviceCheck], networks: Mapping[UUID, Network]
+    ) -> Mapping[UUID, ForDigest | None]:
+        """Store the logins with their checks and networks once; the workflow ids that are stored.
+
+        One without a network is left out. With what a digest has to tell of, where the tenant's users get some.
         """
         ...
 

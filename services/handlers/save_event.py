@@ -1,4 +1,4 @@
-"""Stores logins with what the device check found."""
+"""Stores logins with what the device check found, each with what is known of its network."""
 
 from __future__ import annotations
 
@@ -8,12 +8,15 @@ from services.domain.digest import day_of, due_at
 from services.domain.model import DeviceCheck
 from services.domain.outcome import Done, Outcome
 from services.handlers.check_device import missing_login
-from services.handlers.ports import DayOfUser, ForDigest, Transaction
+from services.handlers.ports import DayOfUser, ForDigest, Networks, Transaction
 
 
-def save_events(checks: Sequence[DeviceCheck], tx: Transaction) -> Sequence[Outcome]:
+def save_events(
+    checks: Sequence[DeviceCheck], tx: Transaction, networks: Networks
+) -> Sequence[Outcome]:
     """Store each login once, however often it is asked for; its day's digest is due the day after."""
-    saved = tx.save_logins(checks)
+    addresses = tx.addresses([check.workflow_id for check in checks])
+    saved = tx.save_logins(checks, {i: networks.of(ip) for i, ip in addresses.items()})
     tx.put_into_digests({i: _day(login) for i, login in saved.items() if login is not None})
     return [
         Done(

@@ -15,13 +15,14 @@ from services.pools.wiring import Wiring
 from services.runner.task import Steps
 
 
-def register(steps: Steps, _: Wiring) -> None:
+def register(steps: Steps, wiring: Wiring) -> None:
     """Declare the pool's steps."""
 
     @steps.batch("db_writes.save_event")
     def save_event(checks: Sequence[Wire], tx: Transaction) -> Sequence[Outcome]:
         """Store the login with the check's result."""
-        return save_events([DeviceCheck.from_message(check) for check in checks], tx)
+        found = [DeviceCheck.from_message(check) for check in checks]
+        return save_events(found, tx, wiring.networks)
 
     @steps.batch("db_writes.apply_verdict")
     def apply_verdict(verdicts: Sequence[Wire], tx: Transaction) -> Sequence[Outcome]:

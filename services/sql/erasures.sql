@@ -9,6 +9,11 @@ SELECT erasure.id, erased_at IS NOT NULL AS is_erased,
 FROM erasure LEFT JOIN workflow ON workflow.id = erasure.id
 WHERE erasure.tenant_id = %(tenant)s AND (erasure.user_id = %(user)s OR erasure.pseudonym = %(pseudonym)s)
 
+-- name: farewells
+-- How many rows there are only for the application to hear that switches went with an erasure.
+SELECT count(*) AS rows FROM application_event
+WHERE tenant_id = %(tenant)s AND user_id = %(user)s AND type = 'switch.changed' AND data ->> 'by' = 'erasure'
+
 -- name: ask
 -- Somebody wants a user erased.
 INSERT INTO erasure (id, tenant_id, user_id, pseudonym, asked_by)

@@ -11,6 +11,31 @@ WHERE workflow.tenant_id = %(tenant)s AND workflow.accepted_at >= %(since)s::tim
 ORDER BY reported.user_id
 LIMIT %(most)s
 
+-- name: users_of_place
+-- Who signed in from a provider, a country, or both, since then, in one and the same login; and how many others signed in from
+-- nobody knows where: their logins are not stored yet, or were stored by a release that did not look.
+WITH seen AS (
+    SELECT reported.user_id, bool_or(login.country IS NOT NULL) AS is_from_there
+    FROM workflow
+    JOIN reported_login AS reported ON reported.workflow_id = workflow.id
+    LEFT JOIN login ON login.workflow_id = workflow.id
+    WHERE workflow.tenant_id = %(tenant)s AND workflow.accepted_at >= %(since)s::timestamptz - interval '1 hour'
+        AND reported.occurred_at >= %(since)s
+        AND (%(network)s::inet IS NULL OR reported.ip <<= %(network)s::inet)
+        AND (login.country IS NULL OR (
+            (%(asn)s::bigint IS NULL OR login.asn = %(asn)s) AND (%(country)s::text IS NULL OR login.country = %(country)s)
+        ))
+    GROUP BY reported.user_id
+)
+SELECT
+    coalesce((array_agg(user_id ORDER BY user_id) FILTER (WHERE is_from_there))[:%(most)s], '{}') AS users,
+    count(*) FILTER (WHERE NOT is_from_there) AS unplaced
+FROM seen
+
+-- name: provider_known
+-- A row if the provider of any sign-in is known.
+SELECT asn FROM user_network WHERE tenant_id = %(tenant)s AND asn <> 0 LIMIT 1
+
 -- name: truncated_until
 -- Addresses of logins until then are kept as networks alone.
 SELECT done_until FROM retention WHERE what = 'addresses' AND done_until > %(since)s
@@ -38,10 +63,12 @@ ORDER BY given.place
 
 -- name: insert_incident
 -- A new incident.
-INSERT INTO incident (id, tenant_id, switch, reason, actor, expire_seconds, per_second, network, since, notices_onto)
+INSERT INTO incident (
+    id, tenant_id, switch, reason, actor, expire_seconds, per_second, network, asn, country, since, notices_onto
+)
 VALUES (
-    %(id)s, %(tenant)s, %(switch)s, %(reason)s, %(actor)s, %(expire_seconds)s, %(per_second)s, %(network)s::cidr, %(since)s,
-    %(notices_onto)s
+    %(id)s, %(tenant)s, %(switch)s, %(reason)s, %(actor)s, %(expire_seconds)s, %(per_second)s,
+    %(network)s::cidr, %(asn)s, %(country)s, %(since)s, %(notices_onto)s
 )
 
 -- name: insert_users
@@ -101,7 +128,11 @@ UPDATE incident SET undo_id = %(undo)s, undone_by = %(actor)s WHERE id = %(id)s
 -- Incidents with how far they are, the youngest first. Deliveries of notices are no steps of theirs.
 SELECT
     incident.id AS incident_id, incident.tenant_id AS tenant, incident.switch, incident.reason, incident.actor,
+<<<<<<< HEAD
     incident.network::text AS network, incident.since, incident.expire_seconds, incident.per_second, incident.notices_onto,
+=======
+    incident.network::text AS network, incident.asn, incident.country, incident.since, incident.expire_seconds, incident.per_second,
+>>>>>>> h5
     incident.begun_at, incident.stopped_at, incident.undo_id, undo.state AS undo_state, planned.open, planned.given_up,
     told.notices, told.sent,
     jsonb_build_object(

@@ -207,7 +207,7 @@ def _handlers() -> tuple[dict[str, InTransaction], dict[str, Call]]:
             [UUID(step.args[0]) for step in steps], tx, networks
         ),
         "notifications.notify_user": lambda steps, tx: notify_users(_checks(steps), tx),
-        "db_writes.save_event": lambda steps, tx: save_events(_checks(steps), tx),
+        "db_writes.save_event": lambda steps, tx: save_events(_checks(steps), tx, networks),
         "db_writes.apply_verdict": lambda steps, tx: apply_verdicts(
             [Verdict.from_message(step.args[0]) for step in steps], tx
         ),

@@ -203,7 +203,7 @@ def _told(connection: psycopg.Connection[Any], logins: Sequence[Login]) -> list[
         for outcome in check_reported([login.workflow_id for login in logins], tx, _NETWORKS)
     ]
     noted = [_result(outcome)["notices"] > 0 for outcome in notify_users(checks, tx)]
-    save_events(checks, tx)
+    save_events(checks, tx, _NETWORKS)
     return noted
 
 

@@ -23,6 +23,44 @@ WHERE locked.state = 'accepted' OR EXISTS (
     )
 ) OR EXISTS (SELECT FROM notice WHERE notice.workflow_id = locked.id AND notice.state IN ('recorded', 'sending'))
 
+-- name: switches_on
+-- The user's switches that are on, and those of which the application was not told yet that they went with an erasure.
+SELECT name FROM switch WHERE tenant_id = %(tenant)s AND user_id = %(user)s AND is_on
+UNION
+SELECT data ->> 'switch' FROM application_event
+WHERE tenant_id = %(tenant)s AND user_id = %(user)s AND type = 'switch.changed' AND data ->> 'by' = 'erasure' AND state = 'due'
+
+-- name: tell_off
+-- The application hears that these are off, as it does of every flip: nothing else is left that could tell it.
+INSERT INTO application_event (id, tenant_id, user_id, type, data)
+SELECT
+    gen_random_uuid(), tenant.id, %(user)s, 'switch.changed',
+    jsonb_build_object('switch', gone.name, 'is_on', false, 'changed_at', now(), 'by', 'erasure')
+FROM unnest(%(names)s::text[]) AS gone (name)
+JOIN tenant ON tenant.id = %(tenant)s
+WHERE tenant.webhook_url IS NOT NULL AND coalesce(tenant.policy -> 'events' ? 'switch.changed', true)
+
+-- name: forget_told
+-- What the application has heard of the erasure goes too, and what it has not taken for so long; both count as deleted.
+WITH gone AS (
+    DELETE FROM application_event AS it USING erasure
+    WHERE erasure.id = %(id)s AND it.tenant_id = erasure.tenant_id AND it.user_id = erasure.user_id
+        AND it.type = 'switch.changed' AND it.data ->> 'by' = 'erasure'
+        AND (it.state <> 'due' OR it.recorded_at < clock_timestamp() - make_interval(secs => %(seconds)s))
+    RETURNING it.id
+)
+UPDATE erasure SET erased = jsonb_set(
+    coalesce(erased, '{}'), '{application_event}', to_jsonb(coalesce((erased ->> 'application_event')::bigint, 0) + counted.rows)
+)
+FROM (SELECT count(*) AS rows FROM gone) AS counted
+WHERE erasure.id = %(id)s AND counted.rows > 0
+
+-- name: untold
+-- A row while the application is yet to hear of the erasure.
+SELECT it.id FROM application_event AS it JOIN erasure ON erasure.tenant_id = it.tenant_id AND erasure.user_id = it.user_id
+WHERE erasure.id = %(id)s AND it.type = 'switch.changed' AND it.data ->> 'by' = 'erasure'
+LIMIT 1
+
 -- name: keep_letters
 -- Which of the user's steps are given up: their messages may be dead letters.
 INSERT INTO erasure_letter (erasure_id, step_id, queue)

@@ -43,11 +43,15 @@ FROM given LEFT JOIN claimed USING (workflow_id)
 ORDER BY given.occurred_at, given.line;
 
 -- name: save_history
--- Store logins with their checks.
-INSERT INTO login (workflow_id, tenant_id, user_id, device_id, new_device, occurred_at, ip, auth_method)
-SELECT workflow_id, tenant_id, user_id, device_id, new_device, occurred_at, ip, auth_method
-FROM unnest(%(workflow_ids)s::uuid[], %(device_ids)s::uuid[], %(new_device)s::boolean[])
-    AS checked (workflow_id, device_id, new_device)
+-- Store logins with their checks and what is known of their networks.
+INSERT INTO login (
+    workflow_id, tenant_id, user_id, device_id, new_device, occurred_at, ip, auth_method, country, asn, provider
+)
+SELECT workflow_id, tenant_id, user_id, device_id, new_device, occurred_at, ip, auth_method, country, asn, provider
+FROM unnest(
+    %(workflow_ids)s::uuid[], %(device_ids)s::uuid[], %(new_device)s::boolean[],
+    %(countries)s::text[], %(asns)s::bigint[], %(providers)s::text[]
+) AS checked (workflow_id, device_id, new_device, country, asn, provider)
 JOIN reported_login AS reported USING (workflow_id)
 ORDER BY workflow_id;
 

@@ -141,17 +141,24 @@ JOIN device
     AND device.first_workflow_id = reported.workflow_id
 WHERE reported.workflow_id = ANY (%(workflow_ids)s) AND NOT device.first_of_user;
 
+-- name: addresses
+-- Where reported logins came from.
+SELECT workflow_id, host(ip) AS ip FROM reported_login WHERE workflow_id = ANY (%(workflow_ids)s);
+
 -- name: save_logins
--- Store logins with their checks; a stored one only returns its id. With what a digest has to tell of, where there are some.
+-- Store logins with their checks and what is known of their networks; a stored one only returns its id. With what a digest has
+-- to tell of, where there are some.
 WITH saved AS (
     INSERT INTO login (
-        workflow_id, tenant_id, user_id, device_id, new_device, occurred_at, ip, auth_method
+        workflow_id, tenant_id, user_id, device_id, new_device, occurred_at, ip, auth_method, country, asn, provider
     )
     SELECT
         reported.workflow_id, reported.tenant_id, reported.user_id, checked.device_id,
-        checked.new_device, reported.occurred_at, reported.ip, reported.auth_method
-    FROM unnest(%(workflow_ids)s::uuid[], %(device_ids)s::uuid[], %(new_device)s::boolean[])
-        AS checked (workflow_id, device_id, new_device)
+        checked.new_device, reported.occurred_at, reported.ip, reported.auth_method, checked.country, checked.asn, checked.provider
+    FROM unnest(
+        %(workflow_ids)s::uuid[], %(device_ids)s::uuid[], %(new_device)s::boolean[],
+        %(countries)s::text[], %(asns)s::bigint[], %(providers)s::text[]
+    ) AS checked (workflow_id, device_id, new_device, country, asn, provider)
     JOIN reported_login AS reported USING (workflow_id)
     ORDER BY reported.workflow_id
     ON CONFLICT (workflow_id) DO UPDATE SET saved_at = login.saved_at

@@ -1,9 +1,11 @@
 -- name: noticed
--- A notice, the sign-in that it is about, whether it was answered so before, and its user's switches that are on.
+-- A notice, the sign-in that it is about, from where that was as far as it is stored, whether it was answered so before, and its
+-- user's switches that are on.
 SELECT
     notice.workflow_id, notice.tenant_id, notice.user_id, tenant.name AS tenant_name, tenant.cookie_key AS link_key,
     tenant.policy::text AS policy, reported.locale, reported.time_zone, reported.occurred_at,
     host(reported.ip) AS ip, reported.user_agent, reported.auth_method,
+    coalesce(login.country, '') AS country, coalesce(login.asn, 0) AS asn, coalesce(login.provider, '') AS provider,
     EXISTS (SELECT FROM notice_answer AS given WHERE given.notice_id = notice.id AND given.act = %(act)s) AS is_answered,
     ARRAY(
         SELECT switch.name FROM switch
@@ -13,6 +15,7 @@ SELECT
 FROM notice
 JOIN tenant ON tenant.id = notice.tenant_id
 JOIN reported_login AS reported ON reported.workflow_id = notice.workflow_id
+LEFT JOIN login ON login.workflow_id = notice.workflow_id
 WHERE notice.id = %(notice)s
 
 -- name: answer

@@ -119,7 +119,7 @@ class World:
         login = self.report(**facts)
         checks = self.check(login)
         with self.begin() as tx:
-            save_events(checks, tx)
+            save_events(checks, tx, self.networks)
         return login
 
     def give_webhook(self, url: str, secret: str = "secret") -> None:

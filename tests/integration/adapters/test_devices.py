@@ -113,7 +113,7 @@ def test_seeing_a_device_holds_up_no_login_that_names_it(world: World) -> None:
         check_reported([again.workflow_id], tx, world.networks)
         with world.connect() as saving:
             saving.execute("SET lock_timeout = '200ms'")
-            save_events([check], PostgresTransaction(saving))
+            save_events([check], PostgresTransaction(saving), world.networks)
     assert world.rows("SELECT device_id FROM login") == [(check.device_id,)]
 
 
@@ -133,7 +133,7 @@ def test_a_login_is_stored_once(world: World) -> None:
     check = world.check(world.report())[0]
     for _ in range(2):
         with world.begin() as tx:
-            outcomes = save_events([check], tx)
+            outcomes = save_events([check], tx, world.networks)
         assert outcomes == [
             Done(
                 {
@@ -145,6 +145,20 @@ def test_a_login_is_stored_once(world: World) -> None:
             )
         ]
     assert world.rows("SELECT count(*) FROM login") == [(1,)]
+
+
+def test_a_login_is_stored_with_what_is_known_of_its_network(world: World) -> None:
+    """For good: what is known later does not change it. Nothing known is not the same as never looked."""
+    known, unknown = world.saved(ip="8.8.8.8"), world.saved(ip="203.0.113.7")
+    stored = "SELECT workflow_id, country, asn, provider FROM login"
+    for _ in range(2):
+        assert sorted(world.rows(stored)) == sorted(
+            [(known.workflow_id, "US", 0, ""), (unknown.workflow_id, "", 0, "")]
+        )
+        world.rows("UPDATE reported_login SET ip = '9.9.9.9'")
+        checks = world.check(known, unknown)
+        with world.begin() as tx:
+            save_events(checks, tx, world.networks)
 
 
 def test_postgresql_away_is_not_translated(server: PrivatePostgres) -> None:

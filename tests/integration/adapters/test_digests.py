@@ -328,7 +328,7 @@ def test_a_login_that_is_stored_again_stays_in_its_day(world: World) -> None:
     assert len(_told(world)) == 1
     checks = world.check(login)
     with world.begin() as tx:
-        save_events(checks, tx)
+        save_events(checks, tx, world.networks)
     assert _begin(world) == []
     assert world.rows("SELECT count(*) FROM digest") == [(1,)]
 

@@ -8,11 +8,12 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from services.adapters.erasures import erasures
+from services.adapters.erasures import TOLD_SECONDS, erasures
 from services.domain.certificate import is_genuine
 from services.domain.errors import Refused, Unavailable
 from services.domain.outcome import Done, Failed
 from services.handlers.erase_user import (
+    BeginErasure,
     certify_erasure,
     clear_letters,
     erase_exports,
@@ -139,6 +140,93 @@ def test_it_waits_for_what_is_under_way(world: World) -> None:
     world.rows("UPDATE step SET state = 'done', finished_at = now()")
     assert isinstance(erase_user(erasure_id, begin), Done)
     assert _logins(world) == []
+
+
+ON = "INSERT INTO switch (tenant_id, user_id, name, is_on) VALUES ('shop', 'ada', %s, %s)"
+EVENTS = "SELECT user_id, type, data - 'changed_at' FROM application_event"
+
+
+def _erased(world: World, begin: BeginErasure) -> UUID:
+    """An erasure up to the last look, of a user whose account was locked."""
+    world.saved()
+    _end(world)
+    world.rows(ON, "locked", True)
+    world.rows(ON, "require_step_up", False)
+    erasure_id = _ask(world)
+    for step in (erase_exports, erase_user):
+        assert isinstance(step(erasure_id, begin), Done)
+    assert isinstance(forget_user(erasure_id, begin, Api()), Done)
+    return erasure_id
+
+
+def test_the_application_hears_that_a_switch_went_with_its_user(world: World) -> None:
+    """Once the rows are gone, of what was on; nothing is certified before it has, and then nothing of it is left."""
+    world.give_webhook("https://shop.example/hook")
+    begin, letters = erasures(world.connect), Letters()
+    erasure_id = _erased(world, begin)
+    said = {"switch": "locked", "is_on": False, "by": "erasure"}
+    assert world.rows(EVENTS) == [("ada", "switch.changed", said)]
+    assert "yet to hear" in _error(certify_erasure(erasure_id, begin, letters.take_out))
+    # Whoever asks again meanwhile is told of this one, and a step that is repeated tells nothing twice.
+    assert _begin(world) == erasure_id
+    assert isinstance(erase_user(erasure_id, begin), Done)
+    assert world.rows(EVENTS) == [("ada", "switch.changed", said)]
+
+    world.rows("UPDATE application_event SET state = 'sent', ended_at = now()")
+    assert isinstance(certify_erasure(erasure_id, begin, letters.take_out), Done)
+    assert world.rows(EVENTS) == []
+    [(certificate,)] = world.rows("SELECT certificate FROM erasure")
+    places = {it["place"]: (it["deleted"], it["left"]) for it in certificate["places"]}
+    assert (places["switch"], places["application_event"]) == ((2, 0), (1, 0))
+
+
+def test_an_application_that_is_away_is_not_waited_for_long(world: World) -> None:
+    """Half a minute after the rows its event goes untold; one that was given up at once."""
+    world.give_webhook("https://shop.example/hook")
+    begin, letters = erasures(world.connect), Letters()
+    erasure_id = _erased(world, begin)
+    world.rows(
+        "UPDATE application_event SET recorded_at = now() - make_interval(secs => %s)",
+        TOLD_SECONDS - 5,
+    )
+    assert "yet to hear" in _error(certify_erasure(erasure_id, begin, letters.take_out))
+    world.rows(
+        "UPDATE application_event SET recorded_at = now() - make_interval(secs => %s)",
+        TOLD_SECONDS + 1,
+    )
+    assert isinstance(certify_erasure(erasure_id, begin, letters.take_out), Done)
+    assert world.rows(EVENTS) == []
+
+
+def test_what_an_erasure_of_before_has_not_told_the_next_one_tells(world: World) -> None:
+    """The user came back meanwhile: a new erasure, and the application still hears of the switch, once."""
+    world.give_webhook("https://shop.example/hook")
+    begin, letters = erasures(world.connect), Letters()
+    first = _erased(world, begin)
+    world.saved()
+    _end(world)
+    second = _ask(world)
+    assert second != first
+    assert isinstance(erase_user(second, begin), Done)
+    assert [data["switch"] for _, _, data in world.rows(EVENTS)] == ["locked"]
+    assert isinstance(forget_user(second, begin, Api(0)), Done)
+    world.rows("UPDATE application_event SET state = 'given_up', ended_at = now()")
+    assert isinstance(certify_erasure(second, begin, letters.take_out), Done)
+    assert world.rows(EVENTS) == []
+
+
+@pytest.mark.parametrize("events", [None, "[]"])
+def test_an_application_that_hears_of_no_switches_hears_of_none_here(
+    world: World, events: str | None
+) -> None:
+    """Without a webhook, or by its policy."""
+    if events:
+        world.give_webhook("https://shop.example/hook")
+        world.rows("UPDATE tenant SET policy = jsonb_build_object('events', %s::jsonb)", events)
+    begin, letters = erasures(world.connect), Letters()
+    erasure_id = _erased(world, begin)
+    assert world.rows(EVENTS) == []
+    assert isinstance(certify_erasure(erasure_id, begin, letters.take_out), Done)
 
 
 def test_one_that_was_asked_for_again_does_nothing_any_more(world: World) -> None:

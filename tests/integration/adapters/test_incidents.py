@@ -17,6 +17,7 @@ from services import incidents, personal_data
 from services.adapters.postgres import PostgresTransaction
 from services.domain.errors import Refused, Unavailable
 from services.domain.incident import Slice
+from services.domain.network import Network
 from services.domain.outcome import Done, Failed
 from services.domain.policy import DEFAULT, Policy
 from services.handlers.deliver_notice import deliver_notice
@@ -339,6 +340,105 @@ def test_those_who_signed_in_from_a_network_since_then(users: World) -> None:
     whom = _begin(users, **query)
     assert users.rows("SELECT user_id FROM incident_user") == [("gil",)]
     assert _do(users, switch_users, whom) == {"switched": 1}
+
+
+class Map:
+    """What is known of some addresses."""
+
+    def of(self, ip: str) -> Network:
+        return {
+            "198.51.100.7": Network("NL", 64500, "Example Net"),
+            "198.51.100.8": Network("NL", 64501),
+            "192.0.2.9": Network("DE", 64500),
+        }.get(ip, Network())
+
+
+@pytest.fixture
+def travellers(users: World) -> World:
+    """Users from several places, some of which nobody knows."""
+    users.networks = Map()
+    at = datetime.now(UTC)
+    for user, ip, hours in (
+        ("gil", "198.51.100.7", 1),
+        ("hal", "198.51.100.8", 1),
+        ("ida", "192.0.2.9", 1),
+        ("ida", "198.51.100.8", 0),
+        ("jan", "198.51.100.7", 3),
+        ("kim", "203.0.113.7", 1),
+        ("max", "198.51.100.7", 1),
+    ):
+        users.saved(user_id=user, ip=ip, occurred_at=at - timedelta(hours=hours))
+    users.rows("INSERT INTO tenant (id, name) VALUES ('bank', 'The Bank')")
+    for table in ("workflow", "reported_login", "login"):
+        whose = "reported_login" if table == "workflow" else table
+        users.rows(
+            f"UPDATE {table} AS it SET tenant_id = 'bank' FROM {whose} AS their WHERE their.user_id = 'max'"
+            f" AND their.workflow_id = it.{'id' if table == 'workflow' else 'workflow_id'}"
+        )
+    return users
+
+
+@pytest.mark.parametrize(
+    ("places", "chosen"),
+    [
+        ({"asn": 64500}, ["gil", "ida"]),
+        ({"country": "NL"}, ["gil", "hal", "ida"]),
+        ({"asn": 64500, "country": "NL"}, ["gil"]),
+        ({"asn": 64501, "network": ip_network("198.51.100.0/24")}, ["hal", "ida"]),
+        ({"country": "DE", "network": ip_network("192.0.2.0/24")}, ["ida"]),
+        (
+            {"asn": 64500, "country": "NL", "network": ip_network("198.51.100.7/32")},
+            ["gil"],
+        ),
+    ],
+)
+def test_those_who_signed_in_from_a_provider_or_a_country(
+    travellers: World, places: dict[str, Any], chosen: list[str]
+) -> None:
+    """All that is said holds of one login since then; the incident keeps what was said."""
+    since = datetime.now(UTC) - timedelta(hours=2)
+    whom = _begin(travellers, users=None, since=since, **places)
+    assert [
+        user for (user,) in travellers.rows("SELECT user_id FROM incident_user ORDER BY 1")
+    ] == chosen
+    with travellers.connect() as connection:
+        found = incidents.find(connection, whom.incident_id)
+    assert found is not None
+    assert {name: found[name] for name in ("asn", "country", "since")} == {
+        "asn": places.get("asn"),
+        "country": places.get("country"),
+        "since": since,
+    }
+
+
+def test_who_signed_in_from_nobody_knows_where_is_counted(travellers: World) -> None:
+    """Whose login is not stored yet, or was by a release that did not look; a network still sorts some out."""
+    at = datetime.now(UTC)
+    travellers.report("lea", ip="198.51.100.20", occurred_at=at)
+    travellers.report("gil", ip="198.51.100.20", occurred_at=at)
+    travellers.saved(user_id="ned", ip="192.0.2.20", occurred_at=at)
+    travellers.rows("UPDATE login SET country = NULL, asn = NULL WHERE user_id = 'ned'")
+    wanted = _lockdown(users=None, asn=64500, since=at - timedelta(hours=2))
+    near = replace(wanted, network=ip_network("198.51.100.0/24"))
+    with travellers.connect() as connection:
+        found = [incidents.expect(connection, it) for it in (wanted, near)]
+    assert [(list(it.outcomes), it.unplaced) for it in found] == [(["gil", "ida"], 2), (["gil"], 1)]
+    assert found[0].to_document()["unplaced"] == 2
+
+
+def test_where_no_provider_is_known_it_is_said(users: World) -> None:
+    """Nobody would be the wrong answer; where some are known it is nobody, or perhaps one of those on their way."""
+    users.report("kim", occurred_at=datetime.now(UTC))
+    wanted = _lockdown(users=None, asn=64500, since=datetime.now(UTC) - timedelta(hours=2))
+    with users.connect() as connection:
+        with pytest.raises(incidents.Unfit, match="DOORBELL_NETWORK_DATABASES") as refused:
+            incidents.expect(connection, wanted)
+        assert refused.value.field == "asn"
+    users.networks = Map()
+    users.saved(user_id="gil", ip="198.51.100.8")
+    nobody = r"nobody signed in from there since then \(1 from nobody knows where\)"
+    with users.connect() as connection, pytest.raises(incidents.Unfit, match=nobody):
+        incidents.expect(connection, wanted)
 
 
 def test_a_network_that_is_not_kept_in_such_detail_is_refused(users: World) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -17,6 +18,7 @@ from services.domain.policy import DEFAULT
 from tests.integration.gateway.door import Door, login
 
 ADA = "<b>ada\u202e</b>"
+PROVIDER = "<i>Netz\u202e</i>\n& Co"
 
 
 class Notices:
@@ -35,9 +37,10 @@ class Notices:
             *(device, ADA, self.workflow),
         )
         door.rows(
-            "INSERT INTO login (workflow_id, tenant_id, user_id, device_id, new_device, occurred_at, ip)"
-            " VALUES (%s, 'shop', %s, %s, true, now(), '203.0.113.77')",
-            *(self.workflow, ADA, device),
+            "INSERT INTO login"
+            " (workflow_id, tenant_id, user_id, device_id, new_device, occurred_at, ip, country, asn, provider)"
+            " VALUES (%s, 'shop', %s, %s, true, now(), '203.0.113.77', 'AT', 64500, %s)",
+            *(self.workflow, ADA, device, PROVIDER),
         )
         door.rows(
             "INSERT INTO notice (id, workflow_id, tenant_id, user_id, reason, channel)"
@@ -97,11 +100,26 @@ def test_a_page_says_which_sign_in_it_is(notices: Notices) -> None:
     assert "Waren Sie das" in page.text
     assert "&lt;b&gt;ada&lt;/b&gt;" in page.text
     assert "<b>" not in page.text
+    assert "Österreich (ungefähr, nach der Adresse)" in page.text
+    assert "<bdi>&lt;i&gt;Netz&lt;/i&gt; &amp; Co</bdi>" in page.text
     assert "\u202e" not in page.text
     assert page.headers["Content-Language"] == "de-DE"
     assert page.headers["Cache-Control"] == "no-store"
     assert page.headers["Referrer-Policy"] == "no-referrer"
     assert "default-src 'none'" in page.headers["Content-Security-Policy"]
+
+
+@pytest.mark.parametrize(
+    "stored", ["country = NULL, asn = NULL, provider = NULL", "country = 'XX', provider = ''"]
+)
+def test_a_page_says_no_place_where_none_is_known(notices: Notices, stored: str) -> None:
+    """A release before this one has stored the login, or nobody knows such a country; so before it is stored."""
+    notices.door.rows(f"UPDATE login SET {stored}")
+    page = notices.ask(notices.token("disown"))
+    assert (page.status_code, "203.0.113.77" in page.text) == (200, True)
+    assert not {"Ort", "Anbieter"} & {*re.findall(r"<th[^>]*>([^<]*)", page.text)}
+    notices.door.rows("DELETE FROM login")
+    assert notices.ask(notices.token("disown")).text == page.text
 
 
 def test_this_was_me_is_noted(notices: Notices) -> None:

@@ -162,4 +162,4 @@ def test_an_application_and_an_operator_ask_for_one(
     tomorrow = cluster.call("POST", f"{path}?date=2999-01-01")
     assert (tomorrow.status_code, tomorrow.json()["errors"][0]["field"]) == (422, "date")
     code, complaint = operate("users", "digest", "shop", "heron/2", "--date", "2020-01-01")
-    assert (code, "no sign-in of 2020-01-01" in complaint) == (4, True)
+    assert (code, "no sign-in of user heron/2 of shop on 2020-01-01" in complaint) == (4, True)

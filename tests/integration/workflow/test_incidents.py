@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -178,6 +179,36 @@ def test_an_application_locks_those_of_a_network(
     assert _on(cluster, names) == 0
 
 
+def test_those_of_a_country_are_chosen_by_command_and_application_alike(
+    cluster: Cluster, operate: Operate, users: Callable[[int], list[str]]
+) -> None:
+    """By where the pools found that they came from; the incident says what was asked for."""
+    dutch, other = f"incident-{uuid4()}", f"incident-{uuid4()}"
+    began = datetime.now(UTC).isoformat()
+    assert cluster.ended(
+        cluster.post(dutch, ip="145.97.39.155"), cluster.post(other, ip="84.56.1.2")
+    ) == ["done", "done"]
+    places = ("--country", "nl", "--network", "145.97.0.0/16", "--since", began)
+    code, looked = operate(
+        *("incident", "lockdown", "shop", "--switch", "require_step_up", *places, "--dry-run")
+    )
+    assert (code, looked["first"], looked["unplaced"]) == (0, [dutch], 0)
+    query = {"switch": "require_step_up", "country": "NL", "since": began}
+    assert _post(cluster, "", query | {"dry_run": True}, 200)["first"] == [dutch]
+    begun = _post(cluster, "", query, 202)
+    assert (begun["country"], begun["asn"], begun["network"]) == ("NL", None, None)
+    wait_until(lambda: _get(cluster, f"/{begun['incident_id']}")["state"] == "done", 60, "its end")
+    on = "SELECT user_id FROM switch WHERE is_on AND user_id = ANY (%s)"
+    assert cluster.rows(on, [dutch, other]) == [(dutch,)]
+    [waiting] = users(1)
+    code, looked = operate(
+        *("incident", "lockdown", "shop", "--switch", "require_step_up", "--country", "DE"),
+        *("--since", began, "--dry-run"),
+    )
+    assert (code, looked["first"], waiting in looked["first"]) == (0, [other], False)
+    assert looked["unplaced"] == 1
+
+
 def test_other_tenants_incidents_are_not_there(
     cluster: Cluster, users: Callable[[int], list[str]]
 ) -> None:
@@ -232,11 +263,18 @@ def test_a_portion_whose_process_is_killed_is_done_once(
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ((), "--users FILE, or --network CIDR and --since TIME"),
+        ((), "--users FILE, or --since TIME with --network CIDR, --asn ASN or --country CODE"),
         (("--network", "192.0.2.0/24"), "--since TIME"),
         (("--network", "192.0.2.1/24", "--since", "1h"), "has host bits set"),
         (("--network", "192.0.2.0/24", "--since", "soon"), "is no time"),
         (("--network", "192.0.2.0/24", "--since", "0s"), "--network: nobody signed in"),
+        (("--asn", "AS64500"), "--since TIME"),
+        (("--asn", "ASX", "--since", "1h"), "'ASX' is no autonomous system's number"),
+        (("--asn", str(2**32), "--since", "1h"), "is no autonomous system's number"),
+        (("--country", "Narnia", "--since", "1h"), "'Narnia' is no country's code"),
+        (("--country", "nl", "--since", "0s"), "--country: nobody signed in"),
+        (("--asn", "64500", "--country", "NL", "--since", "0s"), "--asn: no sign-in's provider"),
+        (("--users", __file__, "--country", "NL"), "--users is not for"),
         (("--users", "/nowhere/users.txt"), "--users /nowhere/users.txt cannot be read"),
         (("--users", __file__, "--rate", "0"), "is no rate"),
         (("--users", __file__, "--yes"), "--users: none of these users has ever logged in"),

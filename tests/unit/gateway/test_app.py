@@ -113,6 +113,7 @@ JSON = {"Content-Type": "application/json"}
         ("POST", "/v1/incidents", {"json": {"switch": "locked", "users": ["u"] * 10_001}}, 422),
         ("POST", "/v1/incidents", {"json": {"switch": "locked", "network": "192.0.2.0/24"}}, 422),
         ("POST", "/v1/incidents", {"json": {"switch": "locked", "users": ["u"], "x": 1}}, 422),
+        ("POST", "/v1/incidents", {"json": {"switch": "locked", "asn": 64500}}, 422),
         ("POST", "/v1/incidents/7/stop", {}, 422),
         ("POST", "/v1/incidents/7/undo", {}, 422),
         ("POST", "/v1/users/a%00b/digest", {}, 422),
