@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 import typer
-from yaml.nodes import Node, SequenceNode
+from yaml.nodes import Node, ScalarNode, SequenceNode
 
 from routing.document import Document, line_of
 from services.cli.desk import seconds_of
@@ -165,16 +165,17 @@ class _Reader:
         return frozenset(cast("Sequence[EventName]", names or ()))
 
     def _seconds(self, node: Node | None, what: str, least: float = 1.0) -> float | None:
-        text = self._document.text(node, what, r".*")
-        if text is None or node is None:
+        if node is None:
             return None
         try:
-            seconds = seconds_of(text)
+            # A number has no unit, whatever YAML makes of it.
+            seconds = seconds_of(node.value) if isinstance(node, ScalarNode) else -1.0
         except typer.BadParameter:
             seconds = -1.0
         if seconds < least:
+            given = f" is {node.value!r}" if isinstance(node, ScalarNode) else ""
             self._document.note(
-                line_of(node), f"{what} is {text!r}: write how long, such as 10m, 1h or 7d"
+                line_of(node), f"{what}{given}: write how long, such as 10m, 1h or 7d"
             )
             return None
         return seconds
