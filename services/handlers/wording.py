@@ -21,6 +21,8 @@ LANGUAGES = ("en", "de")
 """Those that have a file; the first one is everybody else's."""
 _FALLBACK = "en_GB"
 _NAME = re.compile(r"(?=.{1,32}\Z)[\w+()/-]+(?: [\w+()/-]+){0,4}", re.ASCII)
+_TELEPHONE = re.compile(r"(?<![A-Za-z\d])\d(?:[ _+()/-]*\d){6,}(?![A-Za-z\d])")
+"""What can be called; models have letters at their digits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +63,7 @@ class Wording:
 
 def _name(text: str) -> str:
     """The text if it may be a product's name: a visitor chose it, and mail programs make links of anything."""
-    return text if _NAME.fullmatch(text) else ""
+    return text if _NAME.fullmatch(text) and not _TELEPHONE.search(text) else ""
 
 
 @lru_cache(maxsize=1024)

@@ -172,6 +172,22 @@ def test_a_user_agent_puts_no_link_and_no_sentence_into_a_mail(model: str) -> No
     assert "evil" not in mail.text + mail.html
 
 
+@pytest.mark.parametrize(
+    "model", ["Call 0800 123 456", "+49 (30) 123-4567", "0800_123_456 Service", "8001234567"]
+)
+def test_a_user_agent_puts_no_telephone_number_into_a_mail(model: str) -> None:
+    """Which readers would call, and telephones make clickable."""
+    mail = compose_mail(replace(NOTICE, user_agent=PIXEL.replace("Pixel 7", model)), NOWHERE)
+    assert "Device: Chrome Mobile on Android\n" in mail.text
+
+
+@pytest.mark.parametrize("model", ["2201117TY", "SM-S918B", "Redmi Note 8 Pro"])
+def test_models_have_numbers_in_their_names(model: str) -> None:
+    """By which their owners know them."""
+    mail = compose_mail(replace(NOTICE, user_agent=PIXEL.replace("Pixel 7", model)), NOWHERE)
+    assert f"Device: Chrome Mobile on Android ({model})\n" in mail.text
+
+
 def test_every_language_says_the_same_things() -> None:
     """A language that lacks one would fail when it is needed."""
 
