@@ -68,7 +68,7 @@ def read_logins(lines: Iterable[str], form: Format = Format.auto) -> Iterator[Li
     it counts once however often it is read.
 
     Raises:
-        ConfigurationError: the first line of a CSV file does not name the columns.
+        ConfigurationError: the first line of a CSV file does not name the columns, or is that of neither format.
     """
     rest = iter(lines)
     first = next(rest, "")
@@ -83,8 +83,17 @@ def read_logins(lines: Iterable[str], form: Format = Format.auto) -> Iterator[Li
 def _form_of(first: str) -> Format:
     if "User Agent String" in first:
         return Format.rba
-    name = first.removeprefix("\ufeff").partition(",")[0].strip().strip('"')
-    return Format.csv if name in COLUMNS else Format.ndjson
+    text = first.removeprefix("\ufeff").strip()
+    if not text or text[0] in "{[":
+        return Format.ndjson
+    names = [name.strip().strip('"') for name in text.split(",")]
+    if names[0] in COLUMNS or any(name in _NEEDED for name in names):
+        return Format.csv
+    # Of a file that is something else every line would be bad.
+    raise ConfigurationError(
+        "line 1 begins no JSON object, and names no columns of a CSV file with commas between them:"
+        f" {', '.join(COLUMNS)}. Unpack a compressed file first; --format ndjson reads on behind a bad line"
+    )
 
 
 def _ndjson(lines: Iterable[str]) -> Iterator[Line]:

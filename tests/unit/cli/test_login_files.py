@@ -167,6 +167,7 @@ def test_a_login_without_an_id_gets_the_same_one_each_time() -> None:
         ("user_id,occurred_at,ip", "lacks 'user_agent'"),
         ("user_id,occurred_at,ip,user_agent,colour", "does not know 'colour'"),
         ("user_id,occurred_at,ip,user_agent,ip", "has twice 'ip'"),
+        ("id,user_id,occurred_at,ip,user_agent", "does not know 'id'"),
     ],
 )
 def test_wrong_columns_are_named(columns: str, complaint: str) -> None:
@@ -195,6 +196,21 @@ def test_a_quote_that_never_ends_names_where_it_begins() -> None:
     assert [line.number for line in lines if line.login] == [2]
     assert lines[-1].problem is not None
     assert "in what begins in line 3" in lines[-1].problem
+
+
+@pytest.mark.parametrize(
+    "first",
+    ["user_id;occurred_at;ip;user_agent", "name,when,where", "\x1f\udc8b\x08", "2026-01-01 ada"],
+)
+def test_a_file_of_another_format_is_refused_at_once(first: str) -> None:
+    """Not line by line, a million of them."""
+    with pytest.raises(ConfigurationError, match="line 1 begins no JSON object") as raised:
+        _read([first, json.dumps(ADA)])
+    assert ", ".join(COLUMNS) in str(raised.value)
+    assert [line.problem is None for line in _read([first, json.dumps(ADA)], Format.ndjson)] == [
+        False,
+        True,
+    ]
 
 
 def test_a_form_may_be_said(tmp_path: Any) -> None:
