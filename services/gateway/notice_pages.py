@@ -31,6 +31,7 @@ _HEADERS = {
 Token = Annotated[str, Query(alias="t")]
 
 
+@router.head(LINK_PATH)
 @router.get(LINK_PATH)
 async def show(request: Request, token: Token = "") -> HTMLResponse:
     """Ask. Nothing is changed: programs that look at mails follow every link."""

@@ -82,7 +82,9 @@ def test_to_look_changes_nothing(notices: Notices, act: LinkAct) -> None:
     """However often programs follow the link before its reader does."""
     _let_unsubscribe(notices.door)
     pages = [notices.ask(notices.token(act)) for _ in range(3)]
-    assert {page.status_code for page in pages} == {200}
+    looked = httpx.head(str(pages[0].url), trust_env=False, timeout=30)
+    assert {page.status_code for page in (*pages, looked)} == {200}
+    assert looked.headers["Content-Length"] == str(len(pages[0].content))
     assert notices.state() == UNTOUCHED
     assert notices.door.count("unsubscribed") == 0
     assert '<form method="post">' in pages[0].text
