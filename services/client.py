@@ -26,6 +26,8 @@ _SECONDS = 0.5
 _TRIES = 2
 _MOST_BYTES = 64 * 1024
 _LONGEST_USER_AGENT = 2048
+_DISPENSABLE = frozenset({"email", "other_email", "locale", "time_zone", "auth_method"})
+"""A login that is watched without one of these is better than one that nobody hears of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,20 +71,34 @@ class Doorbell:
 
         event_id: the application's own, by which the same login counts once.
         facts: `device_cookie`, `auth_method`, `email`, `other_email`, `locale`, `time_zone`, `kind`, `occurred_at`, as
-        the API's documentation has them; None is left out.
+        the API's documentation has them; None and empty ones are left out. So is an address, a language, a time
+        zone or a method that Doorbell refuses: the log names it, and the login is reported without it.
 
         At most once an event_id. A login that could not be reported is lost to Doorbell unless
         the application reports it again later, with the same event_id and `occurred_at`.
         """
-        body = {
-            "event_id": str(event_id),
-            "user_id": str(user_id),
-            "ip": ip,
-            # The visitor's to choose: nothing in it may keep the login from being reported.
-            "user_agent": _printable(user_agent or "")[:_LONGEST_USER_AGENT],
-            "occurred_at": datetime.now(UTC).isoformat(),
-            **{name: value for name, value in facts.items() if value is not None},
-        }
+        try:
+            body = {
+                "event_id": str(event_id),
+                "user_id": str(user_id),
+                "ip": ip,
+                # The visitor's to choose: nothing in it may keep the login from being reported.
+                "user_agent": _printable(user_agent or "")[:_LONGEST_USER_AGENT],
+                "occurred_at": datetime.now(UTC).isoformat(),
+                **{name: value for name, value in facts.items() if value not in (None, "")},
+            }
+            answer = self._report(event_id, body)
+            if answer is not None and (unfit := _refused_fields(answer) & body.keys()):
+                answer = self._report(event_id, {n: v for n, v in body.items() if n not in unfit})
+        except Exception as error:  # noqa: BLE001  whatever it is, the user is let in
+            logger.error("login %s was not reported: %s", event_id, type(error).__name__)  # noqa: TRY400  a line, not a stack
+            return None
+        if answer is None or answer.status_code != 202:
+            return None
+        return answer.headers.get(_COOKIE_HEADER) or facts.get("device_cookie")
+
+    def _report(self, event_id: object, body: dict[str, Any]) -> _Answer | None:
+        """Doorbell's answer to a login, after a second try where the first brought none; None: it has none."""
         for attempt in range(1, _TRIES + 1):
             try:
                 answer = self._ask("POST", "/v1/logins", body)
@@ -90,11 +106,11 @@ class Doorbell:
                 why = type(error).__name__
             else:
                 if answer.status_code == 202:
-                    return answer.headers.get(_COOKIE_HEADER) or facts.get("device_cookie")
+                    return answer
                 why = _problem(answer)
                 if answer.status_code not in (429, 503):
                     logger.error("login %s was refused: %s", event_id, why)
-                    return None
+                    return answer
             level = logging.WARNING if attempt < _TRIES else logging.ERROR
             logger.log(level, "login %s was not reported: %s", event_id, why)
         return None
@@ -148,9 +164,18 @@ def _printable(text: str) -> str:
 
 def _problem(answer: _Answer) -> str:
     """A problem document's fields and what is wrong with them; no value of a login is in it."""
-    try:
-        errors = answer.json()["errors"]
-        named = [f"{each['field']} {each['message']}" for each in errors]
-    except Exception:  # noqa: BLE001  somebody else's answer, such as a proxy's
-        named = []
+    named = [f"{field} {message}" for field, message in _errors(answer)]
     return f"{answer.status_code} {'; '.join(named)}".strip()
+
+
+def _refused_fields(answer: _Answer) -> frozenset[str]:
+    """The fields that a login was refused for, if it can do without all of them."""
+    refused = frozenset(field for field, _ in _errors(answer))
+    return refused if answer.status_code == 422 and refused <= _DISPENSABLE else frozenset()
+
+
+def _errors(answer: _Answer) -> list[tuple[str, str]]:
+    try:
+        return [(each["field"], each["message"]) for each in answer.json()["errors"]]
+    except Exception:  # noqa: BLE001  somebody else's answer, such as a proxy's
+        return []

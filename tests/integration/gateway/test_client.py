@@ -59,9 +59,46 @@ def test_what_is_refused_is_logged_by_its_field(
     doorbell: Doorbell, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Without the value, which is somebody's; and the user is let in."""
-    assert _report(doorbell, email="ada at example") is None
-    assert re.search(r"refused: 422 email is not a mail address", caplog.text)
+    assert (
+        doorbell.report("e-1", "ada", "ada's house", "curl/8.5.0", email="ada at example") is None
+    )
+    assert re.search(r"refused: 422 ip is not an IPv4 or IPv6.*; email is not a mail", caplog.text)
     assert "ada at example" not in caplog.text
+    assert "ada's house" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("email", "ada at example"),
+        ("other_email", "ada@"),
+        ("locale", "de-DE,de;q=0.9"),
+        ("time_zone", "Etc/Unknown"),
+        ("auth_method", "x" * 51),
+    ],
+)
+def test_a_login_is_reported_without_what_is_refused_of_its_user(
+    door: Door, doorbell: Doorbell, caplog: pytest.LogCaptureFixture, name: str, value: str
+) -> None:
+    """The log names it; all else is as it was."""
+    facts = {"email": "ada@example.org", "locale": "de"}
+    assert _report(doorbell, **{**facts, name: value}) is not None
+    assert f"refused: 422 {name} " in caplog.text
+    kept = door.rows(
+        "SELECT email, other_email, locale, time_zone, auth_method FROM reported_login"
+    )
+    expected = {**facts, name: None}
+    fields = ("email", "other_email", "locale", "time_zone", "auth_method")
+    assert kept == [tuple(expected.get(each) for each in fields)]
+
+
+def test_what_is_empty_is_left_out(
+    door: Door, doorbell: Doorbell, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Users of whom an application has no address have an empty one in many of them."""
+    assert _report(doorbell, email="", locale="", device_cookie="") is not None
+    assert "services.client" not in {record.name for record in caplog.records}
+    assert door.rows("SELECT email, locale FROM reported_login") == [(None, None)]
 
 
 def _drip(listening: socket.socket) -> None:
@@ -169,6 +206,7 @@ def test_nothing_raises(doorbell: Doorbell, caplog: pytest.LogCaptureFixture) ->
     """Whatever an application passes, and whatever its configuration says."""
     assert doorbell.switches("\udc80") == Switches()
     assert _report(doorbell, occurred_at=cast(str, object())) is None
+    assert doorbell.report("e-1", "ada", "203.0.113.7", cast(str, b"curl/8.5.0")) is None
     assert Doorbell("http://" + "x" * 70, "\u20ac").switches("ada") == Switches()
     assert _report(Doorbell("http://" + "x" * 70, "\u20ac")) is None
     # As a word: ids are random, and some have these letters.
