@@ -167,7 +167,9 @@ class Document:
 
     def text(self, node: Node | None, what: str, pattern: str) -> str | None:
         """Read a text that fits the regular expression `pattern`."""
-        scalar = self._scalar(node, what, "a text", "str")
+        bare = node.value if isinstance(node, ScalarNode) else ""
+        wanted = f'a text, such as "{bare}"' if bare else "a text"
+        scalar = self._scalar(node, what, wanted, "str")
         if scalar is None:
             return None
         value = str(scalar.value)

@@ -68,7 +68,10 @@ class HttpWebhookSender:
         if not host or target.scheme not in ("http", "https"):
             raise Refused("webhook_url must be https://host/path")
         if target.scheme == "http" and host not in self._allowed:
-            raise Refused("webhook_url must start with https://, for it carries personal data")
+            raise Refused(
+                f"webhook_url must start with https://, for it carries personal data; only hosts that"
+                f" DOORBELL_ALLOWED_PRIVATE_HOSTS names are called by http://, and {host} is none"
+            )
 
 
 def signature(delivery: Delivery, timestamp: str) -> str:

@@ -69,7 +69,7 @@ def read_logins(lines: Iterable[str], form: Format = Format.auto) -> Iterator[Li
     it counts once however often it is read.
 
     Raises:
-        ConfigurationError: the first line of a CSV file does not name the columns, or says of no format that it is that.
+        ConfigurationError: the first line of a CSV file does not name the columns, or is that of neither format.
     """
     rest = iter(lines)
     first = next(rest, "")

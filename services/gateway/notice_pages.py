@@ -80,6 +80,8 @@ def _follow(
             # Somebody was faster: a second click, or a proxy that has lost the answer to the first.
             noticed = find(connection, link) or noticed
         switches = noticed.switches if acted is None else acted
+    if link.act == "confirm" and "locked" in noticed.switches:
+        return 200, tell("confirm.locked", noticed)
     if link.act != "disown":
         return 200, tell(f"{link.act}.done", noticed)
     done = next((name for name in ("locked", "require_step_up") if name in switches), "nothing")

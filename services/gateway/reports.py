@@ -45,7 +45,7 @@ _LABEL = r"(?!-)[A-Za-z0-9\x80-\U0010ffff-]{1,63}(?<!-)"
 _EMAIL = re.compile(
     rf"(?=.{{1,64}}@)(?!.*=\?)(?:{_ATOM})(?:\.{_ATOM})*@(?:{_LABEL}\.)+(?!\d+\Z){_LABEL}"
 )
-_LOCALE = r"^[A-Za-z]{2,8}([-_][A-Za-z0-9]{1,8})*$"
+_LANGUAGE = re.compile(r"[A-Za-z]{2,8}([-_][A-Za-z0-9]{1,8})*")
 _REPORTED_ERRORS = 20
 _EXAMPLE: dict[str, Any] = {
     "event_id": "5b2c7e1a-login",
@@ -121,6 +121,13 @@ def _as_cookie(value: object) -> object:
     return value
 
 
+def _as_language(value: str) -> str:
+    # What a browser sends has several, and their weights.
+    if not _LANGUAGE.fullmatch(value):
+        raise ValueError("is not one language like de or en-GB")
+    return value
+
+
 def _as_time_zone(value: str) -> str:
     if value not in _time_zones():
         raise ValueError("is not the name of a time zone like Europe/Berlin")
@@ -143,7 +150,11 @@ _Method = Annotated[str, Field(strict=True, min_length=1, max_length=50), _CLEAN
 _Email = Annotated[
     str, Field(strict=True, max_length=254), _CLEAN, AfterValidator(_as_mail_address)
 ]
-_Locale = Annotated[str, Field(strict=True, max_length=35, pattern=_LOCALE), _CLEAN]
+_Locale = Annotated[
+    str,
+    Field(strict=True, max_length=35, json_schema_extra={"pattern": f"^{_LANGUAGE.pattern}$"}),
+    AfterValidator(_as_language),
+]
 
 _TimeZone = Annotated[str, Field(strict=True, max_length=50), AfterValidator(_as_time_zone)]
 
@@ -251,6 +262,8 @@ def _field_error(detail: ErrorDetails, of: str) -> FieldError:
         message = f"is not a field of {of}: check its spelling"
     elif detail["type"] == "missing":
         message = "is required"
+    elif detail["type"] == "timezone_aware":
+        message = "has no time zone: write it behind the time, as in 2030-01-31T08:15:00Z"
     elif detail["type"] == "string_unicode":
         message = "contains half of a surrogate pair"
     return FieldError(".".join(str(part)[:100] for part in detail["loc"]), message)

@@ -104,7 +104,10 @@ def test_the_files_that_come_with_it_can_be_set(shop: str, doorbell: Run, name: 
         ("actions: {disowned: [notify]}\n", ["1: actions: disowned names 'notify', which is"]),
         ("actions: {high: locked}\n", ["1: actions: high is a text: it must be a list"]),
         ("never_lock: root\n", ["1: never_lock is no list"]),
-        ("never_lock: [7]\n", ['1: a user of never_lock is a whole number: it must be a text, such as "7"']),
+        (
+            "never_lock: [7]\n",
+            ['1: a user of never_lock is a whole number: it must be a text, such as "7"'],
+        ),
         ("cooldown: 5\n", ["1: cooldown is '5': write how long, such as 10m, 1h or 7d"]),
         ("expire: {locked: [1h]}\n", ["1: expire: locked: write how long, such as 10m, 1h or 7d"]),
         ("cooldown: soon\n", ["1: cooldown is 'soon': write how long, such as 10m"]),

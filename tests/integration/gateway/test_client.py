@@ -59,7 +59,9 @@ def test_what_is_refused_is_logged_by_its_field(
     doorbell: Doorbell, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Without the value, which is somebody's; and the user is let in."""
-    assert doorbell.report("e-1", "ada", "ada's house", "curl/8.5.0", email="ada at example") is None
+    assert (
+        doorbell.report("e-1", "ada", "ada's house", "curl/8.5.0", email="ada at example") is None
+    )
     assert re.search(r"refused: 422 ip is not an IPv4 or IPv6.*; email is not a mail", caplog.text)
     assert "ada at example" not in caplog.text
     assert "ada's house" not in caplog.text
@@ -82,7 +84,9 @@ def test_a_login_is_reported_without_what_is_refused_of_its_user(
     facts = {"email": "ada@example.org", "locale": "de"}
     assert _report(doorbell, **{**facts, name: value}) is not None
     assert f"refused: 422 {name} " in caplog.text
-    kept = door.rows("SELECT email, other_email, locale, time_zone, auth_method FROM reported_login")
+    kept = door.rows(
+        "SELECT email, other_email, locale, time_zone, auth_method FROM reported_login"
+    )
     expected = {**facts, name: None}
     fields = ("email", "other_email", "locale", "time_zone", "auth_method")
     assert kept == [tuple(expected.get(each) for each in fields)]

@@ -129,6 +129,18 @@ def test_this_was_me_is_noted(notices: Notices) -> None:
     assert notices.state() == ([("confirm",)], [], [(True,)])
 
 
+def test_who_is_locked_is_told_so_by_this_was_me_too(notices: Notices) -> None:
+    """It unlocks nobody: whoever signed in may read the mails. But there is something else to do."""
+    notices.door.rows(
+        "INSERT INTO switch (tenant_id, user_id, name, is_on) VALUES ('shop', %s, 'locked', true)",
+        ADA,
+    )
+    token = notices.token("confirm")
+    for page in (notices.press(token), notices.ask(token)):
+        assert "bleibt gesperrt" in page.text
+    assert notices.state() == ([("confirm",)], [("locked",)], [(True,)])
+
+
 def test_this_was_not_me_secures_the_account(notices: Notices) -> None:
     """It is locked, the trail says by whom, and the device is a stranger's from now on."""
     page = notices.press(notices.token("disown"))

@@ -200,7 +200,8 @@ def test_a_quote_that_never_ends_names_where_it_begins() -> None:
 
 
 @pytest.mark.parametrize(
-    "first", ["user_id;occurred_at;ip;user_agent", "name,when,where", "\x1f\udc8b\x08", "2026-01-01 ada"]
+    "first",
+    ["user_id;occurred_at;ip;user_agent", "name,when,where", "\x1f\udc8b\x08", "2026-01-01 ada"],
 )
 def test_a_file_of_another_format_is_refused_at_once(first: str) -> None:
     """Not line by line, a million of them."""
