@@ -25,7 +25,6 @@ _SEED = 7
 _LEAST_LEARNED = 1000
 """With fewer there is hardly anybody to forget."""
 
-_AT_EACH_SIZE = 600
 _LOG_SHOWN = 4000
 
 
@@ -78,7 +77,7 @@ def _go_through(result: Result, load: Load, options: argparse.Namespace) -> None
         _learn(load, people, size)
         if size in options.sizes:
             result.by_history.append(Series("score", 1, 1))
-            load.run((result.by_history[-1], [islice(_scores(people), _AT_EACH_SIZE)]))
+            load.run((result.by_history[-1], [islice(_scores(people), options.asked)]))
         for number in range(options.rounds if size == options.learned else 0):
             say(f"round {number + 1} of {options.rounds}")
             _round(result, load, people, options.seconds)
@@ -136,6 +135,7 @@ def _parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
         metavar="N,...",
         help="logins of the history at which single scores are measured too",
     )
+    add("--asked", type=positive, default=600, help="single scores at each of them")
     add("--json", type=Path, metavar="FILE", help="write the numbers")
     options = parser.parse_args(arguments)
     if options.learned < _LEAST_LEARNED:

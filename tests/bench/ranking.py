@@ -102,7 +102,8 @@ class Ranking:
 
 def measure() -> list[Ranking]:
     """All scores, for each of what the API may be told."""
-    return [_measure(told, where) for told, where in _TOLD.items()]
+    providers = _Providers()
+    return [_measure(told, where, providers) for told, where in _TOLD.items()]
 
 
 def render(rankings: Sequence[Ranking]) -> str:
@@ -158,18 +159,18 @@ def _told(last: str) -> str:
     return " ".join(names[: names.index(last) + 1])
 
 
-def _measure(told: str, where: Callable[[Network], Network]) -> Ranking:
+def _measure(told: str, where: Callable[[Network], Network], providers: _Providers) -> Ranking:
     users: list[float] = []
     attacks: dict[str, list[float]] = {}
-    providers = _Providers()
     with TemporaryDirectory() as directory:
         store = Store(Path(directory) / "history.sqlite")
         histories = defaultdict(list)
-        for login in _logins():
-            request = _request(login, where(providers.of(login.ip)))
-            score = _score(store, request)
-            users += [] if score is None else [score]
-            with store.transaction():
+        # Nobody else is to see what it learns, and a commit for each login would take longer than that.
+        with store.transaction():
+            for login in _logins():
+                request = _request(login, where(providers.of(login.ip)))
+                score = _score(store, request)
+                users += [] if score is None else [score]
                 store.learn(
                     request.tenant_id,
                     request.request_id,
@@ -177,10 +178,10 @@ def _measure(told: str, where: Callable[[Network], Network]) -> Ranking:
                     facts_of(request),
                     request.occurred_at,
                 )
-            histories[login.user_id].append(login)
-        for sort, login in _attacks(histories, providers):
-            score = _score(store, _request(login, where(providers.of(login.ip))))
-            attacks.setdefault(sort, []).extend([] if score is None else [score])
+                histories[login.user_id].append(login)
+            for sort, login in _attacks(histories, providers):
+                score = _score(store, _request(login, where(providers.of(login.ip))))
+                attacks.setdefault(sort, []).extend([] if score is None else [score])
         store.close()
     return Ranking(told, sorted(users), {sort: sorted(scores) for sort, scores in attacks.items()})
 
@@ -244,6 +245,7 @@ class _Providers:
     def __init__(self) -> None:
         self._countries = AddressData()
         self._asns = []
+        self._known: dict[str, Network] = {}
         self.countries: dict[str, list[IPv4Network | IPv6Network]] = defaultdict(list)
         with LOGINS.with_name("networks.csv").open(encoding="utf-8", newline="") as lines:
             for row in csv.DictReader(lines):
@@ -254,9 +256,11 @@ class _Providers:
                     self.countries[country].append(network)
 
     def of(self, ip: str) -> Network:
-        address = ip_address(ip)
-        asn = next((asn for network, asn in self._asns if address in network), 0)
-        return replace(self._countries.of(ip), asn=asn)
+        if ip not in self._known:
+            address = ip_address(ip)
+            asn = next((asn for network, asn in self._asns if address in network), 0)
+            self._known[ip] = replace(self._countries.of(ip), asn=asn)
+        return self._known[ip]
 
 
 def _request(login: SavedLogin, where: Network) -> ScoreRequest:

@@ -28,6 +28,7 @@ from services.domain.outcome import Done, Outcome
 from services.handlers.check_device import check_reported
 from services.handlers.notify_user import notify_users
 from services.handlers.save_event import save_events
+from services.sessions import Session
 from tests.support.postgres import PrivatePostgres
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -318,7 +319,7 @@ def _numbers(version: str) -> tuple[int, ...]:
 
 def main() -> None:
     """Write the page."""
-    with PrivatePostgres() as server, server.database() as url, psycopg.connect(url) as connection:
+    with PrivatePostgres() as server, server.database() as url, Session.connect(url) as connection:
         TABLE.write_text(render(replay(connection), len(user_agents())))
 
 

@@ -24,7 +24,18 @@ from tests.bench.outlier_questions import (
 )
 from tests.support.outlier_api import ANSWER, AdjustableOutlierApi
 
-_SHORT = ("--learned", "1000", "--rounds", "1", "--seconds", "1", "--sizes", "0,1000")
+_SHORT = (
+    "--learned",
+    "1000",
+    "--rounds",
+    "1",
+    "--seconds",
+    "1",
+    "--sizes",
+    "0,1000",
+    "--asked",
+    "50",
+)
 LOGINS = People(1).take(2)
 
 

@@ -16,15 +16,6 @@ USERS = tuple(user["name"] for user in RIGHTS["users"])
 PASSWORDS = {name: f"password-of-{name}" for name in USERS}
 
 
-def empty(node: PrivateRabbitMQ) -> None:
-    """Take every vhost and every user but the administrator away."""
-    for vhost in node.manage("GET", "vhosts"):
-        node.manage("DELETE", f"vhosts/{vhost['name']}")
-    for user in node.manage("GET", "users"):
-        if user["name"] != ADMINISTRATOR:
-            node.manage("DELETE", f"users/{user['name']}")
-
-
 def fill(node: PrivateRabbitMQ) -> None:
     """Import the complete definitions."""
     node.import_definitions(complete_definitions(TOPOLOGY, PASSWORDS))

@@ -18,6 +18,7 @@ import psycopg
 
 from tests.support.fleet import ROOT, Fleet, topology_of, wait_until
 from tests.support.ports import free_port
+from tests.support.postgres import Session
 from tests.support.rabbitmq import PrivateRabbitMQ
 
 KEY = "key-of-the-test-tenant"
@@ -37,6 +38,7 @@ class Cluster:
         self.node = node
         self.database_url = database_url
         self.fleet = fleet
+        self._session = Session(database_url)
         self._maildir = directory / "mail"
         self.url = f"http://127.0.0.1:{port}"
         self._client = httpx.Client(
@@ -48,6 +50,7 @@ class Cluster:
 
     def close(self) -> None:
         self._client.close()
+        self._session.close()
 
     def post(self, user_id: str, user_agent: str = WINDOWS, **more: object) -> str:
         """Report a login at the door; returns its workflow's id."""
@@ -98,9 +101,7 @@ class Cluster:
         return ended
 
     def rows(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
-        with psycopg.connect(self.database_url) as connection:
-            cursor = connection.execute(statement.encode(), values)
-            return cursor.fetchall() if cursor.description else []
+        return self._session.rows(statement, *values)
 
     def count(self, table: str, workflow_id: str) -> int:
         found = self.rows(f"SELECT count(*) FROM {table} WHERE workflow_id = %s", workflow_id)

@@ -22,6 +22,8 @@ from tests.support.stalls import describe_pressure
 ROOT = Path(__file__).resolve().parents[2]
 
 _STOP_SECONDS = 20.0
+_SHORTEST_PAUSE_SECONDS = 0.02
+_LONGEST_PAUSE_SECONDS = 0.1
 T = TypeVar("T")
 
 
@@ -42,6 +44,12 @@ def doorbell_node(authority: Authority | None = None, code: Path = ROOT) -> Priv
     code: the checkout whose topology it is.
     """
     return PrivateRabbitMQ(complete_definitions(topology_of(code), passwords(code)), authority)
+
+
+def with_the_topology(node: PrivateRabbitMQ) -> PrivateRabbitMQ:
+    """A running node as `doorbell_node` makes one; what was on it is gone."""
+    node.renew(complete_definitions(topology_of(ROOT), passwords()))
+    return node
 
 
 class Fleet:
@@ -157,13 +165,17 @@ class Fleet:
 
 
 def wait_until(condition: Callable[[], T], seconds: float = 30.0, what: str = "") -> T:
-    """Poll until `condition` answers something true; fail with `what` after the deadline."""
-    deadline = time.monotonic() + seconds
+    """Poll until `condition` answers something true; fail with `what` after the deadline.
+
+    What has taken long already is asked for less often: whoever asks takes the time of whom is waited for.
+    """
+    begun_at = time.monotonic()
     while True:
         if value := condition():
             return value
-        if time.monotonic() > deadline:
+        waited = time.monotonic() - begun_at
+        if waited > seconds:
             problem = AssertionError(f"not within {seconds} seconds: {what or condition}")
             problem.add_note(describe_pressure())
             raise problem
-        time.sleep(0.02)
+        time.sleep(min(max(waited / 20, _SHORTEST_PAUSE_SECONDS), _LONGEST_PAUSE_SECONDS))

@@ -14,7 +14,7 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import psycopg
 import pytest
@@ -238,6 +238,35 @@ class PrivatePostgres:
     def _administer(self, statement: sql.Composed) -> None:
         with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
             connection.execute(statement)
+
+
+class Session:
+    """One connection to a database: opened at the first statement, and again when it was lost.
+
+    Who asks again and again while something is waited for does not have the server fork each time.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._connection: psycopg.Connection[Any] | None = None
+
+    def rows(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
+        """What a statement gives, committed by itself."""
+        is_kept = self._connection is not None and not self._connection.closed
+        if self._connection is None or not is_kept:
+            # A prepared statement would not outlive a change of its table.
+            self._connection = psycopg.connect(self._url, autocommit=True, prepare_threshold=None)
+        try:
+            cursor = self._connection.execute(statement.encode(), values)
+        except psycopg.OperationalError:
+            if not (is_kept and self._connection.closed):
+                raise
+            return self.rows(statement, *values)
+        return cursor.fetchall() if cursor.description else []
+
+    def close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
 
 
 def find_binaries() -> Path:

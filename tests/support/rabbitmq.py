@@ -179,6 +179,23 @@ class PrivateRabbitMQ:
         self.manage("POST", "definitions", definitions)
         self._enter_vhosts(definitions)
 
+    def empty(self) -> None:
+        """Take every vhost and every account but the administrator's away."""
+        for vhost in self.manage("GET", "vhosts"):
+            self.manage("DELETE", f"vhosts/{vhost['name']}")
+        for user in self.manage("GET", "users"):
+            if user["name"] != ADMINISTRATOR:
+                self.manage("DELETE", f"users/{user['name']}")
+
+    def renew(self, definitions: Mapping[str, Any]) -> None:
+        """As a new node with these definitions: started if it was left stopped, and nothing else on it."""
+        self._loaded = definitions
+        self._write_definitions()
+        if not self.is_running:
+            self.start()
+        self.empty()
+        self.import_definitions(definitions)
+
     def manage(self, method: str, path: str, body: object = None) -> Any:
         """Ask the management interface as the administrator; returns the answer's JSON, if any."""
         answer = requests.request(
@@ -244,7 +261,7 @@ class PrivateRabbitMQ:
             ]
         }
         (loaded / "administrator.json").write_text(json.dumps(administrator))
-        (loaded / "given.json").write_text(json.dumps(self._loaded))
+        self._write_definitions()
         (self._directory / "plugins").write_text(_PLUGINS)
         (self._directory / "environment").touch()
         (self._directory / "rabbitmq.conf").write_text(
@@ -260,6 +277,9 @@ class PrivateRabbitMQ:
             + (_AS_IF_REMOVED if root_in_use() else "")
             + self._tls_configuration()
         )
+
+    def _write_definitions(self) -> None:
+        (self._directory / "definitions" / "given.json").write_text(json.dumps(self._loaded))
 
     def _tls_configuration(self) -> str:
         if self._authority is None:

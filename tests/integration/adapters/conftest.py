@@ -126,15 +126,9 @@ class World:
         self.rows("UPDATE tenant SET webhook_url = %s, webhook_secret = %s", url, secret)
 
 
-@pytest.fixture(scope="session")
-def server() -> Iterator[PrivatePostgres]:
-    with PrivatePostgres() as running:
-        yield running
-
-
 @pytest.fixture
-def world(server: PrivatePostgres) -> Iterator[World]:
-    with server.database() as url:
+def world(postgres: PrivatePostgres) -> Iterator[World]:
+    with postgres.database() as url:
         made = World(url)
         made.rows("INSERT INTO tenant (id, name) VALUES ('shop', 'The Shop')")
         yield made

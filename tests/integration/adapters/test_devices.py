@@ -161,16 +161,16 @@ def test_a_login_is_stored_with_what_is_known_of_its_network(world: World) -> No
             save_events(checks, tx, world.networks)
 
 
-def test_postgresql_away_is_not_translated(server: PrivatePostgres) -> None:
+def test_postgresql_away_is_not_translated(postgres: PrivatePostgres) -> None:
     """The runner, not a handler, decides what a lost PostgreSQL means."""
-    with server.database() as url:
+    with postgres.database() as url:
         world = World(url)
         with psycopg.connect(world.url) as connection:
             tx = PostgresTransaction(connection)
-            server.kill()
+            postgres.kill()
             with pytest.raises(psycopg.OperationalError):
                 tx.logins([uuid4()])
-            server.start()
+            postgres.start()
 
 
 def test_an_update_brings_no_device(world: World) -> None:

@@ -18,7 +18,7 @@ from routing.load import load
 from services import settings
 from services.celery_app import make_app
 from tests.support.canvas_tasks import register, stock_app
-from tests.support.fleet import Fleet, doorbell_node, wait_until
+from tests.support.fleet import Fleet, wait_until, with_the_topology
 from tests.support.ports import free_port
 from tests.support.postgres import PrivatePostgres
 from tests.support.rabbitmq import ADMINISTRATOR, PrivateRabbitMQ
@@ -60,19 +60,12 @@ class Workshop:
         (self.directory / "seen").unlink(missing_ok=True)
 
 
-@pytest.fixture(scope="session")
-def node() -> Iterator[PrivateRabbitMQ]:
-    with doorbell_node() as running:
-        yield running
+@pytest.fixture(scope="package")
+def node(session_node: PrivateRabbitMQ) -> PrivateRabbitMQ:
+    return with_the_topology(session_node)
 
 
-@pytest.fixture(scope="session")
-def postgres() -> Iterator[PrivatePostgres]:
-    with PrivatePostgres() as running:
-        yield running
-
-
-@pytest.fixture(scope="session", params=["maintenance", "db_writes"], ids=["io", "batch"])
+@pytest.fixture(scope="package", params=["maintenance", "db_writes"], ids=["io", "batch"])
 def ours(
     request: pytest.FixtureRequest,
     node: PrivateRabbitMQ,
@@ -96,7 +89,7 @@ def ours(
         app.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def redis_url() -> Iterator[str]:
     program = shutil.which("redis-server")
     if program is None:
@@ -119,7 +112,7 @@ def redis_url() -> Iterator[str]:
         process.wait(20)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def stock(
     node: PrivateRabbitMQ,
     postgres: PrivatePostgres,

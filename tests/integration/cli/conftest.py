@@ -18,12 +18,6 @@ from tests.support.rabbitmq import PrivateRabbitMQ
 Run = Callable[..., tuple[int, Any]]
 
 
-@pytest.fixture(scope="session")
-def postgres() -> Iterator[PrivatePostgres]:
-    with PrivatePostgres() as running:
-        yield running
-
-
 @pytest.fixture
 def database_url(postgres: PrivatePostgres, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """A migrated database, which the environment names."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
@@ -10,16 +9,14 @@ import pytest
 
 from services.ledger.drains import Scope, drain
 from tests.integration.cli.conftest import Run, write_endpoints
-from tests.support.broker import TOPOLOGY, fill
-from tests.support.fleet import wait_until
+from tests.support.broker import TOPOLOGY
+from tests.support.fleet import wait_until, with_the_topology
 from tests.support.rabbitmq import PrivateRabbitMQ
 
 
 @pytest.fixture(scope="module")
-def node() -> Iterator[PrivateRabbitMQ]:
-    with PrivateRabbitMQ() as running:
-        fill(running)
-        yield running
+def node(session_node: PrivateRabbitMQ) -> PrivateRabbitMQ:
+    return with_the_topology(session_node)
 
 
 @pytest.fixture

@@ -10,7 +10,6 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import amqp
-import psycopg
 import pytest
 from celery import Celery
 from kombu import Connection
@@ -22,8 +21,8 @@ from services.cli.main import run
 from services.ledger import store
 from services.ledger.planning import plan
 from tests.integration.dead.worker_of_dead_tests import register
-from tests.support.fleet import Fleet, doorbell_node, wait_until
-from tests.support.postgres import PrivatePostgres
+from tests.support.fleet import Fleet, wait_until, with_the_topology
+from tests.support.postgres import PrivatePostgres, Session
 from tests.support.rabbitmq import ADMINISTRATOR, PrivateRabbitMQ
 
 MODULE = "tests.integration.dead.worker_of_dead_tests"
@@ -46,6 +45,7 @@ class Bench:
         self.node = node
         self.fleet = fleet
         self.database_url = database_url
+        self._session = Session(database_url)
         self.directory = directory
         environment = fleet.environment("operator")
         wanted = {k: v for k, v in environment.items() if k.startswith(("DOORBELL_", "OUTLIER_"))}
@@ -62,14 +62,13 @@ class Bench:
         wait_until(lambda: self.node.peek(POOL, VHOST)[1] == 0, SECONDS, "the worker's end")
 
     def close(self) -> None:
+        self._session.close()
         self.app.ledger.publisher().close()
         self.app.ledger.close()
         self.app.close()
 
     def rows(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
-        with psycopg.connect(self.database_url) as connection:
-            cursor = connection.execute(statement.encode(), values)
-            return cursor.fetchall() if cursor.description else []
+        return self._session.rows(statement, *values)
 
     def value(self, statement: str, *values: object) -> Any:
         return self.rows(statement, *values)[0][0]
@@ -206,19 +205,12 @@ class Bench:
         wait_until(lambda: self.letters(queue) == before + 1, SECONDS, "the dead letter")
 
 
-@pytest.fixture(scope="session")
-def node() -> Iterator[PrivateRabbitMQ]:
-    with doorbell_node() as running:
-        yield running
+@pytest.fixture(scope="package")
+def node(session_node: PrivateRabbitMQ) -> PrivateRabbitMQ:
+    return with_the_topology(session_node)
 
 
-@pytest.fixture(scope="session")
-def postgres() -> Iterator[PrivatePostgres]:
-    with PrivatePostgres() as running:
-        yield running
-
-
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def session_bench(
     node: PrivateRabbitMQ, postgres: PrivatePostgres, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Bench]:

@@ -10,12 +10,6 @@ from tests.integration.gateway.door import Door, add_tenants, opened_door
 from tests.support.postgres import PrivatePostgres
 
 
-@pytest.fixture(scope="session")
-def postgres() -> Iterator[PrivatePostgres]:
-    with PrivatePostgres() as running:
-        yield running
-
-
 @pytest.fixture
 def database_url(postgres: PrivatePostgres) -> Iterator[str]:
     with postgres.database() as url:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import socket
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -28,6 +27,7 @@ from services.gateway.plans import plans
 from services.ledger.message import Message
 from services.ledger.publisher import Publisher
 from services.settings import Settings
+from tests.support import fleet
 
 NO_BROKER = "pyamqp://gateway:x@127.0.0.1:1/doorbell"
 KEYS = {"shop": "key-of-shop", "bank": "key-of-bank"}
@@ -48,11 +48,7 @@ def login(**changes: object) -> dict[str, Any]:
 
 def wait_until(ask: Callable[[], T], seconds: float = 20.0) -> T:
     """The first true answer; fails when there is none in time."""
-    deadline = time.monotonic() + seconds
-    while not (answer := ask()):
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.02)
-    return answer
+    return fleet.wait_until(ask, seconds)
 
 
 @dataclass

@@ -19,7 +19,8 @@ from tests.integration.gateway.door import (
     opened_door,
     wait_until,
 )
-from tests.support.broker import TOPOLOGY, fill, url_of
+from tests.support.broker import TOPOLOGY, url_of
+from tests.support.fleet import with_the_topology
 from tests.support.postgres import PrivatePostgres
 from tests.support.rabbitmq import PrivateRabbitMQ
 
@@ -35,10 +36,8 @@ def mortal_postgres() -> Iterator[PrivatePostgres]:
 
 
 @pytest.fixture(scope="module")
-def node() -> Iterator[PrivateRabbitMQ]:
-    with PrivateRabbitMQ() as running:
-        fill(running)
-        yield running
+def node(session_node: PrivateRabbitMQ) -> PrivateRabbitMQ:
+    return with_the_topology(session_node)
 
 
 def test_without_a_broker_logins_are_accepted_and_wait(database_url: str) -> None:

@@ -14,7 +14,7 @@ from psycopg import Connection
 from routing.load import load
 from services.celery_app import DoorbellApp, make_app
 from services.settings import Settings
-from tests.support.fleet import doorbell_node
+from tests.support.fleet import with_the_topology
 from tests.support.postgres import PrivatePostgres
 from tests.support.rabbitmq import ADMINISTRATOR, PrivateRabbitMQ
 
@@ -56,16 +56,9 @@ class Database:
         return workflow_id
 
 
-@pytest.fixture(scope="session")
-def postgres() -> Iterator[PrivatePostgres]:
-    with PrivatePostgres() as running:
-        yield running
-
-
-@pytest.fixture(scope="session")
-def node() -> Iterator[PrivateRabbitMQ]:
-    with doorbell_node() as running:
-        yield running
+@pytest.fixture(scope="package")
+def node(session_node: PrivateRabbitMQ) -> PrivateRabbitMQ:
+    return with_the_topology(session_node)
 
 
 @pytest.fixture

@@ -61,10 +61,10 @@ class Bench(runner.Bench):
         self.fleet.start(self.pool, MODULE, (self.pool,), self.pool, (), **armed)
 
     def close(self) -> None:
-        for app in (self.app, self.script):
-            app.ledger.publisher().close()
-            app.ledger.close()
-            app.close()
+        super().close()
+        self.script.ledger.publisher().close()
+        self.script.ledger.close()
+        self.script.close()
 
     def sign(self, task: str, *args: Any, **options: Any) -> Signature:
         """A signature by name that takes nothing of its predecessor."""

@@ -15,7 +15,7 @@ import pytest
 
 from tests.integration.messaging.bench import MODULE, Bench
 from tests.integration.messaging.worker_of_messages import stock_app
-from tests.support.fleet import Fleet, doorbell_node, wait_until
+from tests.support.fleet import Fleet, wait_until, with_the_topology
 from tests.support.ports import free_port
 from tests.support.postgres import PrivatePostgres
 from tests.support.rabbitmq import ADMINISTRATOR, PrivateRabbitMQ
@@ -36,19 +36,12 @@ class Benches:
         return self.by_style[style]
 
 
-@pytest.fixture(scope="session")
-def node() -> Iterator[PrivateRabbitMQ]:
-    with doorbell_node() as running:
-        yield running
+@pytest.fixture(scope="package")
+def node(session_node: PrivateRabbitMQ) -> PrivateRabbitMQ:
+    return with_the_topology(session_node)
 
 
-@pytest.fixture(scope="session")
-def postgres() -> Iterator[PrivatePostgres]:
-    with PrivatePostgres() as running:
-        yield running
-
-
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def benches(
     node: PrivateRabbitMQ, postgres: PrivatePostgres, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Benches]:
@@ -79,7 +72,7 @@ def bench(request: pytest.FixtureRequest, benches: Benches) -> Bench:
     return benches[request.param]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def redis_url() -> Iterator[str]:
     program = shutil.which("redis-server")
     if program is None:
@@ -127,7 +120,7 @@ class Stock:
         return self.node.peek("hand", "stock")[0]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def stock(
     node: PrivateRabbitMQ,
     postgres: PrivatePostgres,

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
-import pytest
 import yaml
 
 from routing.load import load
 from routing.topology import dead_queue_name
-from tests.support.fleet import doorbell_node, wait_until
+from tests.support.fleet import wait_until
 from tests.support.rabbitmq import PrivateRabbitMQ
 
 PROMETHEUS = Path(__file__).resolve().parents[3] / "deploy" / "prometheus"
@@ -25,12 +23,6 @@ EXPRESSIONS: list[str] = [
     for rule in group["rules"]
 ]
 ALARMS = {"memory_used_watermark", "free_disk_space_watermark", "file_descriptor_limit"}
-
-
-@pytest.fixture(scope="module")
-def node() -> Iterator[PrivateRabbitMQ]:
-    with doorbell_node() as running:
-        yield running
 
 
 def scrape(node: PrivateRabbitMQ) -> str:

@@ -4,21 +4,12 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Iterator
 
-import pytest
 from celery import Celery
 
 from services.observability.events import RedactedEvents
-from tests.support.fleet import doorbell_node
 from tests.support.ports import free_port
 from tests.support.rabbitmq import ADMINISTRATOR, PrivateRabbitMQ
-
-
-@pytest.fixture(scope="module")
-def node() -> Iterator[PrivateRabbitMQ]:
-    with doorbell_node() as running:
-        yield running
 
 
 def test_a_lost_connection_holds_nobody_up(node: PrivateRabbitMQ) -> None:

@@ -16,7 +16,7 @@ import httpx
 import pytest
 from celery import Celery
 
-from tests.support.fleet import Fleet, doorbell_node, wait_until
+from tests.support.fleet import Fleet, wait_until
 from tests.support.ports import free_port
 from tests.support.rabbitmq import PrivateRabbitMQ
 
@@ -26,12 +26,6 @@ BULK = "x" * 100_000
 
 CELERYS_TTL_SECONDS = 5.0
 TASK = "db_writes.save_event"
-
-
-@pytest.fixture(scope="module")
-def node() -> Iterator[PrivateRabbitMQ]:
-    with doorbell_node() as running:
-        yield running
 
 
 @contextmanager

@@ -10,9 +10,10 @@ import requests
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.support.cluster import IPHONE, Cluster, running_cluster
-from tests.support.fleet import doorbell_node, wait_until
+from tests.support.fleet import wait_until
 from tests.support.ports import free_port
 from tests.support.postgres import PrivatePostgres
+from tests.support.rabbitmq import PrivateRabbitMQ
 
 _POOLS = ("db_writes", "notifications")
 
@@ -20,13 +21,13 @@ Samples = Callable[..., float]
 
 
 @pytest.fixture(scope="module")
-def seen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Cluster, Samples]]:
+def seen(
+    node: PrivateRabbitMQ, postgres: PrivatePostgres, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Cluster, Samples]]:
     """Two logins of one user on two devices, and what the pools that end them tell."""
     ports = {pool: free_port() for pool in _POOLS}
     with (
-        PrivatePostgres() as postgres,
         postgres.database() as url,
-        doorbell_node() as node,
         running_cluster(node, url, tmp_path_factory.mktemp("measured")) as cluster,
     ):
         for pool, port in ports.items():

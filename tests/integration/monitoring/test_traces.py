@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from time import time_ns
 from typing import Any
 from uuid import UUID, uuid4
@@ -23,9 +22,8 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 from services.domain.errors import ConfigurationError
 from services.observability.spans import ENDPOINTS, make_spans
 from tests.support.cluster import IPHONE, Cluster, running_cluster
-from tests.support.fleet import doorbell_node, wait_until
+from tests.support.fleet import wait_until
 from tests.support.outlier_api import AdjustableOutlierApi
-from tests.support.ports import free_port
 from tests.support.postgres import PrivatePostgres
 from tests.support.rabbitmq import PrivateRabbitMQ
 
@@ -71,18 +69,6 @@ def running_collector() -> Iterator[Collector]:
         server.shutdown()
         server.server_close()
         thread.join()
-
-
-@pytest.fixture(scope="module")
-def node() -> Iterator[PrivateRabbitMQ]:
-    with doorbell_node() as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def postgres() -> Iterator[PrivatePostgres]:
-    with PrivatePostgres() as running:
-        yield running
 
 
 @pytest.fixture(scope="module")
@@ -169,20 +155,6 @@ def test_a_failed_step_says_why(
     wrong = [span for _, span in trace if span.status.code == Status.STATUS_CODE_ERROR]
     assert [span.name for span in wrong] == ["external_api.score_login"]
     assert wrong[0].status.message == "refused"
-
-
-def test_nobody_waits_for_a_collector_that_is_not_there(
-    postgres: PrivatePostgres, api: AdjustableOutlierApi, tmp_path: Path
-) -> None:
-    """Logins end as ever."""
-    nobody = f"http://127.0.0.1:{free_port()}"
-    with (
-        doorbell_node() as other,
-        postgres.database() as url,
-        running_cluster(other, url, tmp_path, api.url, OTEL_EXPORTER_OTLP_ENDPOINT=nobody) as alone,
-    ):
-        logins = [alone.post(f"user-{uuid4().hex[:8]}") for _ in range(20)]
-        assert set(alone.ended(*logins)) == {"done"}
 
 
 def test_a_share_of_the_logins_is_sampled_each_whole(

@@ -12,7 +12,7 @@ import pytest
 from services import healthcheck
 from services.cli.main import run
 from tests.integration.runner.conftest import MODULE, SECONDS, Bench
-from tests.support.fleet import Fleet, doorbell_node, wait_until
+from tests.support.fleet import Fleet, wait_until, with_the_topology
 from tests.support.postgres import PrivatePostgres
 from tests.support.rabbitmq import PrivateRabbitMQ
 
@@ -26,19 +26,12 @@ def process_ids(bench: Bench) -> list[int]:
     return [pid for pid in started if Path(f"/proc/{pid}").exists()]
 
 
-@pytest.fixture(scope="session")
-def node() -> Iterator[PrivateRabbitMQ]:
-    with doorbell_node() as running:
-        yield running
+@pytest.fixture(scope="package")
+def node(session_node: PrivateRabbitMQ) -> PrivateRabbitMQ:
+    return with_the_topology(session_node)
 
 
-@pytest.fixture(scope="session")
-def postgres() -> Iterator[PrivatePostgres]:
-    with PrivatePostgres() as running:
-        yield running
-
-
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def session_bench(
     node: PrivateRabbitMQ, postgres: PrivatePostgres, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Bench]:

@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from routing.verify import differences
-from tests.support.broker import TOPOLOGY, administrator, empty, fill
+from tests.support.broker import TOPOLOGY, administrator, fill
 from tests.support.rabbitmq import PrivateRabbitMQ
 
 
-@pytest.fixture(scope="session")
-def node() -> Iterator[PrivateRabbitMQ]:
+@pytest.fixture(scope="package")
+def node(session_node: PrivateRabbitMQ) -> PrivateRabbitMQ:
     """A running node, in whatever state the last test left it."""
-    with PrivateRabbitMQ() as running:
-        yield running
+    session_node.renew({})
+    return session_node
 
 
 @pytest.fixture
 def broker(node: PrivateRabbitMQ) -> PrivateRabbitMQ:
     """The node with nothing but the complete definitions; messages of earlier tests may be there."""
     if differences(TOPOLOGY, administrator(node)):
-        empty(node)
+        node.empty()
         fill(node)
     return node
 
@@ -30,6 +28,6 @@ def broker(node: PrivateRabbitMQ) -> PrivateRabbitMQ:
 @pytest.fixture
 def fresh_broker(node: PrivateRabbitMQ) -> PrivateRabbitMQ:
     """The node with nothing but the complete definitions, and no message."""
-    empty(node)
+    node.empty()
     fill(node)
     return node

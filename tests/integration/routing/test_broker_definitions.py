@@ -18,7 +18,7 @@ from routing.celery import celery_settings
 from routing.management import ManagementApi
 from routing.verify import Difference, differences
 from services.domain.errors import Refused, Unavailable
-from tests.support.broker import PASSWORDS, RIGHTS, TOPOLOGY, USERS, administrator, empty, fill
+from tests.support.broker import PASSWORDS, RIGHTS, TOPOLOGY, USERS, administrator, fill
 from tests.support.rabbitmq import ADMINISTRATOR, PrivateRabbitMQ
 
 VHOST = TOPOLOGY.vhost
@@ -56,7 +56,7 @@ def test_kombu_has_nothing_to_add(broker: PrivateRabbitMQ) -> None:
 
 def test_an_empty_broker_lacks_the_vhost_and_every_user(node: PrivateRabbitMQ) -> None:
     """Verifying a broker without the definitions names the vhost, users and permissions it lacks."""
-    empty(node)
+    node.empty()
     found = differences(TOPOLOGY, administrator(node))
     assert {d.kind for d in found} == {"missing"}
     assert {d.name for d in found if d.thing == "user"} == set(USERS)

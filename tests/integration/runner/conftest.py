@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import psycopg
 import pytest
 from kombu import Connection
 
@@ -14,8 +13,8 @@ from routing.load import load
 from services import settings
 from services.celery_app import DoorbellApp, make_app
 from tests.integration.runner.worker_of_tests import register
-from tests.support.fleet import Fleet, doorbell_node, wait_until
-from tests.support.postgres import PrivatePostgres
+from tests.support.fleet import Fleet, wait_until, with_the_topology
+from tests.support.postgres import PrivatePostgres, Session
 from tests.support.rabbitmq import ADMINISTRATOR, PrivateRabbitMQ
 
 MODULE = "tests.integration.runner.worker_of_tests"
@@ -34,6 +33,7 @@ class Bench:
         self.pool = pool
         self.directory = directory
         self.database_url = database_url
+        self._session = Session(database_url)
         # The operator may send to every queue, revoke and hear events.
         environment = fleet.environment("operator")
         wanted = {k: v for k, v in environment.items() if k.startswith(("DOORBELL_", "OUTLIER_"))}
@@ -48,6 +48,7 @@ class Bench:
         wait_until(lambda: self.node.peek(self.pool, VHOST)[1] == count, SECONDS, "consumers")
 
     def close(self) -> None:
+        self._session.close()
         self.app.ledger.publisher().close()
         self.app.ledger.close()
         self.app.close()
@@ -80,9 +81,7 @@ class Bench:
         (self.directory / gate.replace(" ", "-")).touch()
 
     def rows(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
-        with psycopg.connect(self.database_url) as connection:
-            cursor = connection.execute(statement.encode(), values)
-            return cursor.fetchall() if cursor.description else []
+        return self._session.rows(statement, *values)
 
     def lines(self, start: str = "") -> list[str]:
         """What the worker's steps have noted, by its beginning."""
@@ -130,16 +129,9 @@ class Bench:
         return self.node.peek(self.pool, VHOST)[0] == 0
 
 
-@pytest.fixture(scope="session")
-def node() -> Iterator[PrivateRabbitMQ]:
-    with doorbell_node() as running:
-        yield running
-
-
-@pytest.fixture(scope="session")
-def postgres() -> Iterator[PrivatePostgres]:
-    with PrivatePostgres() as running:
-        yield running
+@pytest.fixture(scope="package")
+def node(session_node: PrivateRabbitMQ) -> PrivateRabbitMQ:
+    return with_the_topology(session_node)
 
 
 def _bench(
@@ -153,14 +145,14 @@ def _bench(
         bench.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def batch(
     node: PrivateRabbitMQ, postgres: PrivatePostgres, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Bench]:
     yield from _bench(node, postgres, tmp_path_factory.mktemp("batch"), "db_writes")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def io(
     node: PrivateRabbitMQ, postgres: PrivatePostgres, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Bench]:

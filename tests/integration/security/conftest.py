@@ -7,24 +7,17 @@ from collections.abc import Iterator
 import pytest
 
 from tests.integration.gateway.door import Door, add_tenants, opened_door
-from tests.support.fleet import doorbell_node
+from tests.support.fleet import with_the_topology
 from tests.support.postgres import PrivatePostgres
 from tests.support.rabbitmq import PrivateRabbitMQ
 
 
-@pytest.fixture(scope="session")
-def node() -> Iterator[PrivateRabbitMQ]:
-    with doorbell_node() as running:
-        yield running
+@pytest.fixture(scope="package")
+def node(session_node: PrivateRabbitMQ) -> PrivateRabbitMQ:
+    return with_the_topology(session_node)
 
 
-@pytest.fixture(scope="session")
-def postgres() -> Iterator[PrivatePostgres]:
-    with PrivatePostgres() as running:
-        yield running
-
-
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def session_door(postgres: PrivatePostgres) -> Iterator[Door]:
     """A gateway without a broker, for tests that leave it as they found it."""
     with postgres.database() as url:

@@ -13,20 +13,14 @@ from tests.support.postgres import PrivatePostgres
 from tests.support.rabbitmq import PrivateRabbitMQ
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
     return Authority(tmp_path_factory.mktemp("authority"))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def node(authority: Authority) -> Iterator[PrivateRabbitMQ]:
     with doorbell_node(authority) as running:
-        yield running
-
-
-@pytest.fixture(scope="session")
-def postgres() -> Iterator[PrivatePostgres]:
-    with PrivatePostgres() as running:
         yield running
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from services.cli.main import run
 from tests.support.cluster import Cluster, running_cluster
-from tests.support.fleet import doorbell_node, wait_until
+from tests.support.fleet import wait_until, with_the_topology
 from tests.support.outlier_api import AdjustableOutlierApi
 from tests.support.postgres import PrivatePostgres
 from tests.support.rabbitmq import PrivateRabbitMQ
@@ -18,25 +18,18 @@ from tests.support.rabbitmq import PrivateRabbitMQ
 Operate = Callable[..., tuple[int, Any]]
 
 
-@pytest.fixture(scope="session")
-def node() -> Iterator[PrivateRabbitMQ]:
-    with doorbell_node() as running:
-        yield running
+@pytest.fixture(scope="package")
+def node(session_node: PrivateRabbitMQ) -> PrivateRabbitMQ:
+    return with_the_topology(session_node)
 
 
-@pytest.fixture(scope="session")
-def postgres() -> Iterator[PrivatePostgres]:
-    with PrivatePostgres() as running:
-        yield running
-
-
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def adjustable() -> Iterator[AdjustableOutlierApi]:
     with AdjustableOutlierApi() as running:
         yield running
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def session_cluster(
     node: PrivateRabbitMQ,
     postgres: PrivatePostgres,

@@ -1,0 +1,1 @@
+"""One real service each, or several: does this part work on them?"""

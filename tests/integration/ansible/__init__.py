@@ -1,0 +1,1 @@
+"""The hosts' roles, as far as they go without hosts."""

@@ -1,0 +1,1 @@
+"""Every way of joining steps, on workers of ours."""

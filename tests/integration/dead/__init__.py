@@ -1,0 +1,1 @@
+"""What was given up, and how it is brought back."""

@@ -1,0 +1,1 @@
+"""Workflows and steps in PostgreSQL, published to RabbitMQ."""

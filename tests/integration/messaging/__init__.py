@@ -1,0 +1,1 @@
+"""What messages go through on their way."""

@@ -1,0 +1,1 @@
+"""Pools as operators see them."""

@@ -1,0 +1,1 @@
+"""The runner under Celery's worker."""

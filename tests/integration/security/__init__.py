@@ -1,0 +1,1 @@
+"""What strangers cannot do, and what nobody is to learn."""

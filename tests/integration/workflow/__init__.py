@@ -1,0 +1,1 @@
+"""The main workflow from end to end."""
