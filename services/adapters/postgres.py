@@ -470,9 +470,7 @@ class PostgresTransaction:
         accepted = [row for row in rows if row.pop("is_accepted")]
         return [Login(**row, history=True) for row in accepted], len(rows) - len(accepted)
 
-    def save_history(
-        self, checks: Sequence[DeviceCheck], networks: Mapping[UUID, Network]
-    ) -> None:
+    def save_history(self, checks: Sequence[DeviceCheck], networks: Mapping[UUID, Network]) -> None:
         where = [networks[check.workflow_id] for check in checks]
         self._run(
             "save_history",

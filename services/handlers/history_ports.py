@@ -23,9 +23,7 @@ class HistoryRows(Protocol):
         """
         ...
 
-    def save_history(
-        self, checks: Sequence[DeviceCheck], networks: Mapping[UUID, Network]
-    ) -> None:
+    def save_history(self, checks: Sequence[DeviceCheck], networks: Mapping[UUID, Network]) -> None:
         """Store logins, which this transaction has taken, with their checks and what is known of their networks."""
         ...
 
