@@ -128,11 +128,8 @@ UPDATE incident SET undo_id = %(undo)s, undone_by = %(actor)s WHERE id = %(id)s
 -- Incidents with how far they are, the youngest first. Deliveries of notices are no steps of theirs.
 SELECT
     incident.id AS incident_id, incident.tenant_id AS tenant, incident.switch, incident.reason, incident.actor,
-<<<<<<< HEAD
-    incident.network::text AS network, incident.since, incident.expire_seconds, incident.per_second, incident.notices_onto,
-=======
-    incident.network::text AS network, incident.asn, incident.country, incident.since, incident.expire_seconds, incident.per_second,
->>>>>>> h5
+    incident.network::text AS network, incident.asn, incident.country, incident.since, incident.expire_seconds,
+    incident.per_second, incident.notices_onto,
     incident.begun_at, incident.stopped_at, incident.undo_id, undo.state AS undo_state, planned.open, planned.given_up,
     told.notices, told.sent,
     jsonb_build_object(

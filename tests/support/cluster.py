@@ -46,6 +46,8 @@ class Cluster:
             headers={"Authorization": f"Bearer {KEY}"},
             timeout=30,
             trust_env=False,
+            # The gateway closes what has been idle for five seconds, maybe while the next request is on its way.
+            limits=httpx.Limits(keepalive_expiry=1.0),
         )
 
     def close(self) -> None:

@@ -86,7 +86,7 @@ REFUSALS: dict[str, tuple[str, str, list[str]]] = {
     "wrong type, a number for a name": (
         "sends: [doors]",
         "sends: [7]",
-        ["14: task bells.ring: sends is a whole number: it must be a text"],
+        ['14: task bells.ring: sends is a whole number: it must be a text, such as "7"'],
     ),
     "wrong type, a name for a boolean": (
         "observes: false",
