@@ -131,7 +131,7 @@ def lockdown(
     since: Annotated[
         Any,
         typer.Option(
-            parser=_time, metavar="TIME", help="... from then on: 2030-01-31T08:15:00Z, or 2h ago."
+            parser=_time, metavar="TIME", help="... from then on: 2030-01-31T08:15:00Z, or how long ago: 2h."
         ),
     ] = None,
     reason: Annotated[str, typer.Option(help="Why, for the audit trail.")] = "incident",
