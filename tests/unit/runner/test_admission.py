@@ -105,8 +105,7 @@ def asked_in_two_lists(ledger: Ledger) -> bool:
 def test_soon_after_a_list_the_next_one_grows(
     ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What comes a moment later is in it, where the pool has much to do."""
-    monkeypatch.setattr(pace, "EASY_SHARE", 0.0)
+    """What comes a moment later is in it."""
     monkeypatch.setattr(pace, "LEAST_SECONDS", 1.0)
     monkeypatch.setattr(pace, "LONGEST_SECONDS", 1.0)
     assert asked_in_two_lists(ledger)
@@ -114,7 +113,6 @@ def test_soon_after_a_list_the_next_one_grows(
 
 def test_enough_is_asked_about_at_once(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
     """However long the pause was to be."""
-    monkeypatch.setattr(pace, "EASY_SHARE", 0.0)
     monkeypatch.setattr(pace, "LEAST_SECONDS", 3600.0)
     monkeypatch.setattr(pace, "LONGEST_SECONDS", 3600.0)
     monkeypatch.setattr(pace, "ENOUGH", 2)

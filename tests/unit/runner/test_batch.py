@@ -112,7 +112,6 @@ def test_a_lone_message_runs_at_once(style: BatchStyle, recorder: Recorder) -> N
 @pytest.fixture
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Lists that grow for longer than any test lasts, or until they have three."""
-    monkeypatch.setattr(pace, "EASY_SHARE", 0.0)
     monkeypatch.setattr(pace, "LEAST_SECONDS", 60.0)
     monkeypatch.setattr(pace, "LONGEST_SECONDS", 60.0)
     monkeypatch.setattr(pace, "ENOUGH", 3)

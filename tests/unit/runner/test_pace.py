@@ -25,20 +25,12 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return made
 
 
-def after_load(clock: Clock) -> Pace:
-    """Of a pool that has had much to do for two seconds: half of the time went into lists."""
-    paced = Pace()
-    for _ in range(40):
-        clock.now += 0.05
-        paced.note(clock.now - 0.025)
-    return paced
-
-
 def pause_after(clock: Clock, seconds: float) -> float:
-    """How long the next list may wait after one that took so long, in a pool under load."""
-    paced = after_load(clock)
+    """How long the next list may wait after one that took so long."""
+    paced = Pace()
+    began_at = clock.now
     clock.now += seconds
-    paced.note(clock.now - seconds)
+    paced.note(began_at)
     return paced.seconds_left(1)
 
 
@@ -61,30 +53,9 @@ def test_the_pause_follows_the_last_list(clock: Clock, took: float, pause: float
     assert pause_after(clock, took) == pytest.approx(pause)
 
 
-def test_a_pool_with_little_to_do_holds_up_nobody(clock: Clock) -> None:
-    """Ten logins a second, one after another: each one's next step follows at once, for as long as that goes on."""
-    paced = Pace()
-    for _ in range(200):
-        clock.now += 0.05
-        paced.note(clock.now - 0.01)
-        assert paced.seconds_left(1) == 0.0
-
-
-def test_a_burst_is_met_by_longer_lists(clock: Clock) -> None:
-    """A pool that works without a pause lets lists grow within half a second, and no longer when it has rested."""
-    paced = Pace()
-    for _ in range(50):
-        clock.now += 0.01
-        paced.note(clock.now - 0.01)
-    assert paced.seconds_left(1) > 0.0
-    clock.now += 2.0
-    paced.note(clock.now - 0.01)
-    assert paced.seconds_left(1) == 0.0
-
-
 def test_enough_waits_no_longer(clock: Clock) -> None:
     """A list that has grown begins, however long the last one took."""
-    paced = after_load(clock)
+    paced = Pace()
     clock.now += 1.0
     paced.note(clock.now - 1.0)
     assert paced.seconds_left(ENOUGH - 1) > 0.0
