@@ -129,6 +129,9 @@ def test_a_stop_is_in_the_log(cluster: Cluster) -> None:
 
 def test_the_doctor_sees_the_workers(cluster: Cluster, operate: Operate) -> None:
     """Also where it knows no management interface, as on hosts."""
+    # Another test may have started a pool again just now.
+    for queue in load().queues:
+        wait_until(lambda queue=queue: cluster.consumers(queue) >= 1, SECONDS)
     _, findings = operate("doctor")
     verdicts = {each["what"]: each["verdict"] for each in findings}
     assert (verdicts["workers"], verdicts["broker's topology"]) == ("ok", "skipped")
