@@ -131,7 +131,9 @@ def lockdown(
     since: Annotated[
         Any,
         typer.Option(
-            parser=_time, metavar="TIME", help="... from then on: 2030-01-31T08:15:00Z, or how long ago: 2h."
+            parser=_time,
+            metavar="TIME",
+            help="... from then on: 2030-01-31T08:15:00Z, or how long ago: 2h.",
         ),
     ] = None,
     reason: Annotated[str, typer.Option(help="Why, for the audit trail.")] = "incident",

@@ -105,6 +105,17 @@ class Cluster:
     def rows(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
         return self._session.rows(statement, *values)
 
+    def beats(self, *, leading: bool) -> int:
+        """How many beats hold the lock that makes one lead, or wait for it; steps take advisory locks as well."""
+        found = self.rows(
+            "SELECT count(*) FROM pg_locks l JOIN pg_database d ON d.oid = l.database"
+            " WHERE l.locktype = 'advisory' AND l.objsubid = 1 AND l.granted = %s"
+            " AND (l.classid::bigint << 32 | l.objid::bigint) = hashtextextended('doorbell.beat', 0)"
+            " AND d.datname = current_database()",
+            leading,
+        )
+        return int(found[0][0])
+
     def count(self, table: str, workflow_id: str) -> int:
         found = self.rows(f"SELECT count(*) FROM {table} WHERE workflow_id = %s", workflow_id)
         return int(found[0][0])

@@ -64,13 +64,9 @@ def _make_a_beat_lead(cluster: Cluster) -> None:
     One whose database went, as an outage test makes it, ends only when it next
     looks: that it runs does not say that it leads. Its lock does.
     """
-    leading = (
-        "SELECT count(*) FROM pg_locks l JOIN pg_database d ON d.oid = l.database"
-        " WHERE l.locktype = 'advisory' AND l.granted AND d.datname = current_database()"
-    )
 
     def leads() -> bool:
-        if cluster.rows(leading)[0][0]:
+        if cluster.beats(leading=True):
             return True
         beat = cluster.fleet.processes.get("beat")
         if beat is None or beat.poll() is not None:

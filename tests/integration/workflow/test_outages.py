@@ -67,11 +67,7 @@ def test_the_database_is_away_while_calls_are_under_way(
 def test_a_second_beat_takes_over(cluster: Cluster) -> None:
     """Of two, one works: the second waits for the first one's session to end, then ticks."""
     cluster.fleet.start("second beat", "services.schedule", user="beat")
-    waiting = (
-        "SELECT count(*) FROM pg_locks l JOIN pg_database d ON d.oid = l.database"
-        " WHERE l.locktype = 'advisory' AND NOT l.granted AND d.datname = current_database()"
-    )
-    wait_until(lambda: cluster.rows(waiting)[0][0] == 1, 30, "the second beat waits")
+    wait_until(lambda: cluster.beats(leading=False) == 1, 30, "the second beat waits")
     cluster.fleet.kill("beat")
     ticks = "SELECT count(*) FROM step WHERE task = 'maintenance.relay' AND state = 'done'"
     before = cluster.rows(ticks)[0][0]
