@@ -17,7 +17,7 @@ from services.queries import load_queries
 from tests.bench.__main__ import private_cluster
 from tests.bench.command import end_on_sigterm, positive, say
 from tests.bench.doorbell import Doorbell
-from tests.bench.result import median, percentile
+from tests.bench.result import percentile
 
 _FAST = "fast"
 _KEPT_BUSY = 3
@@ -84,7 +84,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print("From an application's turn to its call, the database's clock and the application's:")
     for name, values in (("alone", alone), (f"beside {options.slow} slow ones", beside)):
         print(
-            f"  {name:<22} p50 {1000 * median(values):6.1f} ms"
+            f"  {name:<22} p50 {1000 * percentile(values, 50):6.1f} ms"
             f"   p99 {1000 * percentile(values, 99):6.1f} ms   of {len(values)}"
         )
     print(f"The slow ones were called {rate:.0f} times a second meanwhile.")

@@ -71,7 +71,7 @@ def _latency(latency: Latency) -> str:
         ("POST to verdict readable (client)", latency.client),
     ):
         lines.append(
-            f"  {name:<45} p50 {1000 * median(values):6.1f} ms"
+            f"  {name:<45} p50 {1000 * percentile(values, 50):6.1f} ms"
             f"   p99 {1000 * percentile(values, 99):6.1f} ms   of {len(values)}"
         )
     lines.append(f"  {_others(latency.cpu.others, latency.cpu.seconds)}")
@@ -82,7 +82,7 @@ def _steady(steady: Sequence[Steady]) -> str:
     lines = ["Logins that come in evenly, by parts of the peak: from accepted to"]
     for each in steady:
         times = "   ".join(
-            f"{name} p50 {1000 * median(values):6.0f} ms  p99 {1000 * percentile(values, 99):6.0f} ms"
+            f"{name} p50 {1000 * percentile(values, 50):6.0f} ms  p99 {1000 * percentile(values, 99):6.0f} ms"
             if values
             else f"{name} none"
             for name, values in (("verdict", each.verdicts), ("notice", each.notices))
@@ -107,7 +107,7 @@ def _throughput(result: Result, sides: Sequence[Side]) -> str:
                 f"   {_others(run.cpu.others, run.cpu.seconds)}{note}"
             )
     lines += [
-        f"  {ratio:5.2f} times {side.name} ({result.sides[0].name} over it, medians)"
+        f"  {ratio:5.2f} times {side.name} ({result.sides[0].name} over it, the rounds' median)"
         for side in sides[1:]
         if (ratio := result.ratio(side))
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import ceil
@@ -109,9 +110,18 @@ class Result:
     steady: list[Steady] = field(default_factory=list)
 
     def ratio(self, other: Side) -> float | None:
-        """Doorbell's median logins per second over another side's."""
-        ours, theirs = self.sides[0].logins_per_second, other.logins_per_second
-        return ours / theirs if ours and theirs else None
+        """Doorbell's logins per second over another side's: the median of the rounds' ratios.
+
+        The two of a round are measured within a minute or two of each other, while a machine's speed
+        may change from round to round. None without a round that both have.
+        """
+        pairs = zip(self.sides[0].runs, other.runs, strict=False)
+        ratios = [
+            ours.logins_per_second / theirs.logins_per_second
+            for ours, theirs in pairs
+            if theirs.logins_per_second
+        ]
+        return median(ratios) if ratios else None
 
     @property
     def is_complete(self) -> bool:
@@ -126,5 +136,5 @@ def percentile(values: Sequence[float], percent: float) -> float:
 
 
 def median(values: Sequence[float]) -> float:
-    """The lower middle value."""
-    return percentile(values, 50)
+    """The middle value, or the mean of the two in the middle."""
+    return statistics.median(values)

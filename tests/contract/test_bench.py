@@ -53,6 +53,16 @@ def test_the_ratio_is_of_logins_per_second() -> None:
     assert "2.00 times plain" in report.as_text(measured)
 
 
+def test_rounds_are_compared_each_with_its_own() -> None:
+    """A machine that is half as fast in the second round changes no ratio."""
+    measured = result(run(100, 2.0), run(100, 4.0))
+    for side, seconds in zip(measured.sides, (4.0, 8.0), strict=True):
+        side.runs.append(run(100, seconds))
+    measured.sides[1].runs.append(run(100, 1.0))
+    assert measured.ratio(measured.sides[1]) == 2
+    assert measured.sides[0].logins_per_second == 37.5
+
+
 def test_a_run_that_was_cut_off_says_so_and_is_not_complete() -> None:
     """A rate over what was stored by the deadline is never shown without that word."""
     measured = result(run(50, 10.0, sent=100), run(100, 10.0))
