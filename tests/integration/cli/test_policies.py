@@ -21,6 +21,7 @@ actions:
   medium: []
   deny: [notify]
 never_lock: [root, "ops@example.org"]
+lock_from: 0
 cooldown: 30m
 expire: {require_step_up: 7d}
 tell: {verdict: both}
@@ -60,6 +61,7 @@ def test_what_a_file_leaves_out_is_as_without_one(doorbell: Run, write: Write) -
             "disowned": ["locked"],
         },
         "never_lock": ["ops@example.org", "root"],
+        "lock_from": 0,
         "cooldown_seconds": 1800.0,
         "expire_seconds": {"require_step_up": 604800.0},
         "tell": {"new_device": "user", "verdict": "both", "lockdown": "user"},
@@ -108,6 +110,9 @@ def test_the_files_that_come_with_it_can_be_set(shop: str, doorbell: Run, name: 
             "never_lock: [7]\n",
             ['1: a user of never_lock is a whole number: it must be a text, such as "7"'],
         ),
+        ("lock_from: -1\n", ["1: lock_from is -1: it must be at least 0"]),
+        ("lock_from: 101\n", ["1: lock_from is 101: it must be at most 100"]),
+        ("lock_from: 3d\n", ["1: lock_from is a text: it must be a whole number"]),
         ("cooldown: 5\n", ["1: cooldown is '5': write how long, such as 10m, 1h or 7d"]),
         ("expire: {locked: [1h]}\n", ["1: expire: locked: write how long, such as 10m, 1h or 7d"]),
         ("cooldown: soon\n", ["1: cooldown is 'soon': write how long, such as 10m"]),
