@@ -142,6 +142,7 @@ class _Reader:
                 line_of(node),
                 f"never_lock has more than {_MOST_USERS} users: keep the few who unlock",
             )
+            return frozenset()
         users = (self._document.text(item, "a user of never_lock", _USER) for item in node.value)
         return frozenset(user for user in users if user is not None)
 

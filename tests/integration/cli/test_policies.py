@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -141,6 +142,24 @@ def test_a_wrong_file_is_refused_line_by_line(
         for complaint in complaints:
             assert f"{path}:{complaint}" in said
     assert not doorbell("policy", "show", "shop")[1]["is_set"]
+
+
+@pytest.mark.parametrize(
+    ("users", "complaint"),
+    [
+        (1_001, "2: never_lock has more than 1000 users: keep the few who unlock"),
+        (300_000, "2: what begins here makes more than 20,000 values of the file"),
+    ],
+)
+def test_a_list_of_everybody_is_refused_before_it_is_read(
+    doorbell: Run, write: Write, users: int, complaint: str
+) -> None:
+    """At its line; all users of a large application would be composed for a quarter of a minute."""
+    path = write("never_lock:\n" + "".join(f"- user-{number}\n" for number in range(users)))
+    began = time.monotonic()
+    code, said = doorbell("policy", "check", path)
+    assert (code, f"{path}:{complaint}" in said) == (2, True)
+    assert time.monotonic() - began < 10
 
 
 def test_a_policy_is_shown_as_it_was_written(
