@@ -21,6 +21,9 @@ T = TypeVar("T")
 LARGEST = 2**31 - 1
 """No count of messages or seconds is larger; RabbitMQ takes it everywhere."""
 
+_MOST_VALUES = 20_000
+"""Keys count, too. Some twenty times as many as the longest file in use has."""
+
 _KINDS = {
     "int": "a whole number",
     "float": "a number",
@@ -31,6 +34,25 @@ _KINDS = {
     "map": "a mapping",
 }
 _constructor = SafeConstructor()
+
+
+class _TooLong(Exception):
+    """A file has more values than are read; it is a list or mapping from this line on that has the last of them."""
+
+    def __init__(self, line: int) -> None:
+        self.line = line
+
+
+class _Loader(yaml.SafeLoader):
+    """Stops in time: a list may be an export of everybody, and is composed whole before anybody counts it."""
+
+    _values = 0
+
+    def compose_node(self, parent: Node | None, index: Any) -> Node | None:
+        self._values += 1
+        if self._values > _MOST_VALUES:
+            raise _TooLong(1 if parent is None else line_of(parent))
+        return super().compose_node(parent, index)
 
 
 @dataclass(slots=True)
@@ -72,7 +94,12 @@ class Document:
             ConfigurationError: it is no YAML.
         """
         try:
-            root = yaml.compose(text, Loader=yaml.SafeLoader)
+            root = yaml.compose(text, Loader=_Loader)
+        except _TooLong as error:
+            raise ConfigurationError(
+                f"{self.source}:{error.line}: what begins here makes more than {_MOST_VALUES:,} values of the file:"
+                " nobody looks through so many, leave most of them out"
+            ) from error
         except RecursionError as error:
             raise ConfigurationError(f"{self.source}:1: is nested too deeply") from error
         except yaml.MarkedYAMLError as error:

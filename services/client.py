@@ -7,14 +7,20 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
+from http.client import HTTPResponse
+from io import BufferedReader, RawIOBase
+from socket import socket
 from time import monotonic
 from typing import Any
 from urllib.parse import quote
 
 import requests
+from requests.adapters import HTTPAdapter
+from urllib3 import HTTPConnectionPool, PoolManager, Timeout
 
 logger = logging.getLogger(__name__)
 
@@ -51,7 +57,7 @@ class _Answer:
 class Doorbell:
     """One tenant's Doorbell. Threads may share it. No call raises: what went wrong is logged, but not of whom.
 
-    seconds: for connecting, then until the answer begins, and then for all of it; a report is tried twice.
+    seconds: for a call, from connecting to the last byte of the answer; a report is tried twice.
     """
 
     def __init__(self, url: str, api_key: str, seconds: float = _SECONDS) -> None:
@@ -129,33 +135,88 @@ class Doorbell:
             return Switches()
 
     def _ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> _Answer:
-        with requests.request(
-            method,
-            f"{self._url}{path}",
-            json=body,
-            headers=self._headers,
-            timeout=self._seconds,
-            allow_redirects=False,
-            stream=True,
-        ) as answer:
-            until = monotonic() + self._seconds
-            content = bytearray()
-            for part in _parts(answer):
-                content += part
-                if monotonic() > until or len(content) > _MOST_BYTES:
-                    raise requests.Timeout
-            return _Answer(answer.status_code, answer.headers, bytes(content))
+        with requests.Session() as session:
+            in_time = _InTime(self._seconds)
+            session.mount("http://", in_time)
+            session.mount("https://", in_time)
+            with session.request(
+                method,
+                f"{self._url}{path}",
+                json=body,
+                headers=self._headers,
+                allow_redirects=False,
+                stream=True,
+            ) as answer:
+                content = bytearray()
+                for part in answer.iter_content(_MOST_BYTES):
+                    content += part
+                    if len(content) > _MOST_BYTES:
+                        raise OverflowError
+                return _Answer(answer.status_code, answer.headers, bytes(content))
 
 
-def _parts(answer: requests.Response) -> Iterator[bytes]:
-    """The body as it comes: whoever asks for so many bytes waits for the last of them, however slowly they come."""
-    read = getattr(answer.raw, "read1", None)
-    if read is None:
-        # An older urllib3: one by one.
-        yield from answer.iter_content(1)
-    else:
-        while part := read(_MOST_BYTES, decode_content=True):
-            yield part
+class _InTime(HTTPAdapter):
+    """Ends a call after so many seconds. The time-outs of `requests` are for each read, and an answer may be many."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        super().__init__()
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        super().init_poolmanager(*args, **kwargs)
+        _bound(self.poolmanager)
+
+    def proxy_manager_for(self, *args: Any, **kwargs: Any) -> PoolManager:
+        return _bound(super().proxy_manager_for(*args, **kwargs))
+
+    def send(self, *args: Any, **kwargs: Any) -> requests.Response:
+        # What connecting took is taken off what the answer has.
+        return super().send(*args, **(kwargs | {"timeout": Timeout(total=self._seconds)}))
+
+
+def _bound(manager: PoolManager) -> PoolManager:
+    pools = manager.pool_classes_by_scheme
+    manager.pool_classes_by_scheme = {scheme: _bounded(pool) for scheme, pool in pools.items()}
+    return manager
+
+
+@cache
+def _bounded(pool: type[HTTPConnectionPool]) -> type[HTTPConnectionPool]:
+    """The same, but that answers are read to their end in the time that one read may take."""
+    kind = pool.ConnectionCls
+    connection = type(kind.__name__, (kind,), {"response_class": _WholeInTime})
+    return type(pool.__name__, (pool,), {"ConnectionCls": connection})
+
+
+class _WholeInTime(HTTPResponse):
+    """Status, headers and body."""
+
+    def __init__(self, sock: socket, *args: Any, **kwargs: Any) -> None:
+        super().__init__(sock, *args, **kwargs)
+        self.fp = BufferedReader(_Bytes(sock, self.fp))
+
+
+class _Bytes(RawIOBase):
+    """What comes over a socket within the time-out that the socket has now. `file` keeps it open, and is not read."""
+
+    def __init__(self, sock: socket, file: BufferedReader) -> None:
+        self._sock, self._file = sock, file
+        self._until = monotonic() + (sock.gettimeout() or 0.0)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        left = self._until - monotonic()
+        if left <= 0:
+            raise TimeoutError("the answer was not whole in time")
+        self._sock.settimeout(left)
+        return self._sock.recv_into(buffer)
+
+    def close(self) -> None:
+        if not self.closed:
+            self._file.close()
+        super().close()
 
 
 def _printable(text: str) -> str:

@@ -21,7 +21,7 @@ from services.domain.digest import DeviceOfDay, Digest
 from services.domain.incident import Slice
 from services.domain.model import Channel, DeviceCheck, Login, SwitchName
 from services.domain.network import Network
-from services.domain.policy import Reason, stored_policy
+from services.domain.policy import DEFAULT, Reason, stored_policy
 from services.handlers.ports import (
     Contact,
     DayOfUser,
@@ -231,8 +231,15 @@ class PostgresTransaction:
         rows = self._run("brought_second_device", workflow_ids=list(workflow_ids))
         return {row["workflow_id"] for row in rows}
 
-    def contacts(self, workflow_ids: Sequence[UUID]) -> Mapping[UUID, Contact]:
-        rows = self._run("contacts", workflow_ids=list(workflow_ids))
+    def contacts(
+        self, workflow_ids: Sequence[UUID], *, with_earlier_logins: bool = False
+    ) -> Mapping[UUID, Contact]:
+        rows = self._run(
+            "contacts",
+            workflow_ids=list(workflow_ids),
+            with_earlier_logins=with_earlier_logins,
+            lock_from=DEFAULT.lock_from,
+        )
         return {
             row["workflow_id"]: Contact(**(row | {"policy": stored_policy(row["policy"])}))
             for row in rows

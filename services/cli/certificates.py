@@ -16,6 +16,7 @@ from services.cli.output import AsJson, print_json, print_table
 from services.cli.personal import fetch, show_end
 from services.domain.certificate import is_genuine
 from services.domain.errors import ConfigurationError, Refused
+from services.domain.json_objects import once_each
 
 ErasureId = Annotated[
     UUID,
@@ -54,7 +55,7 @@ def certificate(erasure_id: ErasureId, file: Copy = None, as_json: AsJson = Fals
 
 def _read(file: Path) -> dict[str, Any]:
     try:
-        found = json.loads(file.read_text(encoding="utf-8"))
+        found = json.loads(file.read_text(encoding="utf-8"), object_pairs_hook=once_each)
     except OSError as error:
         raise ConfigurationError(f"--file: {file} cannot be read: {error.strerror}") from None
     except ValueError as error:

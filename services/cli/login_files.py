@@ -13,6 +13,7 @@ from math import isinf
 from typing import Any
 
 from services.domain.errors import ConfigurationError
+from services.domain.json_objects import once_each
 
 LOGIN_BYTES = 64 * 1024
 """The gateway takes no larger login."""
@@ -107,7 +108,7 @@ def _json_login(number: int, line: str) -> Line:
     if len(line) > LOGIN_BYTES:
         return Line(number, problem="is larger than 64 KiB")
     try:
-        value = json.loads(line, parse_constant=_refuse_constant, parse_float=_finite)
+        value = _decoder.decode(line)
     except ValueError as error:
         return Line(number, problem=f"is not JSON: {error}")
     except RecursionError:
@@ -128,6 +129,11 @@ def _finite(text: str) -> float:
     if isinf(value := float(text)):
         raise ValueError(f"{text[:20]} is too large a number")
     return value
+
+
+_decoder = json.JSONDecoder(
+    object_pairs_hook=once_each, parse_constant=_refuse_constant, parse_float=_finite
+)
 
 
 def _csv(

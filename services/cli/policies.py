@@ -150,7 +150,7 @@ def _as_yaml(policy: dict[str, Any]) -> str:
     """In the words of the file."""
     return yaml.safe_dump(
         {
-            **{key: policy[key] for key in ("levels", "actions", "never_lock")},
+            **{key: policy[key] for key in ("levels", "actions", "never_lock", "lock_from")},
             "cooldown": _time(policy["cooldown_seconds"]),
             "expire": {name: _time(seconds) for name, seconds in policy["expire_seconds"].items()},
             "tell": policy["tell"],

@@ -31,6 +31,7 @@ _KEYS = (
     "levels",
     "actions",
     "never_lock",
+    "lock_from",
     "cooldown",
     "expire",
     "tell",
@@ -46,6 +47,8 @@ _USER = r"[^\x00-\x1f\x7f\ud800-\udfff]{1,200}"
 """As an application may report one."""
 _MOST_USERS = 1_000
 """The list is read with each login."""
+_MOST_EARLIER_LOGINS = 100
+"""So many are counted with each verdict."""
 
 
 def read_policy(path: Path) -> tuple[Policy, str]:
@@ -86,6 +89,7 @@ class _Reader:
             "levels": self._levels(fields.get("levels")),
             "actions": {**DEFAULT.actions, **self._actions(fields.get("actions"))},
             "never_lock": self._users(fields.get("never_lock")),
+            "lock_from": self._lock_from(fields.get("lock_from")),
             "cooldown_seconds": self._seconds(fields.get("cooldown"), "cooldown", least=0.0) or 0.0,
             "expire_seconds": self._expiries(fields.get("expire")),
             "tell": {**DEFAULT.tell, **self._tell(fields.get("tell"))},
@@ -138,8 +142,13 @@ class _Reader:
                 line_of(node),
                 f"never_lock has more than {_MOST_USERS} users: keep the few who unlock",
             )
+            return frozenset()
         users = (self._document.text(item, "a user of never_lock", _USER) for item in node.value)
         return frozenset(user for user in users if user is not None)
+
+    def _lock_from(self, node: Node | None) -> int:
+        logins = self._document.integer(node, "lock_from", 0, _MOST_EARLIER_LOGINS)
+        return DEFAULT.lock_from if logins is None else logins
 
     def _expiries(self, node: Node | None) -> dict[str, float]:
         entries = self.known(node, "expire", SWITCHES) if node else {}

@@ -38,6 +38,7 @@ class Policy:
     levels: from which score on a login is of these levels, both or none; empty: as the outlier API says.
     actions: what is done, by occasion.
     never_lock: ids of users who are asked for a second factor at most.
+    lock_from: so many earlier logins a user must have before a verdict locks; below, a second factor is asked for.
     cooldown_seconds: so long after somebody turned a switch off a verdict does not turn it on.
     expire_seconds: so long after it was turned on by a verdict a switch goes off by itself; without one, never.
     tell: who hears of what.
@@ -58,6 +59,7 @@ class Policy:
         }
     )
     never_lock: frozenset[str] = frozenset()
+    lock_from: int = 3
     cooldown_seconds: float = 0.0
     expire_seconds: Mapping[SwitchName, float] = field(default_factory=dict)
     tell: Mapping[Reason, Told] = field(
@@ -75,6 +77,7 @@ class Policy:
             "levels": dict(self.levels),
             "actions": {occasion: sorted(acts) for occasion, acts in self.actions.items()},
             "never_lock": sorted(self.never_lock),
+            "lock_from": self.lock_from,
             "cooldown_seconds": self.cooldown_seconds,
             "expire_seconds": dict(self.expire_seconds),
             "tell": dict(self.tell),
@@ -92,6 +95,7 @@ class Policy:
             levels=document["levels"],
             actions={name: frozenset(acts) for name, acts in document["actions"].items()},
             never_lock=frozenset(document["never_lock"]),
+            lock_from=document.get("lock_from", cls().lock_from),
             cooldown_seconds=document["cooldown_seconds"],
             expire_seconds=document["expire_seconds"],
             tell={**cls().tell, **document["tell"]},
@@ -122,9 +126,17 @@ class Decision:
 
 
 def decide(
-    policy: Policy, verdict: Verdict, user_id: str, *, is_device_known: bool = False
+    policy: Policy,
+    verdict: Verdict,
+    user_id: str,
+    *,
+    is_device_known: bool = False,
+    earlier_logins: int = 0,
 ) -> Decision:
-    """Apply a policy to the verdict on a user's login. Without a score nothing is done."""
+    """Apply a policy to the verdict on a user's login. Without a score nothing is done.
+
+    earlier_logins: of the user; how many there are beyond the policy's `lock_from` changes nothing.
+    """
     level = level_of(policy, verdict, is_device_known=is_device_known)
     if level == "unscored":
         return Decision(level, (), False)
@@ -132,7 +144,9 @@ def decide(
     for occasion in OCCASIONS:
         if occasion == level or (occasion == "deny" and verdict.action == "deny"):
             acts |= policy.actions.get(occasion, frozenset())
-    return Decision(level, _switches(policy, acts, user_id), "notify" in acts)
+    may_lock = earlier_logins >= policy.lock_from
+    switches = _switches(policy, acts, user_id, may_lock=may_lock)
+    return Decision(level, switches, "notify" in acts)
 
 
 def disowned(policy: Policy, user_id: str) -> tuple[SwitchName, ...]:
@@ -140,13 +154,16 @@ def disowned(policy: Policy, user_id: str) -> tuple[SwitchName, ...]:
 
     Also in a dry run: the user has asked for it.
     """
-    return _switches(policy, policy.actions.get("disowned", DEFAULT.actions["disowned"]), user_id)
+    acts = policy.actions.get("disowned", DEFAULT.actions["disowned"])
+    return _switches(policy, acts, user_id, may_lock=True)
 
 
-def _switches(policy: Policy, acts: AbstractSet[Act], user_id: str) -> tuple[SwitchName, ...]:
-    """Those of the acts that are switches; who is never locked is asked for a second factor instead."""
+def _switches(
+    policy: Policy, acts: AbstractSet[Act], user_id: str, *, may_lock: bool
+) -> tuple[SwitchName, ...]:
+    """Those of the acts that are switches; who may not be locked is asked for a second factor instead."""
     wanted: AbstractSet[Act] = acts
-    if "locked" in acts and is_spared(policy, "locked", user_id):
+    if "locked" in acts and (not may_lock or is_spared(policy, "locked", user_id)):
         wanted = acts - {"locked"} | {"require_step_up"}
     return tuple(name for name in SWITCHES if name in wanted)
 

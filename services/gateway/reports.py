@@ -46,6 +46,8 @@ _EMAIL = re.compile(
     rf"(?=.{{1,64}}@)(?!.*=\?)(?:{_ATOM})(?:\.{_ATOM})*@(?:{_LABEL}\.)+(?!\d+\Z){_LABEL}"
 )
 _LANGUAGE = re.compile(r"[A-Za-z]{2,8}([-_][A-Za-z0-9]{1,8})*")
+_DOT_SEGMENTS = (".", "..")
+"""Whoever makes an address takes these out of it, also where they are escaped (RFC 3986, 5.2.4; URL Standard)."""
 _REPORTED_ERRORS = 20
 _EXAMPLE: dict[str, Any] = {
     "event_id": "5b2c7e1a-login",
@@ -64,6 +66,14 @@ def refuse_control_characters(text: str) -> str:
     if found := _CONTROL.search(text):
         raise ValueError(f"must not contain the control character U+{ord(found[0]):04X}")
     return text
+
+
+def _has_an_address(value: str) -> str:
+    if value in _DOT_SEGMENTS:
+        raise ValueError(
+            "must not be . or .., which no address can name: the user's switches could not be read"
+        )
+    return value
 
 
 def _as_time(value: object) -> datetime:
@@ -141,6 +151,11 @@ def _time_zones() -> set[str]:
 
 _CLEAN = AfterValidator(refuse_control_characters)
 Identifier = Annotated[str, Field(strict=True, min_length=1, max_length=MAX_KEY_LENGTH), _CLEAN]
+_UserId = Annotated[
+    Identifier,
+    AfterValidator(_has_an_address),
+    Field(json_schema_extra={"not": {"enum": list(_DOT_SEGMENTS)}}),
+]
 Time = Annotated[AwareDatetime, BeforeValidator(_as_time)]
 _Time = Annotated[Time, AfterValidator(_is_plausible)]
 _Address = Annotated[str, Field(strict=True, max_length=100), _CLEAN, AfterValidator(_as_address)]
@@ -172,7 +187,9 @@ class LoginReport(BaseModel):
         " gives the same workflow back. May be left out when Idempotency-Key is sent, which then is"
         " the key in its place.",
     )
-    user_id: Identifier = Field(description="The application's id of the user.")
+    user_id: _UserId = Field(
+        description="The application's id of the user; neither . nor .., which no address can name."
+    )
     # Before the time, whose bounds depend on it.
     history: Annotated[bool, Field(strict=True)] = Field(
         False,

@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 from services.domain.errors import Refused
+from services.domain.json_objects import once_each
 
 
 class MalformedJson(Refused):
@@ -27,7 +28,7 @@ def parse(body: bytes) -> Any:
         raise MalformedJson(message) from error
     except RecursionError as error:
         raise MalformedJson("the values are nested too deeply") from error
-    except ValueError as error:  # an integer of thousands of digits
+    except ValueError as error:  # a name that stands twice, an integer of thousands of digits
         raise MalformedJson(str(error)) from error
 
 
@@ -36,17 +37,8 @@ def render(value: Any) -> bytes:
     return json.dumps(value, separators=(",", ":")).encode("ascii")
 
 
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    value = dict(pairs)
-    if len(value) != len(pairs):
-        names = [name for name, _ in pairs]
-        repeated = next(name for name in names if names.count(name) > 1)
-        raise MalformedJson(f"the name {repeated[:100]!r} occurs twice in one object")
-    return value
-
-
 def _constant(name: str) -> Any:
     raise MalformedJson(f"{name} is not a JSON value")
 
 
-_decoder = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_constant)
+_decoder = json.JSONDecoder(object_pairs_hook=once_each, parse_constant=_constant)

@@ -22,7 +22,7 @@ def apply_verdicts(verdicts: Sequence[Verdict], tx: Transaction) -> Sequence[Out
     A verdict that is stored already is not acted on again; a real one replaces
     `unscored`. The result's `switches` are those that this verdict turned on.
     """
-    contacts = tx.contacts([verdict.workflow_id for verdict in verdicts])
+    contacts = tx.contacts([verdict.workflow_id for verdict in verdicts], with_earlier_logins=True)
     judged: dict[UUID, Judgement] = {}
     # Of several on one login the first real one counts, whatever else is in the list.
     for verdict in sorted(verdicts, key=lambda verdict: verdict.level == "unscored"):
@@ -77,7 +77,13 @@ def record_unscored(workflow_ids: Sequence[UUID], tx: Transaction) -> Sequence[O
 
 def _judge(verdict: Verdict, contact: Contact) -> Judgement:
     policy = contact.policy
-    decision = decide(policy, verdict, contact.user_id, is_device_known=contact.is_device_known)
+    decision = decide(
+        policy,
+        verdict,
+        contact.user_id,
+        is_device_known=contact.is_device_known,
+        earlier_logins=contact.earlier_logins,
+    )
     return Judgement(
         replace(verdict, level=decision.level),
         decision.switches,

@@ -90,6 +90,7 @@ class Contact:
     is_history: it is learned from; nobody is told, and nothing is done.
     bounced: on which of the user's channels mails came back a while ago because there is no such address.
     has_unsubscribed: the user wants no mails about new devices.
+    earlier_logins: stored ones of the user from before this login, up to what `lock_from` asks for; 0: not counted.
     policy: the tenant's.
     """
 
@@ -105,6 +106,7 @@ class Contact:
     is_device_known: bool
     is_history: bool
     has_unsubscribed: bool
+    earlier_logins: int
     policy: Policy
 
 
@@ -331,8 +333,10 @@ class Transaction(HistoryRows, Protocol):
         """Those whose login was the first on a device, and not on the user's first device."""
         ...
 
-    def contacts(self, workflow_ids: Sequence[UUID]) -> Mapping[UUID, Contact]:
-        """How the users of these logins can be told."""
+    def contacts(
+        self, workflow_ids: Sequence[UUID], *, with_earlier_logins: bool = False
+    ) -> Mapping[UUID, Contact]:
+        """How the users of these logins can be told. Earlier logins are counted where that is asked for."""
         ...
 
     def record_notices(self, notices: Sequence[NewNotice]) -> AbstractSet[UUID]:

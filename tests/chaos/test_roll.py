@@ -15,6 +15,7 @@ import pytest
 
 from services.cli.migrations import migrate, pending
 from tests.chaos.execution import Watch
+from tests.chaos.hearing import LOCKS
 from tests.chaos.load import Load, Mixture, make_reports
 from tests.chaos.oracle import judge
 from tests.chaos.rig import POOLS, Plan, Rig, running_rig
@@ -69,6 +70,8 @@ def test_a_roll_forward_and_back_under_load(old_rig: Rig, previous: Path, seed: 
         run.until_sent(0.1)
         assert migrate(old_rig.database_url), "the version before knows every migration"
         assert not pending(old_rig.database_url)
+        # The version before locks whoever is denied.
+        old_rig.execute("set_policy", policy=LOCKS)
         run.until_sent(0.25)
         _start_new_pools(run)
         _roll_consumers(run, ROOT, 0, 0.3)

@@ -11,7 +11,16 @@ SELECT
     reported.kind, reported.history AS is_history, extract(epoch FROM clock_timestamp() - reported.received_at)::float8 AS age_seconds,
     login.workflow_id IS NOT NULL AND NOT login.new_device AS is_device_known, EXISTS (
         SELECT FROM unsubscribed WHERE unsubscribed.tenant_id = reported.tenant_id AND unsubscribed.user_id = reported.user_id
-    ) AS has_unsubscribed, tenant.policy::text AS policy
+    ) AS has_unsubscribed, CASE WHEN %(with_earlier_logins)s::boolean THEN (
+        -- No more than the policy asks for, however long the user's history is.
+        SELECT count(*)
+        FROM (
+            SELECT FROM login AS earlier
+            WHERE earlier.tenant_id = reported.tenant_id AND earlier.user_id = reported.user_id
+                AND earlier.occurred_at < reported.occurred_at
+            LIMIT coalesce((tenant.policy ->> 'lock_from')::integer, %(lock_from)s)
+        ) AS counted
+    ) ELSE 0 END AS earlier_logins, tenant.policy::text AS policy
 FROM reported_login AS reported
 JOIN tenant ON tenant.id = reported.tenant_id
 LEFT JOIN login ON login.workflow_id = reported.workflow_id

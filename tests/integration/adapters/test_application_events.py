@@ -21,7 +21,7 @@ from services.handlers.score_login import unscored
 from services.handlers.settle_notice import try_next_channels
 from services.handlers.tell_application import AT_ONCE, tell_application
 from tests.integration.adapters.conftest import World
-from tests.integration.adapters.judging import apply, make_verdict
+from tests.integration.adapters.judging import apply, make_verdict, store_earlier
 from tests.integration.adapters.servers import HttpServer, http_server
 
 
@@ -83,6 +83,7 @@ def test_a_verdict_and_its_switches_are_told(
     world: World, receiver: HttpServer, sender: HttpWebhookSender
 ) -> None:
     """With the id that the application gave the login; each once, however often it is acted on and asked for."""
+    store_earlier(world)
     login = world.saved()
     for _ in range(2):
         apply(world, make_verdict(login.workflow_id, "high", "deny"))

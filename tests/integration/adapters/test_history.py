@@ -6,7 +6,7 @@ from services.domain.outcome import Done
 from services.handlers.notify_user import notify_plainly, notify_users
 from services.handlers.score_login import unscored
 from tests.integration.adapters.conftest import FIREFOX, SAFARI, World
-from tests.integration.adapters.judging import apply, make_verdict
+from tests.integration.adapters.judging import apply, make_verdict, store_earlier
 
 
 def _notices(world: World) -> int:
@@ -29,6 +29,7 @@ def test_nobody_is_told_of_its_device(world: World) -> None:
 def test_nothing_is_done_about_its_verdict(world: World) -> None:
     """Also when it comes late; it is stored with what would have been done."""
     world.give_webhook("https://shop.example/hook")
+    store_earlier(world, history=True)
     login = world.saved(history=True)
     apply(world, unscored(login.workflow_id))
     apply(world, make_verdict(login.workflow_id, "high", "deny"))

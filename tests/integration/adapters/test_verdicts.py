@@ -6,6 +6,7 @@ import json
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -19,8 +20,8 @@ from services.handlers.apply_verdict import apply_verdicts, record_unscored
 from services.handlers.note_failed import note_failed
 from services.handlers.ports import FailedStep, Notice
 from services.handlers.score_login import unscored
-from tests.integration.adapters.conftest import World
-from tests.integration.adapters.judging import apply, make_verdict
+from tests.integration.adapters.conftest import AT, SAFARI, World
+from tests.integration.adapters.judging import apply, make_verdict, store_earlier
 from tests.support.fleet import wait_until
 
 
@@ -38,6 +39,7 @@ def test_the_policy_is_applied(
     world: World, level: str, action: str, switches: list[str], notices: int
 ) -> None:
     """Each level and action turns on its switches, with one audit row each, and nothing more."""
+    store_earlier(world)
     workflow_id = world.report().workflow_id
     (outcome,) = apply(world, make_verdict(workflow_id, level, action))
     assert isinstance(outcome, Done)
@@ -101,6 +103,7 @@ def test_a_verdict_without_its_login_is_refused_alone(world: World) -> None:
 
 def test_lists_of_verdicts_in_opposite_order_do_not_deadlock(world: World) -> None:
     """Concurrent lists about the same users, in opposite order, all commit."""
+    _set_policy(world, lock_from=0)
     users = [f"user-{number}" for number in range(20)]
     lists = [
         [make_verdict(world.report(user).workflow_id, "high", "deny") for user in order]
@@ -166,7 +169,7 @@ def test_on_a_known_device_it_is_medium_at_most(world: World) -> None:
 
 def test_a_dry_run_records_and_does_nothing(world: World) -> None:
     """What would have been done stands beside the verdict."""
-    _set_policy(world, is_dry_run=True)
+    _set_policy(world, is_dry_run=True, lock_from=0)
     (outcome,) = apply(world, make_verdict(world.report().workflow_id, "high", "deny"))
     assert isinstance(outcome, Done)
     assert (outcome.result["switches"], outcome.notices) == ([], ())
@@ -186,7 +189,7 @@ def _unlock(world: World, minutes_ago: float) -> None:
 
 def test_what_was_turned_off_stays_off_for_a_while(world: World) -> None:
     """An operator who has just unlocked somebody is not overruled, and no mail says so; later he is."""
-    _set_policy(world, cooldown_seconds=3600.0)
+    _set_policy(world, cooldown_seconds=3600.0, lock_from=0)
     apply(world, make_verdict(world.report().workflow_id, "high", "deny"))
     _unlock(world, 59)
     (outcome,) = apply(world, make_verdict(world.report().workflow_id, "high", "deny"))
@@ -249,6 +252,7 @@ def test_a_switch_whose_time_is_over_goes_on_with_a_row_for_each_flip(world: Wor
 @pytest.mark.parametrize("order", [1, -1], ids=["real first", "unscored first"])
 def test_the_real_one_of_a_list_counts(world: World, order: int) -> None:
     """What is stored is acted on, whatever stands beside it."""
+    store_earlier(world)
     workflow_id = world.report().workflow_id
     verdicts = [make_verdict(workflow_id, "high", "deny"), unscored(workflow_id)][::order]
     outcomes = apply(world, *verdicts)
@@ -262,7 +266,7 @@ def test_the_real_one_of_a_list_counts(world: World, order: int) -> None:
 
 def test_a_switch_expires_once_and_says_so(world: World) -> None:
     """Before its time nothing happens; afterwards it is off, with its row in the audit trail."""
-    _set_policy(world, expire_seconds={"require_step_up": 3600.0})
+    _set_policy(world, expire_seconds={"require_step_up": 3600.0}, lock_from=0)
     apply(world, make_verdict(world.report().workflow_id, "high", "deny"))
     assert _expire(world) == 0
     world.rows("UPDATE switch SET expires_at = expires_at - interval '61 minutes'")
@@ -310,11 +314,69 @@ def test_who_is_to_hear_of_it_does(world: World, told: Any, channels: list[str])
 
 def test_who_is_never_locked_is_told_all_the_same(world: World) -> None:
     """And asked for a second factor."""
-    _set_policy(world, never_lock=frozenset({"ada"}))
+    _set_policy(world, never_lock=frozenset({"ada"}), lock_from=0)
     apply(world, make_verdict(world.report().workflow_id, "high", "deny"))
     apply(world, make_verdict(world.report("eve").workflow_id, "high", "deny"))
     assert world.rows("SELECT user_id FROM switch WHERE is_on AND name = 'locked'") == [("eve",)]
     assert world.rows("SELECT count(*) FROM notice") == [(2,)]
+
+
+def _deny(world: World, **facts: Any) -> list[str]:
+    """What is turned on by a verdict that would lock."""
+    login = world.saved(user_agent=SAFARI, **facts)
+    (outcome,) = apply(world, make_verdict(login.workflow_id, "high", "deny"))
+    assert isinstance(outcome, Done)
+    assert len(outcome.notices) == 1
+    switches: list[str] = outcome.result["switches"]
+    return switches
+
+
+def test_a_new_accounts_first_logins_are_asked_and_not_locked(world: World) -> None:
+    """The second, from a new phone abroad, rests on the first alone; it is told of all the same. The fourth locks."""
+    store_earlier(world, logins=1)
+    assert _deny(world) == ["require_step_up"]
+    assert world.rows("SELECT switches FROM verdict") == [(["require_step_up"],)]
+    store_earlier(world, "eve", logins=2)
+    assert _deny(world, user_id="eve") == ["require_step_up"]
+    store_earlier(world, "bob", logins=3)
+    assert _deny(world, user_id="bob") == ["require_step_up", "locked"]
+
+
+def test_imported_logins_are_earlier_ones(world: World) -> None:
+    """They are what the score rests on, too."""
+    store_earlier(world, history=True)
+    assert _deny(world) == ["require_step_up", "locked"]
+
+
+def test_only_the_users_own_logins_from_before_are_earlier_ones(world: World) -> None:
+    """Not what came after the login that the verdict is on, which may be late, nor somebody else's of the same name."""
+    store_earlier(world, "eve")
+    for hours in (1, 2, 3):
+        world.saved(occurred_at=AT + timedelta(hours=hours))
+    world.rows("INSERT INTO tenant (id, name) VALUES ('bank', 'The Bank')")
+    store_earlier(world)
+    world.rows("UPDATE login SET tenant_id = 'bank' WHERE user_id = 'ada' AND occurred_at < %s", AT)
+    assert _deny(world) == ["require_step_up"]
+
+
+@pytest.mark.parametrize(("logins", "switches"), [(0, ["locked"]), (1, ["require_step_up"])])
+def test_a_policy_says_how_many_earlier_logins_there_must_be(
+    world: World, logins: int, switches: list[str]
+) -> None:
+    """None, for one that would rather lock a stranger out."""
+    actions = {**DEFAULT.actions, "high": frozenset({"notify"})}
+    _set_policy(world, lock_from=logins, actions=actions)
+    assert _deny(world) == switches
+
+
+def test_a_policy_of_an_earlier_release_asks_for_as_many_as_the_usual_one(world: World) -> None:
+    """It says nothing of them."""
+    document = DEFAULT.to_document()
+    del document["lock_from"]
+    world.rows("UPDATE tenant SET policy = %s", json.dumps(document))
+    assert _deny(world) == ["require_step_up"]
+    store_earlier(world, "bob")
+    assert _deny(world, user_id="bob") == ["require_step_up", "locked"]
 
 
 def _expire(world: World) -> int:

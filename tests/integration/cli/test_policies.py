@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ actions:
   medium: []
   deny: [notify]
 never_lock: [root, "ops@example.org"]
+lock_from: 0
 cooldown: 30m
 expire: {require_step_up: 7d}
 tell: {verdict: both}
@@ -60,6 +62,7 @@ def test_what_a_file_leaves_out_is_as_without_one(doorbell: Run, write: Write) -
             "disowned": ["locked"],
         },
         "never_lock": ["ops@example.org", "root"],
+        "lock_from": 0,
         "cooldown_seconds": 1800.0,
         "expire_seconds": {"require_step_up": 604800.0},
         "tell": {"new_device": "user", "verdict": "both", "lockdown": "user"},
@@ -108,6 +111,9 @@ def test_the_files_that_come_with_it_can_be_set(shop: str, doorbell: Run, name: 
             "never_lock: [7]\n",
             ['1: a user of never_lock is a whole number: it must be a text, such as "7"'],
         ),
+        ("lock_from: -1\n", ["1: lock_from is -1: it must be at least 0"]),
+        ("lock_from: 101\n", ["1: lock_from is 101: it must be at most 100"]),
+        ("lock_from: 3d\n", ["1: lock_from is a text: it must be a whole number"]),
         ("cooldown: 5\n", ["1: cooldown is '5': write how long, such as 10m, 1h or 7d"]),
         ("expire: {locked: [1h]}\n", ["1: expire: locked: write how long, such as 10m, 1h or 7d"]),
         ("cooldown: soon\n", ["1: cooldown is 'soon': write how long, such as 10m"]),
@@ -136,6 +142,24 @@ def test_a_wrong_file_is_refused_line_by_line(
         for complaint in complaints:
             assert f"{path}:{complaint}" in said
     assert not doorbell("policy", "show", "shop")[1]["is_set"]
+
+
+@pytest.mark.parametrize(
+    ("users", "complaint"),
+    [
+        (1_001, "2: never_lock has more than 1000 users: keep the few who unlock"),
+        (300_000, "2: what begins here makes more than 20,000 values of the file"),
+    ],
+)
+def test_a_list_of_everybody_is_refused_before_it_is_read(
+    doorbell: Run, write: Write, users: int, complaint: str
+) -> None:
+    """At its line; all users of a large application would be composed for a quarter of a minute."""
+    path = write("never_lock:\n" + "".join(f"- user-{number}\n" for number in range(users)))
+    began = time.monotonic()
+    code, said = doorbell("policy", "check", path)
+    assert (code, f"{path}:{complaint}" in said) == (2, True)
+    assert time.monotonic() - began < 10
 
 
 def test_a_policy_is_shown_as_it_was_written(

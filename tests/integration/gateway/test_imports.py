@@ -40,21 +40,23 @@ def test_a_bad_login_is_named_and_stops_no_other(door: Door) -> None:
     bad = login(ip="nowhere", event_id="bad")
     without = login(occurred_at="2021-01-01T00:00:00Z")
     del without["event_id"]
-    portion = _portion(old, bad, without, skipped=4, unreadable=5)
+    nameless = login(user_id="..", event_id="nameless")
+    portion = _portion(old, bad, without, nameless, skipped=4, unreadable=5)
     answer = _ask(door, f"/{import_id}/logins", portion)
     assert answer.status_code == 200
     refused = answer.json()["refused"]
-    assert [(it["line"], it["event_id"]) for it in refused] == [(2, "bad"), (3, None)]
-    assert [it["reason"].partition(":")[0] for it in refused] == ["ip", "event_id"]
+    named = [(it["line"], it["event_id"]) for it in refused]
+    assert named == [(2, "bad"), (3, None), (4, "nameless")]
+    assert [it["reason"].partition(":")[0] for it in refused] == ["ip", "event_id", "user_id"]
     assert _ask(door, f"/{import_id}/logins", portion).json() == answer.json()
     found = door.read(f"/v1/imports/{import_id}").json()
     assert found == {
         "import_id": import_id,
         "state": "uploading",
-        "line": 3,
+        "line": 4,
         "staged": 1,
         "skipped": 4,
-        "refused": 7,
+        "refused": 8,
         "accepted": 0,
         "known": 0,
         "unlearned": 0,

@@ -6,6 +6,7 @@ import json
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from http.client import HTTPConnection
 from typing import Any
 
 import httpx
@@ -14,7 +15,7 @@ import pytest
 from services.gateway.reports import MAX_BATCH
 from services.ledger.labels import is_shown
 from services.observability.sampling import MOST_WORKFLOWS_PER_SECOND
-from tests.integration.gateway.door import Door, login
+from tests.integration.gateway.door import KEYS, Door, login
 
 TABLES = ("workflow", "reported_login", "idempotency_key", "step")
 
@@ -260,6 +261,35 @@ def test_unusual_but_valid_logins_are_stored_as_they_are(
     [(stored,)] = door.rows("SELECT row_to_json(reported_login) FROM reported_login")
     for field, value in changes.items():
         assert stored[field] == value.removeprefix("::ffff:")
+
+
+@pytest.mark.parametrize("user_id", [".", ".."])
+def test_a_user_whom_no_address_can_name_is_refused(door: Door, user_id: str) -> None:
+    """Clients would take the id out of the address of the user's switches, and whom a verdict locks would get in."""
+    alone = door.report(login(user_id=user_id))
+    together = door.report_batch(login(), login(user_id=user_id))
+    [good, bad] = together.json()["results"]
+    assert (alone.status_code, good["status"], bad["status"]) == (422, 202, 422)
+    for problem in (alone.json(), bad["problem"]):
+        [error] = problem["errors"]
+        assert (error["field"], "must not be . or .." in error["message"]) == ("user_id", True)
+
+
+@pytest.mark.parametrize("user_id", [".", ".."])
+def test_such_a_user_of_before_can_be_asked_about(door: Door, user_id: str) -> None:
+    """By whoever does not take the id out of the address, and everywhere else."""
+    workflow_id = door.report(login(user_id="ada")).json()["workflow_id"]
+    door.rows("UPDATE workflow SET user_id = %s", user_id)
+    door.rows("INSERT INTO switch VALUES ('shop', %s, 'locked', true, now())", user_id)
+    [found] = door.client().get("/v1/workflows", params={"user_id": user_id}).json()["workflows"]
+    assert found["workflow_id"] == workflow_id
+    asking = HTTPConnection(door.url.removeprefix("http://"), timeout=10)
+    asking.request(
+        "GET", f"/v1/users/{user_id}/switches", headers={"Authorization": f"Bearer {KEYS['shop']}"}
+    )
+    answer = json.load(asking.getresponse())
+    asking.close()
+    assert (answer["user_id"], answer["switches"]["locked"]["is_on"]) == (user_id, True)
 
 
 def test_a_batch_takes_no_key_of_its_own(door: Door) -> None:

@@ -229,6 +229,9 @@ def test_a_certificate_is_shown_and_verified(
     copy.write_text(json.dumps(certificate | {"tenant": "elsewhere"}))
     code, said = operate("users", "certificate", erasure, "--file", str(copy))
     assert (code, "not as it was signed" in said) == (1, True)
+    copy.write_text(f'{{"tenant": "elsewhere", {json.dumps(certificate)[1:]}')
+    code, said = operate("users", "certificate", erasure, "--file", str(copy))
+    assert (code, "the name 'tenant' occurs twice in one object" in said) == (2, True)
     copy.write_text("[]")
     assert operate("users", "certificate", erasure, "--file", str(copy))[0] == 2
     assert operate("users", "certificate", ABSENT)[0] == 4

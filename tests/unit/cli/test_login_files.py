@@ -122,6 +122,10 @@ def test_an_unclear_success_is_a_problem(text: str) -> None:
         ('{"user_id": "ada", "ip": NaN}', "is not JSON: NaN is no value"),
         ('{"user_id": -Infinity}', "is not JSON: -Infinity is no value"),
         ('{"user_id": 1e999}', "is not JSON: 1e999 is too large a number"),
+        (
+            '{"user_id": "ada", "ip": "192.0.2.1", "user_id": "eve"}',
+            "is not JSON: the name 'user_id' occurs twice in one object",
+        ),
         ("[" * 60_000, "is nested too deeply"),
         ("x" * 70_000, "is larger than 64 KiB"),
     ],

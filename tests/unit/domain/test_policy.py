@@ -34,7 +34,7 @@ def test_without_a_policy_the_api_is_believed(
     level: str, action: str, switches: tuple[str, ...], is_notice_due: bool
 ) -> None:
     """Level and action each do their part; without a score nothing is done."""
-    found = decide(DEFAULT, _verdict(level, action), "ada")
+    found = decide(DEFAULT, _verdict(level, action), "ada", earlier_logins=3)
     assert (found.switches, found.is_notice_due) == (switches, is_notice_due)
 
 
@@ -58,7 +58,7 @@ def test_who_moves_is_no_stranger_on_his_own_device() -> None:
 
 def test_somebody_has_to_be_left_who_can_unlock() -> None:
     """The rest of what is due is done to them as well."""
-    policy = Policy(never_lock=frozenset({"root"}))
+    policy = Policy(never_lock=frozenset({"root"}), lock_from=0)
     assert decide(policy, _verdict("high", "deny"), "root") == Decision(
         "high", ("require_step_up",), is_notice_due=True
     )
@@ -70,15 +70,40 @@ def test_who_is_never_locked_is_asked_for_a_second_factor_instead() -> None:
     policy = Policy(
         actions={"high": frozenset({"locked"}), "deny": frozenset({"locked"})},
         never_lock=frozenset({"root"}),
+        lock_from=0,
     )
     for verdict in (_verdict("high"), _verdict("low", "deny")):
         assert decide(policy, verdict, "root").switches == ("require_step_up",)
         assert decide(policy, verdict, "ada").switches == ("locked",)
 
 
+@pytest.mark.parametrize(
+    ("earlier_logins", "switches"),
+    [
+        (0, ("require_step_up",)),
+        (2, ("require_step_up",)),
+        (3, ("require_step_up", "locked")),
+        (100, ("require_step_up", "locked")),
+    ],
+)
+def test_who_has_hardly_signed_in_before_is_asked_and_not_locked(
+    earlier_logins: int, switches: tuple[str, ...]
+) -> None:
+    """A score that rests on next to nothing keeps nobody out; the user is told all the same."""
+    found = decide(DEFAULT, _verdict("high", "deny"), "ada", earlier_logins=earlier_logins)
+    assert found == Decision("high", switches, is_notice_due=True)
+
+
+def test_what_would_lock_at_once_asks_where_nothing_else_would() -> None:
+    """With so few earlier logins a policy that only locks would do nothing."""
+    policy = Policy(actions={"deny": frozenset({"locked"})}, lock_from=1)
+    assert decide(policy, _verdict("low", "deny"), "ada").switches == ("require_step_up",)
+    assert decide(policy, _verdict("low", "deny"), "ada", earlier_logins=1).switches == ("locked",)
+
+
 def test_a_policy_that_wants_nothing_does_nothing() -> None:
     """Also when the API says deny."""
-    policy = Policy(actions={"deny": frozenset(), "high": frozenset({"locked"})})
+    policy = Policy(actions={"deny": frozenset(), "high": frozenset({"locked"})}, lock_from=0)
     assert decide(policy, _verdict("low", "deny"), "ada") == Decision("low", (), False)
     assert decide(policy, _verdict("high", "deny"), "ada").switches == ("locked",)
 
@@ -91,6 +116,7 @@ def test_a_policy_that_wants_nothing_does_nothing() -> None:
         (Policy(actions={"disowned": frozenset({"require_step_up"})}), ("require_step_up",)),
         (Policy(actions={}), ("locked",)),
         (Policy(is_dry_run=True), ("locked",)),
+        (Policy(lock_from=100), ("locked",)),
     ],
 )
 def test_a_sign_in_that_is_disowned_has_its_answer(
@@ -106,6 +132,7 @@ def test_a_policy_comes_back_from_where_it_is_kept() -> None:
         levels={"medium": 0.5, "high": 1.0},
         actions={"deny": frozenset({"notify"})},
         never_lock=frozenset({"root", "ops"}),
+        lock_from=0,
         cooldown_seconds=60.0,
         expire_seconds={"locked": 3600.0},
         tell={"new_device": "nobody", "verdict": "both", "lockdown": "application"},
@@ -115,3 +142,11 @@ def test_a_policy_comes_back_from_where_it_is_kept() -> None:
     )
     for each in (policy, DEFAULT):
         assert Policy.from_document(json.loads(json.dumps(each.to_document()))) == each
+
+
+def test_a_policy_of_another_release_is_read() -> None:
+    """What an earlier one did not know is as without a policy; what a later one adds is passed over."""
+    document = replace(DEFAULT, lock_from=7).to_document() | {"of_a_later_release": [1]}
+    assert Policy.from_document(document).lock_from == 7
+    del document["lock_from"]
+    assert Policy.from_document(document) == DEFAULT
