@@ -17,12 +17,13 @@ from routing.celery import retry_policy
 from routing.topology import Topology
 from services.adapters.breaker import PostgresBreaker
 from services.adapters.clock import SystemClock
+from services.adapters.connections import Connections, open_pool
 from services.adapters.erasures import erasures
 from services.adapters.events import PostgresEvents, event_stores
 from services.adapters.exports import exports
 from services.adapters.networks import AddressData
 from services.adapters.outlier_api import HttpOutlierApi
-from services.adapters.postgres import Connections, PostgresTransaction, directly, open_pool
+from services.adapters.postgres import PostgresTransaction, directly
 from services.adapters.retention import forget_old
 from services.adapters.smtp import SmtpMailer
 from services.adapters.smtp_sessions import MailServer

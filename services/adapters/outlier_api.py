@@ -19,7 +19,8 @@ from services.adapters.http_client import TRY_AGAIN, Answer, HttpClient, all_add
 from services.domain.errors import ConfigurationError, Refused, Unavailable
 from services.domain.model import Verdict
 from services.domain.network import Network
-from services.handlers.ports import Networks, SavedLogin
+from services.handlers.ports import Networks
+from services.handlers.records import SavedLogin
 from services.observability.redaction import redact
 
 OVERALL_SECONDS = 8.0

@@ -6,31 +6,28 @@ import json
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import asdict
 from datetime import date, datetime
 from typing import Any, Literal
 from uuid import UUID
 
-import psycopg
 from psycopg import Connection
-from psycopg.rows import dict_row
-from psycopg_pool import ConnectionPool
 
+from services.adapters.history_rows import PostgresHistory
+from services.adapters.incident_rows import PostgresIncidents
+from services.adapters.rows import Row
 from services.domain.device import Device
 from services.domain.digest import DeviceOfDay, Digest
-from services.domain.incident import Slice
 from services.domain.model import Channel, DeviceCheck, Login, SwitchName
 from services.domain.network import Network
 from services.domain.policy import DEFAULT, Reason, stored_policy
-from services.handlers.ports import (
+from services.handlers.ports import Directly, Transaction
+from services.handlers.records import (
     Contact,
     DayOfUser,
-    Directly,
     FailedStep,
     Fate,
     Flip,
     ForDigest,
-    Incident,
     Judgement,
     Look,
     NewDevice,
@@ -39,83 +36,13 @@ from services.handlers.ports import (
     Notice,
     SavedLogin,
     Sighting,
-    Transaction,
 )
-from services.queries import load_queries
-from services.sessions import SESSION, Session, check
-
-_SQL = (
-    load_queries("services.adapters", "sign_ins.sql")
-    | load_queries("services.adapters", "notices.sql")
-    | load_queries("services.adapters", "verdicts.sql")
-    | load_queries("services.adapters", "events.sql")
-    | load_queries("services.adapters", "incidents.sql")
-    | load_queries("services.adapters", "digests.sql")
-    | load_queries("services.adapters", "history.sql")
-)
-# The claim is read together with all that its message says: one round trip before each call.
-_SQL["claim_notice"] = _SQL["claim_notice"].format(notice=_SQL["notice"].rstrip(";"))
-Row = dict[str, Any]
 
 ASK_AGAIN_SECONDS = 60.0
 """So long a login stays without a score before it is asked about again; longer than all of a step's retries."""
-_WHOSE = ("tenant_ids", "user_ids")
 _LONGEST_PAUSE_SECONDS = 12 * 3600.0
 _ASK_FOR_SECONDS = 7 * 86400.0
 """Of what is older than this a late verdict would help nobody."""
-
-
-def open_pool(
-    database_url: str, application_name: str, max_size: int = 8, timeout_seconds: float = 2.0
-) -> ConnectionPool[Connection[Any]]:
-    """A pool of checked connections; it connects in the background.
-
-    Taking a connection raises `psycopg.OperationalError` when PostgreSQL is away
-    for longer than `timeout_seconds`: briefly, for who waits in the pool does not
-    hear that it has given up an attempt to connect, and only a new caller makes
-    it try again. The caller closes the pool.
-    """
-    return ConnectionPool(
-        database_url,
-        connection_class=Session,
-        kwargs={"application_name": application_name, **SESSION},
-        min_size=1,
-        max_size=max_size,
-        timeout=timeout_seconds,
-        # Short: a pool that waits longer between its attempts is still away when the database is back.
-        reconnect_timeout=1.0,
-        check=check,
-        open=True,
-    )
-
-
-class Connections:
-    """A pool's connections, each lent for a short transaction or for statements that commit by themselves."""
-
-    def __init__(self, pool: ConnectionPool[Connection[Any]]) -> None:
-        self._pool = pool
-
-    @contextmanager
-    def transaction(self) -> Iterator[Connection[Any]]:
-        """Commits at the end of the block, rolls back on an error."""
-        with self._pool.connection() as connection:
-            _set_autocommit(connection, to=False)
-            yield connection
-
-    @contextmanager
-    def direct(self) -> Iterator[Connection[Any]]:
-        """Each statement is a transaction: without a round trip to begin it, and one to commit."""
-        with self._pool.connection() as connection:
-            _set_autocommit(connection, to=True)
-            yield connection
-
-
-def _set_autocommit(connection: Connection[Any], *, to: bool) -> None:
-    try:
-        connection.autocommit = to
-    except psycopg.ProgrammingError as error:
-        # psycopg takes a connection that was lost for one in a transaction.
-        raise psycopg.OperationalError("the connection was lost") from error
 
 
 def directly(connect: Callable[[], AbstractContextManager[Connection[Any]]]) -> Directly:
@@ -129,11 +56,8 @@ def directly(connect: Callable[[], AbstractContextManager[Connection[Any]]]) -> 
     return lend
 
 
-class PostgresTransaction:
+class PostgresTransaction(PostgresHistory, PostgresIncidents):
     """Implements `services.handlers.ports.Transaction`; whoever owns the connection commits."""
-
-    def __init__(self, connection: Connection[Any]) -> None:
-        self._connection = connection
 
     def logins(self, workflow_ids: Sequence[UUID]) -> Mapping[UUID, Login]:
         rows = self._run("logins", workflow_ids=list(workflow_ids))
@@ -439,85 +363,6 @@ class PostgresTransaction:
             levels=[f.level for f in failures],
             step_ids=[f.step_id for f in failures],
         )
-
-    def join_incident(self, incident_id: UUID) -> Incident | None:
-        self._run("join_incident", id=incident_id)
-        # A statement of its own: its snapshot sees what the lock was waited for.
-        return self.incident(incident_id)
-
-    def incident(self, incident_id: UUID) -> Incident | None:
-        rows = self._run("incident", id=incident_id)
-        if not rows:
-            return None
-        return Incident(**(rows[0] | {"policy": stored_policy(rows[0]["policy"])}))
-
-    def take_users(self, users: Slice) -> Sequence[str]:
-        rows = self._run("take_users", **asdict(users))
-        whose: dict[str, Any] = {name: [row[name[:-1]] for row in rows] for name in _WHOSE}
-        if rows:
-            self._run("expire_switches", **whose)
-        return [row["user_id"] for row in rows]
-
-    def switch_on(self, users: Slice, spared: Collection[str]) -> int:
-        outcomes = self._run("switch_on", **asdict(users), spared=list(spared))
-        return sum(row["outcome"] == "switched" for row in outcomes)
-
-    def take_untold(self, users: Slice) -> Sequence[UUID]:
-        return [row["workflow_id"] for row in self._run("take_untold", **asdict(users))]
-
-    def switch_back(self, users: Slice) -> int:
-        outcomes = self._run("switch_back", **asdict(users))
-        return sum(row["outcome"] == "undone" for row in outcomes)
-
-    def take_history(
-        self, import_id: UUID, keys: tuple[int, int], most: int
-    ) -> tuple[Sequence[Login], int]:
-        first, last = keys
-        rows = self._run("take_history", import_id=import_id, first=first, last=last, most=most)
-        accepted = [row for row in rows if row.pop("is_accepted")]
-        return [Login(**row, history=True) for row in accepted], len(rows) - len(accepted)
-
-    def save_history(self, checks: Sequence[DeviceCheck], networks: Mapping[UUID, Network]) -> None:
-        where = [networks[check.workflow_id] for check in checks]
-        self._run(
-            "save_history",
-            workflow_ids=[check.workflow_id for check in checks],
-            device_ids=[check.device_id for check in checks],
-            new_device=[check.is_new for check in checks],
-            countries=[network.country for network in where],
-            asns=[network.asn for network in where],
-            providers=[network.provider for network in where],
-        )
-
-    def note_history(
-        self, import_id: UUID, bucket: int, accepted: Sequence[UUID], known: int
-    ) -> None:
-        self._run(
-            "note_history",
-            import_id=import_id,
-            bucket=bucket,
-            accepted=len(accepted),
-            known=known,
-            workflow_ids=list(accepted) or None,
-        )
-
-    def unlearned_history(
-        self, import_id: UUID, first: int, last: int
-    ) -> Mapping[int, Sequence[UUID]]:
-        rows = self._run("unlearned_history", import_id=import_id, first=first, last=last)
-        return {row["id"]: row["workflow_ids"] for row in rows}
-
-    def note_learned_history(self, part: int) -> None:
-        self._run("note_learned_history", part=part)
-
-    def sum_up_history(self, import_id: UUID) -> tuple[int, int]:
-        [row] = self._run("sum_up_history", import_id=import_id)
-        return row["accepted"], row["known"]
-
-    def _run(self, name: str, **values: Any) -> list[Row]:
-        with self._connection.cursor(row_factory=dict_row) as cursor:
-            cursor.execute(_SQL[name], values)
-            return cursor.fetchall() if cursor.description else []
 
 
 def _notice(row: Row) -> Notice:

@@ -15,7 +15,8 @@ from typing import Any
 from services.adapters.deadline import Deadline, deadline
 from services.adapters.smtp_sessions import MailServer, Sessions, expect
 from services.domain.errors import Refused, Unavailable
-from services.handlers.ports import Clock, Mail
+from services.handlers.ports import Clock
+from services.handlers.records import Mail
 
 OVERALL_SECONDS = 15.0
 """Below the lease of a notice, so that nobody else takes it up during the call."""

@@ -14,7 +14,8 @@ from urllib3.util import parse_url
 from services.adapters.http_client import TRY_AGAIN, HttpClient
 from services.adapters.public_addresses import checked_addresses
 from services.domain.errors import Refused, Unavailable
-from services.handlers.ports import Clock, Delivery
+from services.handlers.ports import Clock
+from services.handlers.records import Delivery
 
 OVERALL_SECONDS = 12.0
 """Below the lease of a notice, so that nobody else takes it up during the call."""

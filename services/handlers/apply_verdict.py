@@ -12,7 +12,8 @@ from services.domain.outcome import Done, Outcome, VerdictStored
 from services.domain.policy import decide
 from services.handlers.check_device import missing_login
 from services.handlers.notify_user import first_notices, is_told
-from services.handlers.ports import Contact, Flip, Judgement, NewEvent, Transaction
+from services.handlers.ports import Transaction
+from services.handlers.records import Contact, Flip, Judgement, NewEvent
 from services.handlers.score_login import unscored
 
 

@@ -9,7 +9,8 @@ from services.domain.model import Channel
 from services.domain.policy import Told
 from services.handlers.digest_mail import compose_digest
 from services.handlers.message import compose_delivery, compose_mail
-from services.handlers.ports import Contact, Mailer, Networks, Notice, WebhookSender
+from services.handlers.ports import Mailer, Networks, WebhookSender
+from services.handlers.records import Contact, Notice
 
 Senders = Mapping[Channel, Callable[[Notice], str]]
 """How a notice leaves over each channel: returns what the receiver answered, raises Unavailable or Refused."""

@@ -12,7 +12,8 @@ from services.domain.model import SIGNS_IN, DeviceCheck, Login
 from services.domain.network import Network, is_usual
 from services.domain.outcome import Done, Failed, Outcome
 from services.handlers.fingerprint import describe, describe_families, fingerprint, traits_of
-from services.handlers.ports import Look, Networks, NewDevice, Sighting, Transaction
+from services.handlers.ports import Networks, Transaction
+from services.handlers.records import Look, NewDevice, Sighting
 
 
 def check_reported(

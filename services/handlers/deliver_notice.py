@@ -10,7 +10,8 @@ from uuid import UUID
 from services.domain.errors import Refused, Unavailable
 from services.domain.outcome import Done, Failed, NoticeEnded, Outcome
 from services.handlers.channels import Senders
-from services.handlers.ports import Directly, Notice
+from services.handlers.ports import Directly
+from services.handlers.records import Notice
 
 logger = logging.getLogger(__name__)
 

@@ -10,7 +10,8 @@ from uuid import UUID
 from services.domain.errors import Refused
 from services.domain.outcome import Done, Failed, Outcome, Wire
 from services.handlers.notify_user import digest_channels, new_notice
-from services.handlers.ports import Contact, NewNotice, Transaction
+from services.handlers.ports import Transaction
+from services.handlers.records import Contact, NewNotice
 
 _GONE = Refused("the digest is gone: its user was erased")
 

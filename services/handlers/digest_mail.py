@@ -10,7 +10,7 @@ from services.domain.network import Network
 from services.domain.text import one_line
 from services.handlers.fingerprint import traits_of
 from services.handlers.message import LONGEST_NAME, LONGEST_SUBJECT, rendered, unsubscribe_url
-from services.handlers.ports import Mail, Notice
+from services.handlers.records import Mail, Notice
 from services.handlers.wording import Wording, wording_for
 
 

@@ -9,7 +9,8 @@ from services.domain.errors import Unavailable
 from services.domain.outcome import Done, Failed, Outcome
 from services.domain.slices import SLICE_LOGINS, Slice
 from services.handlers.check_device import look_up_devices
-from services.handlers.ports import Breaker, Directly, Networks, OutlierApi, SavedLogin, Transaction
+from services.handlers.ports import Breaker, Directly, Networks, OutlierApi, Transaction
+from services.handlers.records import SavedLogin
 
 SliceOf = tuple[str, int, int]
 """An import's id, and the first and the last of some buckets of users, as messages have them."""

@@ -11,7 +11,8 @@ from services.domain.incident import Slice
 from services.domain.outcome import Done, Failed, Outcome
 from services.domain.policy import is_spared
 from services.handlers.notify_user import first_notices
-from services.handlers.ports import NewNotice, Transaction
+from services.handlers.ports import Transaction
+from services.handlers.records import NewNotice
 
 _GONE = Failed(Refused("the incident is gone: what is kept for a time only was deleted"))
 

@@ -14,7 +14,7 @@ from services.domain.network import Network
 from services.domain.notice_link import LinkAct, make_token
 from services.domain.text import one_line
 from services.handlers.fingerprint import describe, traits_of
-from services.handlers.ports import Delivery, Mail, Notice
+from services.handlers.records import Delivery, Mail, Notice
 from services.handlers.wording import Wording, wording_for
 
 LINK_PATH = "/notice"

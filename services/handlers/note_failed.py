@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from services.domain.outcome import Done, Outcome
-from services.handlers.ports import FailedStep, Transaction
+from services.handlers.ports import Transaction
+from services.handlers.records import FailedStep
 
 
 def note_failed(failures: Sequence[FailedStep], tx: Transaction) -> Sequence[Outcome]:

@@ -12,7 +12,8 @@ from services.domain.outcome import Done, Outcome
 from services.domain.policy import EventName, Reason
 from services.handlers.channels import CHANNELS, OWN, WANTED
 from services.handlers.check_device import missing_login
-from services.handlers.ports import Contact, NewNotice, NoticeReason, Transaction
+from services.handlers.ports import Transaction
+from services.handlers.records import Contact, NewNotice, NoticeReason
 
 FOLD_SECONDS = 3600.0
 """So long after the first sign-in that was put aside its user hears of it, and of all others since."""

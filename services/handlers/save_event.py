@@ -8,7 +8,8 @@ from services.domain.digest import day_of, due_at
 from services.domain.model import DeviceCheck
 from services.domain.outcome import Done, Outcome
 from services.handlers.check_device import missing_login
-from services.handlers.ports import DayOfUser, ForDigest, Networks, Transaction
+from services.handlers.ports import Networks, Transaction
+from services.handlers.records import DayOfUser, ForDigest
 
 
 def save_events(

@@ -9,7 +9,8 @@ from services.domain.errors import Refused, Unavailable
 from services.domain.model import Verdict
 from services.domain.outcome import Done, Failed, Outcome, Wire
 from services.handlers.check_device import missing_login
-from services.handlers.ports import Breaker, Directly, OutlierApi, SavedLogin
+from services.handlers.ports import Breaker, Directly, OutlierApi
+from services.handlers.records import SavedLogin
 
 
 def score_logins(

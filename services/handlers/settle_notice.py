@@ -13,7 +13,8 @@ from services.domain.model import Channel
 from services.domain.outcome import Done, Failed, NoticeEnded, Outcome
 from services.handlers.channels import OWN
 from services.handlers.notify_user import channels, digest_channels, is_told, new_notice
-from services.handlers.ports import Contact, NewEvent, NewNotice, Notice, Transaction
+from services.handlers.ports import Transaction
+from services.handlers.records import Contact, NewEvent, NewNotice, Notice
 
 
 def record_receipts(receipts: Sequence[tuple[UUID, str]], tx: Transaction) -> Sequence[Outcome]:

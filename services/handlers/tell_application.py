@@ -13,7 +13,8 @@ from typing import Literal
 from services.domain.errors import Refused, Unavailable
 from services.domain.outcome import Done, Outcome
 from services.handlers.event_ports import ApplicationEvent, BeginEvents
-from services.handlers.ports import Delivery, WebhookSender
+from services.handlers.ports import WebhookSender
+from services.handlers.records import Delivery
 
 logger = logging.getLogger(__name__)
 

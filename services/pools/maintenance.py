@@ -18,7 +18,8 @@ from services.handlers.lock_down import switch_back as switch_users_back
 from services.handlers.lock_down import switch_users as switch_users_on
 from services.handlers.note_failed import note_failed
 from services.handlers.notify_user import tell_folded as tell_folded_logins
-from services.handlers.ports import FailedStep, Transaction
+from services.handlers.ports import Transaction
+from services.handlers.records import FailedStep
 from services.handlers.settle_notice import answer_bounces as answer_bounced_notices
 from services.pools.wiring import Wiring
 from services.runner.task import Steps

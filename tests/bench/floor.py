@@ -22,9 +22,10 @@ from amqp import Channel
 
 from services.adapters.breaker import PostgresBreaker
 from services.adapters.clock import SystemClock
+from services.adapters.connections import Connections, open_pool
 from services.adapters.networks import AddressData
 from services.adapters.outlier_api import HttpOutlierApi
-from services.adapters.postgres import Connections, PostgresTransaction, directly, open_pool
+from services.adapters.postgres import PostgresTransaction, directly
 from services.adapters.smtp import SmtpMailer
 from services.adapters.smtp_sessions import MailServer
 from services.adapters.webhook import HttpWebhookSender

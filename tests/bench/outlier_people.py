@@ -11,7 +11,7 @@ from uuid import uuid4
 
 from services.adapters.networks import AddressData
 from services.adapters.outlier_api import request_body
-from services.handlers.ports import SavedLogin
+from services.handlers.records import SavedLogin
 from tests.bench.load import endless
 from tests.bench.outlier_questions import Login
 

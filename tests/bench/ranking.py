@@ -23,7 +23,7 @@ from deploy.local.samples.load import LOGINS, read
 from services.adapters.networks import AddressData
 from services.adapters.outlier_api import request_body
 from services.domain.network import Network
-from services.handlers.ports import SavedLogin
+from services.handlers.records import SavedLogin
 from services.outlier.contract import ScoreRequest
 from services.outlier.judge import facts_of
 from services.outlier.model import Thresholds, risk_score

@@ -16,7 +16,7 @@ from services.adapters.webhook import HttpWebhookSender
 from services.domain.errors import Unavailable
 from services.domain.outcome import Done
 from services.domain.policy import DEFAULT, EVENTS
-from services.handlers.ports import Delivery
+from services.handlers.records import Delivery
 from services.handlers.score_login import unscored
 from services.handlers.settle_notice import try_next_channels
 from services.handlers.tell_application import AT_ONCE, tell_application

@@ -24,7 +24,7 @@ from services.handlers.channels import Senders, senders
 from services.handlers.deliver_notice import deliver_notice
 from services.handlers.digest import digest_devices, digest_others, record_digests
 from services.handlers.notify_user import notify_users
-from services.handlers.ports import Mail
+from services.handlers.records import Mail
 from services.handlers.save_event import save_events
 from services.handlers.settle_notice import try_next_channels
 from services.ledger.message import Message

@@ -15,7 +15,7 @@ from services.domain.outcome import Done
 from services.domain.policy import DEFAULT
 from services.handlers.message import compose_mail
 from services.handlers.notify_user import notify_plainly, notify_users, tell_folded
-from services.handlers.ports import Notice
+from services.handlers.records import Notice
 from tests.integration.adapters.conftest import SAFARI, World
 from tests.integration.adapters.judging import apply, make_verdict
 

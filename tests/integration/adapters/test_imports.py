@@ -20,7 +20,7 @@ from services.gateway.reports import canonical_body, read_report
 from services.gateway.staging import Elsewhere, Portion, Staged, open_import, stage
 from services.gateway.tenant_keys import KeyChain
 from services.handlers import import_logins
-from services.handlers.ports import SavedLogin
+from services.handlers.records import SavedLogin
 from tests.integration.adapters.conftest import AT, FIREFOX, SAFARI, World
 
 ALL = Slice(-2048, 2047)

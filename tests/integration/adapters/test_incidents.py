@@ -22,7 +22,7 @@ from services.domain.outcome import Done, Failed
 from services.domain.policy import DEFAULT, Policy
 from services.handlers.deliver_notice import deliver_notice
 from services.handlers.lock_down import notify_switched, switch_back, switch_users
-from services.handlers.ports import Flip
+from services.handlers.records import Flip
 from services.handlers.settle_notice import record_receipts, try_next_channels
 from services.incidents import Lockdown
 from services.ledger.planning import Plan

@@ -24,7 +24,7 @@ from services.handlers.apply_verdict import apply_verdicts
 from services.handlers.channels import senders
 from services.handlers.deliver_notice import deliver_notice
 from services.handlers.notify_user import notify_plainly, notify_users
-from services.handlers.ports import Mail
+from services.handlers.records import Mail
 from services.handlers.settle_notice import record_receipts, try_next_channels
 from tests.integration.adapters.conftest import World
 from tests.integration.adapters.mail_server import MailServer, mail_server

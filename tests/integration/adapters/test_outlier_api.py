@@ -19,7 +19,7 @@ from services.adapters.outlier_api import BATCH_LIMIT, LEARN_LIMIT, HttpOutlierA
 from services.domain.errors import Refused, Unavailable
 from services.domain.model import Verdict
 from services.domain.outcome import Done, Failed, Wire
-from services.handlers.ports import SavedLogin
+from services.handlers.records import SavedLogin
 from services.handlers.score_login import score_logins
 from services.outlier import contract
 from services.outlier.contract import LearnBatch, ScoreBatch, ScoreRequest

@@ -12,7 +12,7 @@ from psycopg import Connection
 from psycopg_pool import ConnectionPool
 
 from services import sessions
-from services.adapters.postgres import Connections, open_pool
+from services.adapters.connections import Connections, open_pool
 from tests.integration.adapters.conftest import World
 
 

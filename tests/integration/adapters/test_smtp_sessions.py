@@ -16,7 +16,7 @@ from services.adapters.clock import SystemClock
 from services.adapters.smtp import SmtpMailer
 from services.adapters.smtp_sessions import MailServer as Target
 from services.domain.errors import Refused, Unavailable
-from services.handlers.ports import Mail
+from services.handlers.records import Mail
 from tests.e2e.waiting import wait_until
 from tests.integration.adapters.mail_server import MailServer, mail_server
 from tests.support.certificates import Authority, Certificate

@@ -18,7 +18,7 @@ from services.domain.outcome import Done, Failed
 from services.domain.policy import DEFAULT
 from services.handlers.apply_verdict import apply_verdicts, record_unscored
 from services.handlers.note_failed import note_failed
-from services.handlers.ports import FailedStep, Notice
+from services.handlers.records import FailedStep, Notice
 from services.handlers.score_login import unscored
 from tests.integration.adapters.conftest import AT, SAFARI, World
 from tests.integration.adapters.judging import apply, make_verdict, store_earlier

@@ -12,7 +12,7 @@ import pytest
 from services.adapters.clock import SystemClock
 from services.adapters.webhook import HttpWebhookSender
 from services.domain.errors import Refused, Unavailable
-from services.handlers.ports import Delivery
+from services.handlers.records import Delivery
 from tests.integration.adapters.servers import HttpServer, http_server
 
 

@@ -25,7 +25,7 @@ from services.domain.network import Network
 from services.domain.text import one_line
 from services.gateway.reports import LoginReport, read_report
 from services.handlers.message import compose_delivery, compose_mail
-from services.handlers.ports import Notice
+from services.handlers.records import Notice
 from tests.integration.adapters.mail_server import MailServer, mail_server
 from tests.integration.adapters.servers import HttpServer, http_server
 from tests.integration.gateway.door import Door, login

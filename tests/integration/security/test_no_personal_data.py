@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from services.adapters.webhook import signature
-from services.handlers.ports import Delivery
+from services.handlers.records import Delivery
 from tests.integration.security.watched import (
     PERSONAL,
     SECRET,

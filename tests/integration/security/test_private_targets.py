@@ -14,7 +14,7 @@ from services.adapters.clock import SystemClock
 from services.adapters.public_addresses import is_public
 from services.adapters.webhook import HttpWebhookSender
 from services.domain.errors import Refused, Unavailable
-from services.handlers.ports import Delivery
+from services.handlers.records import Delivery
 from tests.integration.adapters.servers import HttpServer, http_server
 
 PUBLIC = "8.8.8.8"

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from services.adapters.webhook import HttpWebhookSender, signature
 from services.domain.errors import Refused
-from services.handlers.ports import Delivery
+from services.handlers.records import Delivery
 from tests.integration.adapters.servers import Received, http_server
 from tests.support.fleet import ROOT
 

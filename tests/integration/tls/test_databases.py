@@ -14,7 +14,7 @@ import pytest
 from psycopg import sql
 
 from routing.load import load
-from services.adapters.postgres import open_pool
+from services.adapters.connections import open_pool
 from services.celery_app import make_app
 from services.cli.main import run
 from services.sessions import SESSION

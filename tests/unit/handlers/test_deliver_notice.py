@@ -14,7 +14,8 @@ from services.domain.errors import Refused, Unavailable
 from services.domain.outcome import Done, Failed
 from services.handlers.channels import Senders, senders
 from services.handlers.deliver_notice import deliver_notice
-from services.handlers.ports import Mail, Notice, Transaction, WebhookSender
+from services.handlers.ports import Transaction, WebhookSender
+from services.handlers.records import Mail, Notice
 from tests.unit.handlers.test_message import NOTICE
 
 

@@ -15,7 +15,7 @@ from services.domain.errors import Refused
 from services.domain.network import Network
 from services.domain.notice_link import read_token
 from services.handlers.digest_mail import compose_digest
-from services.handlers.ports import Mail, Notice
+from services.handlers.records import Mail, Notice
 from tests.unit.handlers.test_message import NOTICE, PIXEL
 
 DEVICE = DeviceOfDay(

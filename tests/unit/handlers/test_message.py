@@ -15,7 +15,7 @@ from services.domain.errors import Refused
 from services.domain.network import Network
 from services.domain.notice_link import read_token
 from services.handlers.message import compose_delivery, compose_mail
-from services.handlers.ports import Notice
+from services.handlers.records import Notice
 from services.handlers.wording import LANGUAGES, wording_for
 
 NOTICE = Notice(

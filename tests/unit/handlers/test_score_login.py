@@ -15,7 +15,8 @@ from services.domain.errors import Refused, Unavailable
 from services.domain.model import Verdict
 from services.domain.outcome import Done, Failed
 from services.domain.policy import DEFAULT, Decision, decide
-from services.handlers.ports import SavedLogin, Transaction
+from services.handlers.ports import Transaction
+from services.handlers.records import SavedLogin
 from services.handlers.score_login import score_logins, unscored
 
 WORKFLOW = UUID(int=1)
