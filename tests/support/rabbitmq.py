@@ -209,6 +209,18 @@ class PrivateRabbitMQ:
             raise RuntimeError(f"{method} {path}: {answer.status_code} {answer.text}")
         return answer.json() if answer.content else None
 
+    def cut_off(self, user: str) -> None:
+        """Close all of a user's connections."""
+        path = f"connections/username/{user}"
+        for _ in range(_TRIES - 1):
+            try:
+                self.manage("DELETE", path)
+            except RuntimeError:
+                # 500 when one of them has ended by itself meanwhile; the rest are still open then.
+                continue
+            return
+        self.manage("DELETE", path)
+
     def peek(self, queue: str, vhost: str) -> tuple[int, int]:
         """A queue's ready messages and consumers at this moment; management is seconds behind."""
         beside = f"127.0.0.1:{self.amqp_port}/{vhost}"

@@ -34,7 +34,7 @@ def test_a_call_outlives_its_connection(io: Bench) -> None:
     (step_id,) = io.send("try.call", item)
     wait_until(lambda: io.ran(item), SECONDS)
     # Ours stay: later tests send over them.
-    io.node.manage("DELETE", f"connections/username/{io.pool}")
+    io.node.cut_off(io.pool)
     came_again = "SELECT id FROM step WHERE id = %s AND redeliveries > 0"
     wait_until(lambda: io.rows(came_again, step_id), SECONDS, "it was not given out again")
     io.open(item)
