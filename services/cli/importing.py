@@ -193,7 +193,7 @@ class Importer:
                 if answer.status_code not in (429, 503):
                     return answer
                 problem = f"takes no logins now: {answer.text[:300]}"
-                pause = float(answer.headers.get("Retry-After", pause))
+                pause = _seconds(answer.headers.get("Retry-After")) or pause
             time.sleep(pause)
         raise Unavailable(f"the gateway at {url} {problem}")
 
@@ -260,6 +260,11 @@ def _portions(lines: Iterable[Line]) -> Iterator[_Portion]:
             portion = _Portion()
     if portion.line:
         yield portion
+
+
+def _seconds(pause: str | None) -> int:
+    """0: not said, or as a moment, such as by a proxy (RFC 9110)."""
+    return int(pause) if pause and pause.isascii() and pause.isdigit() else 0
 
 
 def _problem(answer: requests.Response) -> dict[str, Any]:

@@ -88,7 +88,10 @@ class Store:
     @property
     def is_log_long(self) -> bool:
         """Whether it is time to write the write-ahead log back into the file; after a user was forgotten it is."""
-        return self._has_forgotten or self._connection.total_changes - self._changes_written_back > _LONG_LOG_CHANGES
+        return (
+            self._has_forgotten
+            or self._connection.total_changes - self._changes_written_back > _LONG_LOG_CHANGES
+        )
 
     def write_back_beside(self) -> None:
         """Write the log back over a connection of its own, for another thread: the storage can be used meanwhile.
