@@ -96,7 +96,7 @@ def _show(outcome: importing.Outcome, as_json: bool) -> None:
         return
     if (more := found["refused"] - len(outcome.refused)) > 0:
         typer.echo(
-            f"not named here: bad lines that an earlier run named, or behind the first thousand: {more:,}",
+            f"not named here: bad lines that an earlier run saw, or behind the first thousand: {more:,}",
             err=True,
         )
     typer.echo(
