@@ -63,7 +63,8 @@ class Doorbell:
     def __init__(self, url: str, api_key: str, seconds: float = _SECONDS) -> None:
         self._url = url.rstrip("/")
         self._seconds = seconds
-        self._headers = {"Authorization": f"Bearer {api_key}"}
+        # From a file a key comes with the end of its line.
+        self._key = api_key.strip()
 
     def report(
         self,
@@ -134,6 +135,11 @@ class Doorbell:
             logger.error("the switches are not known: %s", type(error).__name__)  # noqa: TRY400  a line, not a stack
             return Switches()
 
+    def _authenticate(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        """In the way that ends `requests`' own search: what ~/.netrc has for the host would replace a header."""
+        request.headers["Authorization"] = f"Bearer {self._key}"
+        return request
+
     def _ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> _Answer:
         with requests.Session() as session:
             in_time = _InTime(self._seconds)
@@ -143,7 +149,7 @@ class Doorbell:
                 method,
                 f"{self._url}{path}",
                 json=body,
-                headers=self._headers,
+                auth=self._authenticate,
                 allow_redirects=False,
                 stream=True,
             ) as answer:

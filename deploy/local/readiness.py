@@ -14,6 +14,7 @@ from deploy.local.supervision import Supervisor
 _PAUSE_SECONDS = 0.2
 _SHOWN_LINES = 15
 _HOPELESS_STARTS = 4
+_TAKEN = ("Address already in use", "eaddrinuse")
 
 
 def wait_until_ready(
@@ -45,7 +46,7 @@ def wait_until_ready(
                 problems[name] = problem
         is_hopeless = any(len(pids[name] - {0}) >= _HOPELESS_STARTS for name in waiting)
         if waiting and (is_hopeless or time.monotonic() > deadline):
-            raise ClusterError(_explain(layout, problems))
+            raise ClusterError(explain(layout, problems))
         if waiting:
             time.sleep(_PAUSE_SECONDS)
 
@@ -71,12 +72,18 @@ def _reason(error: Exception) -> str:
     return lines[0] if lines else type(error).__name__
 
 
-def _explain(layout: Layout, problems: dict[str, str]) -> str:
+def explain(layout: Layout, problems: dict[str, str]) -> str:
+    """What is wrong with each process, with the end of its log; and what to do, where that is plain."""
     parts = []
     for name, problem in problems.items():
         log = layout.log(name)
         lines = log.read_text(errors="replace").splitlines()[-_SHOWN_LINES:] if log.exists() else []
         parts.append(
             "\n".join([f"{name} {problem}; the end of {log}:", *(f"    {line}" for line in lines)])
+        )
+    if any(words in part for part in parts for words in _TAKEN):
+        parts.append(
+            "somebody else has taken a port meanwhile, which is kept while the cluster runs:"
+            " make down, then make up: other ports are chosen"
         )
     return "\n".join(parts)

@@ -53,10 +53,9 @@ class Outcome:
         return self.found.get("state") == "done" and not self.found["refused"]
 
     def as_json(self) -> dict[str, Any]:
-        refused = sorted(self.refused, key=lambda each: each.line)
         return self.found | {
             "refused_lines": self.found.get("refused", 0),
-            "refused": [asdict(each) for each in refused],
+            "refused": [asdict(each) for each in self.refused],
         }
 
 
@@ -64,16 +63,23 @@ class Importer:
     """Puts logins into an import, begins it, and waits for its end; whoever comes again with its key goes on.
 
     on_progress: told how far the import is.
+    on_refused: told of each bad line that the outcome names, as soon as it is seen: who comes again does not see it.
     """
 
     def __init__(
-        self, gateway: str, api_key: str, on_progress: Callable[[dict[str, Any]], None]
+        self,
+        gateway: str,
+        api_key: str,
+        on_progress: Callable[[dict[str, Any]], None],
+        on_refused: Callable[[RefusedLine], None] = lambda _: None,
     ) -> None:
         self.outcome = Outcome()
         self._url = gateway.rstrip("/")
+        self._key = api_key
         self._on_progress = on_progress
+        self._on_refused = on_refused
         self._session = requests.Session()
-        self._session.headers["Authorization"] = f"Bearer {api_key}"
+        self._session.auth = self._authenticate
         self._session.headers["Content-Type"] = "application/json"
 
     def run(self, key: str, lines: Iterable[Line]) -> Outcome:
@@ -98,6 +104,11 @@ class Importer:
     @property
     def _path(self) -> str:
         return f"/v1/imports/{self.outcome.found['import_id']}"
+
+    def _authenticate(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        """In the way that ends `requests`' own search: what ~/.netrc has for the host would replace a header."""
+        request.headers["Authorization"] = f"Bearer {self._key}"
+        return request
 
     def _see(self, found: dict[str, Any]) -> None:
         self.outcome.found = found
@@ -133,8 +144,10 @@ class Importer:
             # What it has overtaken is there by now.
             answer, is_in_turn = self._put(sent.body), False
         refused = [RefusedLine(**each) for each in answer["refused"]]
-        bad = [*portion.unreadable, *refused]
-        self.outcome.refused += bad[: max(0, _NAMED - len(self.outcome.refused))]
+        bad = sorted([*portion.unreadable, *refused], key=lambda each: each.line)
+        for each in bad[: max(0, _NAMED - len(self.outcome.refused))]:
+            self.outcome.refused.append(each)
+            self._on_refused(each)
         found = self.outcome.found
         self._see(
             found
@@ -180,7 +193,7 @@ class Importer:
                 if answer.status_code not in (429, 503):
                     return answer
                 problem = f"takes no logins now: {answer.text[:300]}"
-                pause = float(answer.headers.get("Retry-After", pause))
+                pause = _seconds(answer.headers.get("Retry-After")) or pause
             time.sleep(pause)
         raise Unavailable(f"the gateway at {url} {problem}")
 
@@ -247,6 +260,11 @@ def _portions(lines: Iterable[Line]) -> Iterator[_Portion]:
             portion = _Portion()
     if portion.line:
         yield portion
+
+
+def _seconds(pause: str | None) -> int:
+    """0: not said, or as a moment, such as by a proxy (RFC 9110)."""
+    return int(pause) if pause and pause.isascii() and pause.isdigit() else 0
 
 
 def _problem(answer: requests.Response) -> dict[str, Any]:

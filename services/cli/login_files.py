@@ -213,7 +213,7 @@ def _rba_login(number: int, row: Mapping[str, str]) -> Line:
 
 
 def _with_id(login: dict[str, Any]) -> dict[str, Any]:
-    if "event_id" in login:
+    if login.get("event_id") is not None:
         return login
     facts = json.dumps([login.get(name) for name in _NEEDED])
     digest = hashlib.sha256(facts.encode(errors="surrogatepass")).hexdigest()

@@ -20,7 +20,7 @@ from services.cli.endpoints import find
 from services.cli.exits import OK, REFUSED
 from services.cli.keys import text_of
 from services.cli.login_files import LOGIN_BYTES, Format, read_logins
-from services.cli.output import AsJson, print_json
+from services.cli.output import AsJson, print_json, printable
 from services.domain.errors import ConfigurationError, DoorbellError
 
 app = typer.Typer(help="Logins.", no_args_is_help=True)
@@ -57,7 +57,8 @@ def import_logins(
     if not gateway or not api_key:
         raise ConfigurationError("say where to: --gateway URL and --key-file FILE")
     with bar() as show:
-        importer = importing.Importer(gateway, api_key, show)
+        name = _leave_to_json if as_json else _name
+        importer = importing.Importer(gateway, api_key, show, name)
         try:
             with reading(file) as lines:
                 importer.run(_key_of(file, form), read_logins(lines, form))
@@ -78,6 +79,14 @@ def _how_to_go_on(file: Path, outcome: importing.Outcome) -> str:
     return "go on with the same command"
 
 
+def _name(refused: importing.RefusedLine) -> None:
+    typer.echo(f"line {refused.line}: {printable(refused.reason)}", err=True)
+
+
+def _leave_to_json(_: importing.RefusedLine) -> None:
+    """They come in one piece, with all else."""
+
+
 def _show(outcome: importing.Outcome, as_json: bool) -> None:
     if as_json:
         print_json(outcome.as_json())
@@ -85,10 +94,11 @@ def _show(outcome: importing.Outcome, as_json: bool) -> None:
     found = outcome.found
     if not found:
         return
-    for each in sorted(outcome.refused, key=lambda each: each.line):
-        typer.echo(f"line {each.line}: {each.reason}", err=True)
     if (more := found["refused"] - len(outcome.refused)) > 0:
-        typer.echo(f"{more:,} more bad lines are not named here", err=True)
+        typer.echo(
+            f"not named here: bad lines that an earlier run saw, or behind the first thousand: {more:,}",
+            err=True,
+        )
     typer.echo(
         f"{found['accepted']} accepted, {found['known']} known before, {found['skipped']} skipped,"
         f" {found['refused']} refused"

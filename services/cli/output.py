@@ -26,7 +26,7 @@ def print_json(value: Any) -> None:
     typer.echo(json.dumps(value, indent=2, default=str))
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
     """Without what would move a terminal's cursor or clear its screen."""
     return "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in text)
 
@@ -37,5 +37,5 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Non
         table.add_column(column, overflow="fold")
     for row in rows:
         # As text: what stands in square brackets is somebody's name, and no markup of ours.
-        table.add_row(*[Text("" if cell is None else _printable(str(cell))) for cell in row])
+        table.add_row(*[Text("" if cell is None else printable(str(cell))) for cell in row])
     console().print(table)

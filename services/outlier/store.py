@@ -43,10 +43,13 @@ class Store:
         self._connection.execute("PRAGMA synchronous = NORMAL")
         self._connection.execute(f"PRAGMA wal_autocheckpoint = {_LONGEST_LOG_PAGES}")
         self._connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
+        # Who was forgotten is not left in pages that nothing uses; many builds of SQLite do so unasked.
+        self._connection.execute("PRAGMA secure_delete = ON")
         with self.transaction():
             self._prepare()
         self._queries = _named(_sql("queries.sql"))
         self._changes_written_back = 0
+        self._has_forgotten = False
 
     def _connect(self) -> sqlite3.Connection:
         return sqlite3.connect(self._path, timeout=_LOCK_WAIT_SECONDS, isolation_level=None)
@@ -84,8 +87,11 @@ class Store:
 
     @property
     def is_log_long(self) -> bool:
-        """Whether it is time to write the write-ahead log back into the file."""
-        return self._connection.total_changes - self._changes_written_back > _LONG_LOG_CHANGES
+        """Whether it is time to write the write-ahead log back into the file; after a user was forgotten it is."""
+        return (
+            self._has_forgotten
+            or self._connection.total_changes - self._changes_written_back > _LONG_LOG_CHANGES
+        )
 
     def write_back_beside(self) -> None:
         """Write the log back over a connection of its own, for another thread: the storage can be used meanwhile.
@@ -96,9 +102,17 @@ class Store:
             connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
 
     def write_back_rest(self) -> None:
-        """Write back what `write_back_beside` left, milliseconds to a few tens of them; the log starts over."""
-        self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
+        """Write back what `write_back_beside` left, milliseconds to a few tens of them; the log starts over.
+
+        Where somebody was forgotten it is emptied, for in what is not written over yet stands who that was;
+        while another process reads the file that has to wait, and no login with it.
+        """
+        way = "TRUNCATE" if self._has_forgotten else "PASSIVE"
+        self._connection.execute("PRAGMA busy_timeout = 0")
+        is_busy = self._connection.execute(f"PRAGMA wal_checkpoint({way})").fetchone()[0]
+        self._connection.execute(f"PRAGMA busy_timeout = {_LOCK_WAIT_SECONDS * 1000:.0f}")
         self._changes_written_back = self._connection.total_changes
+        self._has_forgotten = self._has_forgotten and bool(is_busy)
 
     def find_answer(self, tenant_id: str, key: str) -> tuple[str, str] | None:
         """The digest of the request and the body of the answer kept under `key`."""
@@ -228,6 +242,7 @@ class Store:
                 *("drop_user_values", "drop_user"),
             ):
                 self._run(name, **whose)
+            self._has_forgotten = self._has_forgotten or before == _FOR_EVER
         return logins
 
     def forget_old(self, before: str, users_at_most: int, answers_at_most: int = 2000) -> int:

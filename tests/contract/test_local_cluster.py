@@ -19,6 +19,7 @@ from deploy.local.choices import Choices
 from deploy.local.cluster import Cluster
 from deploy.local.layout import REPOSITORY, Layout
 from deploy.local.process import ClusterError, Process
+from deploy.local.readiness import explain
 from deploy.local.supervision import configure
 from routing.load import load
 
@@ -121,6 +122,21 @@ def test_ports_are_remembered_and_replaced_when_taken(tmp_path: Path) -> None:
     assert running == first
     assert stopped["b"] == first["b"]
     assert stopped["a"] != first["a"]
+
+
+@pytest.mark.parametrize(
+    "line", ["OSError: [Errno 98] Address already in use", "listener error: eaddrinuse", "started"]
+)
+def test_a_port_that_somebody_else_took_meanwhile_is_named_as_the_reason(
+    tmp_path: Path, line: str
+) -> None:
+    """Two that start at once may choose the same one; while the cluster runs it keeps its ports."""
+    layout = Layout(tmp_path)
+    layout.prepare()
+    layout.log("flower").write_text(f"{line}\n")
+    said = explain(layout, {"flower": "is backoff"})
+    assert said.startswith(f"flower is backoff; the end of {layout.log('flower')}:\n    {line}")
+    assert ("make down, then make up: other ports are chosen" in said) == (line != "started")
 
 
 def test_a_secret_is_made_once(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 SELECT
     reported.workflow_id, reported.tenant_id, reported.user_id,
     reported.email IS NOT NULL AS has_email,
-    reported.other_email IS NOT NULL AND reported.other_email IS DISTINCT FROM reported.email AS has_other_email,
+    reported.other_email IS NOT NULL AND lower(reported.other_email) IS DISTINCT FROM lower(reported.email) AS has_other_email,
     array_remove(ARRAY[
         CASE WHEN reported.email = ANY (bounced.addresses) THEN 'email' END,
         CASE WHEN reported.other_email = ANY (bounced.addresses) THEN 'other_email' END

@@ -26,7 +26,7 @@ dropped AS (
 SELECT count(*) AS dropped FROM dropped
 
 -- name: shown
--- Webhooks and what became of the events for them: those that wait, and those given up within a month.
+-- Webhooks and what became of the events for them: those that wait, and those given up within a month, tries apart.
 SELECT
     tenant.id AS tenant, tenant.webhook_url AS url, waiting.events AS waiting, waiting.oldest AS waiting_since,
     given_up.events AS given_up, receiver.answered_at, coalesce(receiver.failures, 0) AS failures,
@@ -39,7 +39,7 @@ CROSS JOIN LATERAL (
 ) AS waiting
 CROSS JOIN LATERAL (
     SELECT count(*) AS events FROM application_event
-    WHERE tenant_id = tenant.id AND state = 'given_up' AND ended_at > now() - interval '30 days'
+    WHERE tenant_id = tenant.id AND state = 'given_up' AND ended_at > now() - interval '30 days' AND type <> 'webhook.test'
 ) AS given_up
 LEFT JOIN LATERAL (
     SELECT answer FROM application_event
@@ -50,13 +50,13 @@ WHERE tenant.id = coalesce(%(tenant)s::text, tenant.id) AND (tenant.webhook_url 
 ORDER BY tenant.id
 
 -- name: retry
--- Make due again what was given up within a month, and call the receiver now; returns how much that is.
+-- Make due again what was given up within a month and was no try, and call the receiver now; returns how much that is.
 WITH opened AS (
     UPDATE webhook_receiver SET failures = 0, closed_until = NULL WHERE tenant_id = %(tenant)s
 ),
 again AS (
     UPDATE application_event SET state = 'due', attempts = 0, due_at = now(), keep_until = now() + interval '3 days', ended_at = NULL
-    WHERE tenant_id = %(tenant)s AND state = 'given_up' AND ended_at > now() - interval '30 days'
+    WHERE tenant_id = %(tenant)s AND state = 'given_up' AND ended_at > now() - interval '30 days' AND type <> 'webhook.test'
     RETURNING id
 ),
 sooner AS (

@@ -140,6 +140,7 @@ def test_the_mail_goes_to_the_address_of_its_notice(world: World, mails: MailSer
     [
         ({"email": None}, ["other_email"]),
         ({"email": OTHER}, ["email"]),
+        ({"email": OTHER.upper()}, ["email"]),
         ({}, ["email"]),
     ],
 )

@@ -131,6 +131,21 @@ def test_what_waits_is_shown_and_given_up_with_the_webhook(shop: Rows, doorbell:
     assert (row["waiting"], row["given_up"]) == (2, 0)
 
 
+def test_what_only_tried_a_webhook_is_not_sent_again(shop: Rows, doorbell: Run) -> None:
+    """An application that is there at last is not called once for each address that was wrong."""
+    doorbell("webhook", "set", "shop", URL)
+    _flip(shop)
+    shop(
+        "INSERT INTO application_event (id, tenant_id, type, data)"
+        " SELECT gen_random_uuid(), 'shop', 'webhook.test', '{}' FROM generate_series(1, 3)"
+    )
+    shop("UPDATE application_event SET state = 'given_up', answer = 'refused', ended_at = now()")
+    _, [row] = doorbell("webhook", "show", "shop")
+    assert (row["given_up"], row["problem"]) == (1, "refused")
+    assert doorbell("webhook", "retry", "shop")[1] == {"tenant": "shop", "again": 1}
+    assert shop("SELECT type FROM application_event WHERE state = 'due'") == [("switch.changed",)]
+
+
 def test_a_receiver_that_was_left_alone_is_called_now(shop: Rows, doorbell: Run) -> None:
     """Also with what was tried and put off."""
     doorbell("webhook", "set", "shop", URL)

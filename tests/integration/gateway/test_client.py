@@ -214,6 +214,21 @@ def test_a_visitor_cannot_keep_a_login_from_being_reported(
     assert door.count("reported_login") == 1
 
 
+def test_a_machines_passwords_for_other_programs_change_nothing(
+    door: Door, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What ~/.netrc has for the gateway's host, or for any, is not sent in place of the key."""
+    (tmp_path / "netrc").write_text("default login ada password secret\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    # As a file with the key is read.
+    doorbell = Doorbell(door.url, f"{KEYS['shop']}\n", seconds=10)
+    assert _report(doorbell) is not None
+    door.rows(
+        "INSERT INTO switch (tenant_id, user_id, name, is_on) VALUES ('shop', 'ada', 'locked', true)"
+    )
+    assert doorbell.switches("ada") == Switches(locked=True)
+
+
 def test_nothing_raises(doorbell: Doorbell, caplog: pytest.LogCaptureFixture) -> None:
     """Whatever an application passes, and whatever its configuration says."""
     assert doorbell.switches("\udc80") == Switches()

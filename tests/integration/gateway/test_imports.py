@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import threading
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -11,9 +14,12 @@ import pytest
 import requests
 from requests.adapters import HTTPAdapter
 
+from services.cli import importing
 from services.cli.importing import Importer
 from services.cli.login_files import Line
-from tests.integration.gateway.door import KEYS, Door, login
+from services.domain.errors import Refused
+from tests.integration.adapters.servers import http_server
+from tests.integration.gateway.door import KEYS, Door, login, wait_until
 
 NOBODYS = "00000000-0000-4000-8000-000000000000"
 
@@ -142,6 +148,49 @@ def test_a_portion_that_overtakes_another_is_sent_again(door: Door) -> None:
     assert sorted(taken) == [0, 1000, 2000, 3000, 4000]
     assert door.count("import_login") == 4_500
     assert importer.outcome.found["staged"] == 4_500
+
+
+@pytest.mark.parametrize("when", ["Wed, 21 Oct 2015 07:28:00 GMT", "-5", "soon"])
+def test_a_pause_that_is_not_in_seconds_is_no_end(
+    monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    """A proxy may name a moment (RFC 9110): the gateway is asked again after a while."""
+    monkeypatch.setattr(importing, "_PAUSE_SECONDS", 0.01)
+    answers = iter([(503, {"Retry-After": when}, b""), (401, {}, b'{"title": "no such key"}')])
+    with http_server(lambda _: next(answers)) as server:
+        importer = Importer(server.url, "key-of-shop", lambda _: None)
+        with pytest.raises(Refused, match="401: no such key"):
+            importer.run("file-1", [])
+
+
+def test_a_command_that_is_killed_has_named_what_was_bad(door: Door, tmp_path: Path) -> None:
+    """The import goes on behind those lines, so nobody sees them again; what they hold moves no terminal."""
+    (tmp_path / "key").write_text(KEYS["shop"])
+    bad = login(**{"\x1b[2Jfield": 1})
+    lines = [b"{", json.dumps(bad).encode()] + [
+        json.dumps(login(event_id=f"e-{n}", user_id=f"u-{n}")).encode() for n in range(3_000)
+    ]
+    command = subprocess.Popen(
+        [
+            *(sys.executable, "-c", "from services.cli.main import main; main()"),
+            *("logins", "import", "-", "--gateway", door.url, "--key-file", str(tmp_path / "key")),
+        ],
+        stdin=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert command.stdin is not None
+    assert command.stderr is not None
+    try:
+        # The file does not end: the command waits for more of it when it is killed.
+        command.stdin.write(b"\n".join(lines) + b"\n")
+        command.stdin.flush()
+        wait_until(lambda: door.count("import_login") >= 2_000)
+        named = [command.stderr.readline().decode() for _ in range(2)]
+    finally:
+        command.kill()
+        command.communicate()
+    assert named[0].startswith("line 1: is not JSON")
+    assert named[1].startswith(r"line 2: \x1b[2Jfield: is not a field")
 
 
 @pytest.mark.parametrize(

@@ -164,6 +164,9 @@ def test_a_login_without_an_id_gets_the_same_one_each_time() -> None:
     [by_csv] = _read(_csv('ada,2026-01-01T00:00:00Z,203.0.113.7,"Mozilla/5.0 (X, Y)"'))
     [other] = _read(json.dumps(ADA | {"ip": "203.0.113.8"}))
     assert by_json.login["event_id"] == by_csv.login["event_id"] != other.login["event_id"]
+    # As a database writes out what is not there.
+    [by_null] = _read(json.dumps({"event_id": None} | ADA))
+    assert by_null.login["event_id"] == by_json.login["event_id"]
 
 
 @pytest.mark.parametrize(

@@ -172,3 +172,33 @@ def test_a_log_that_was_written_back_starts_over(
         assert not store.is_log_long
         assert learn(logins[31:]) == length
         assert store.size() == (60, 60)
+
+
+def test_of_who_is_forgotten_nothing_is_left_in_the_files(tmp_path: Path) -> None:
+    """Neither where rows were, nor in the log, which nobody would write over where few log in."""
+    path = tmp_path / "file"
+    at = datetime(2026, 3, 1, tzinfo=UTC)
+
+    def files_with_her() -> list[str]:
+        return [each.name for each in tmp_path.iterdir() if b"ada-the-person" in each.read_bytes()]
+
+    with closing(Store(path)) as store:
+        for user in ("ada-the-person", "ben"):
+            with store.transaction():
+                store.learn("shop", f"r-{len(user)}", user, {"country": "DE"}, at)
+        store.write_back_rest()
+        assert files_with_her() == ["file", "file-wal"]
+        assert not store.is_log_long
+        with store.transaction():
+            assert store.forget("shop", "ada-the-person") == 1
+        assert store.is_log_long
+        with closing(sqlite3.connect(path)) as reader:
+            reader.execute("BEGIN")
+            reader.execute("SELECT * FROM user_total").fetchall()
+            store.write_back_beside()
+            store.write_back_rest()
+            assert store.is_log_long
+        store.write_back_rest()
+        assert not store.is_log_long
+        assert files_with_her() == []
+        assert store.size() == (1, 1)
