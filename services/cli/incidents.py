@@ -9,21 +9,19 @@ from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from time import monotonic, sleep
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 from uuid import UUID
 
 import typer
-from rich.console import Console
-from rich.progress import Progress
 
-from routing.load import load as load_topology
 from services import incidents
+from services.cli.amounts import as_rate, counted, seconds_of
 from services.cli.audit import actor
 from services.cli.database import connected
-from services.cli.dead import DryRun, Yes
-from services.cli.desk import Desk, as_rate, counted, opened, seconds_of
+from services.cli.desk import Desk, opened
 from services.cli.endpoints import find
 from services.cli.exits import OK, REFUSED, NotFound
+from services.cli.options import DryRun, Yes
 from services.cli.output import AsJson, print_json, print_table
 from services.cli.tenants import UnknownTenant
 from services.cli.users import SwitchName, lines_of
@@ -31,7 +29,9 @@ from services.domain.errors import ConfigurationError, Unavailable
 from services.domain.incident import Portion
 from services.domain.network import LARGEST_ASN
 from services.incidents import Lockdown
-from services.ledger.planning import Plan
+
+if TYPE_CHECKING:
+    from services.ledger.planning import Plan
 
 app = typer.Typer(
     help="A switch for many users at once: turn it on, stop that, take it back.",
@@ -322,7 +322,9 @@ def _check(wanted: Lockdown) -> None:
             "say who: --users FILE, or --since TIME with --network CIDR, --asn ASN or --country CODE"
         )
     if wanted.notices_onto is not None:
-        from services.canvas.lockdown import notice_queues  # Celery slows other commands down
+        # They slow other commands down.
+        from routing.load import load as load_topology
+        from services.canvas.lockdown import notice_queues
 
         with _options_named():
             incidents.check_queue(wanted, notice_queues(load_topology()))
@@ -374,6 +376,10 @@ def _waited(
     Raises:
         Unavailable: nothing has moved for two minutes.
     """
+
+    # Who stops an incident waits for nothing that is not needed.
+    from rich.console import Console
+    from rich.progress import Progress
 
     def count() -> int:
         return sum(found["counts"][name] for name in done)

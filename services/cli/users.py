@@ -11,15 +11,13 @@ from typing import Annotated, Any
 import typer
 from psycopg import Connection
 from psycopg.rows import dict_row
-from rich.console import Console
-from rich.progress import Progress
 
+from services.cli.amounts import counted, seconds_of
 from services.cli.audit import actor, note
 from services.cli.database import connected
-from services.cli.dead import DryRun, Yes
-from services.cli.desk import counted, seconds_of
 from services.cli.endpoints import find
 from services.cli.exits import NotFound
+from services.cli.options import DryRun, Yes
 from services.cli.output import AsJson, print_json, print_table
 from services.domain.errors import ConfigurationError, Refused
 from services.ledger.labels import pseudonym, search_of_user
@@ -289,6 +287,10 @@ def _turn(
     switch: SwitchName,
     reason: str,
 ) -> None:
+    # `incident` uses this module too, and does not need them for a stop.
+    from rich.console import Console
+    from rich.progress import Progress
+
     with Progress(console=Console(stderr=True), transient=True) as progress:
         bar = progress.add_task(switch.value, total=len(found))
         for start in range(0, len(found), _PORTION):
