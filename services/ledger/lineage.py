@@ -54,10 +54,12 @@ def lineage(rows: Sequence[Row]) -> list[Step]:
 
 
 def _shape(row: Row) -> Mapping[str, Any]:
-    if row["canvas"] is not None:
-        return dict(row["canvas"])
-    found = shape_of_message(Message.from_json(row["message"])) if row["message"] else None
-    return dict(json.loads(found)) if found else {}
+    kept = dict(row["canvas"] or {})
+    # Of a planned map's place what it does is kept, and its message has the rest.
+    if row["message"] and (not kept or row["position"] is not None):
+        found = shape_of_message(Message.from_json(row["message"]))
+        kept |= json.loads(found) if found else {}
+    return kept
 
 
 def _add_groups(steps: Sequence[Step], shapes: Shapes) -> None:
@@ -67,7 +69,8 @@ def _add_groups(steps: Sequence[Step], shapes: Shapes) -> None:
         shape = shapes.get(step["id"], {})
         known = shape if "group" in shape else ahead.get(step["id"], {})
         step["group"], step["group_index"] = known.get("group"), known.get("index")
-        step["maps"], step["items"] = shape.get("maps"), shape.get("items")
+        mapped = shape if "maps" in shape else ahead.get(step["id"], {})
+        step["maps"], step["items"] = mapped.get("maps"), mapped.get("items")
     for members in _side_by_side(steps):
         # Of those that are to come nobody has said in which group, nor of a plan's once they are done.
         group = next((each for each in (by_id[it]["group"] for it in members) if each), members[0])

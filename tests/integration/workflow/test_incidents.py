@@ -72,6 +72,8 @@ def test_users_are_locked_told_and_unlocked(
     shown = cluster.workflow(incident)
     steps = {(step["task"], step["state"]) for step in shown["steps"]}
     assert steps == {("celery.map", "done"), ("notifications.notify_switched", "done")}
+    in_slices = [("maintenance.switch_users", count) for count in (4, 4, 2)]
+    assert _maps(shown) == _maps(operate("trace", incident)[1]) == in_slices
     assert shown["state"] == "done"
 
     wait_until(
@@ -305,6 +307,11 @@ def test_nobody_is_locked_unasked(
 def _wait_until_sent(cluster: Cluster, incident: str, count: int) -> None:
     sent = "SELECT count(*) FROM notice WHERE incident_id = %s AND state = 'sent'"
     wait_until(lambda: cluster.rows(sent, incident) == [(count,)], 60, "its mails")
+
+
+def _maps(shown: dict[str, Any]) -> list[tuple[str, int]]:
+    steps = shown["steps"]
+    return [(it["maps"], it["items"]) for it in steps if it["task"] == "celery.map"]
 
 
 def _queues(cluster: Cluster, incident: str) -> set[tuple[Any, ...]]:
