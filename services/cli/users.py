@@ -251,7 +251,7 @@ def lines_of(file: Path, option: str) -> list[str]:
     """The lines of a file, or of standard input where it is called -; option: what names the file.
 
     Raises:
-        ConfigurationError: it cannot be read, or is no UTF-8.
+        ConfigurationError: it cannot be read, is no UTF-8, or has a line that is no name.
     """
     try:
         text = (sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()).decode(
@@ -261,7 +261,14 @@ def lines_of(file: Path, option: str) -> list[str]:
         raise ConfigurationError(f"{option} {file} cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise ConfigurationError(f"{option} {file} is no UTF-8: {error}") from error
-    return [line.strip() for line in text.splitlines()]
+    lines = [line.strip() for line in text.splitlines()]
+    for number, line in enumerate(lines, start=1):
+        # The database cannot store it, and would name neither file nor line.
+        if "\0" in line:
+            raise ConfigurationError(
+                f"{option} {file}: line {number} is no user's name: it contains the character U+0000"
+            )
+    return lines
 
 
 def _word(switch: SwitchName) -> str:

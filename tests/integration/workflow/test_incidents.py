@@ -279,6 +279,10 @@ def test_a_portion_whose_process_is_killed_is_done_once(
         (("--users", __file__, "--country", "NL"), "--users is not for"),
         (("--users", "/nowhere/users.txt"), "--users /nowhere/users.txt cannot be read"),
         (("--users", __file__, "--rate", "0"), "is no rate"),
+        (("--users", __file__, "--for", "0s"), "'--for': '0s' is too short"),
+        (("--users", __file__, "--for", "11000d"), "'--for': '11000d' is too long"),
+        (("--users", __file__, "--reason", ""), "'--reason': say why"),
+        (("--users", __file__, "--reason", "a\nb"), "'--reason': write one line"),
         (("--users", __file__, "--yes"), "--users: none of these users has ever logged in"),
     ],
 )
@@ -290,6 +294,26 @@ def test_what_is_wrong_is_named_and_nothing_begins(
     code, told = operate("incident", "lockdown", "shop", "--switch", "locked", *arguments)
     assert (code, said in told) == (2, True), told
     assert cluster.rows("SELECT count(*) FROM incident") == before
+
+
+def test_a_line_that_can_be_no_name_is_named(
+    cluster: Cluster, operate: Operate, users: Callable[[int], list[str]], tmp_path: Path
+) -> None:
+    """The database cannot store NUL: nobody else of the file is locked, and its line can be looked at."""
+    names = users(1)
+    file = _file(tmp_path, [*names, "a\0b"])
+    for command in (
+        ("incident", "lockdown", "shop", "--switch", "locked", "--users", file, "--yes"),
+        ("users", "lock", "shop", "--file", file, "--yes"),
+    ):
+        code, told = operate(*command)
+        assert (code, f"{file}: line 2 " in told, _on(cluster, names)) == (2, True, 0), told
+
+
+def test_incidents_of_a_tenant_that_is_not_there_are_not_found(operate: Operate) -> None:
+    """It is not told as a tenant without any."""
+    code, told = operate("incident", "list", "--tenant", "shpo")
+    assert (code, "no tenant shpo" in told) == (4, True)
 
 
 def test_nobody_is_locked_unasked(
