@@ -95,6 +95,24 @@ def test_users_are_locked_told_and_unlocked(
     assert trail == {"incident lockdown", "incident undo"}
 
 
+def test_its_groups_stay_as_they_are_while_it_goes(
+    cluster: Cluster, operate: Operate, users: Callable[[int], list[str]], tmp_path: Path
+) -> None:
+    """Portions are side by side, and what is behind each is not; neither waits for what a message says of it."""
+    paced = ("--rate", "2", "--users", _file(tmp_path, users(8)), "--no-wait", "--yes")
+    code, begun = operate("incident", "lockdown", "shop", "--switch", "locked", *paced)
+    assert code == 0
+    seen = set()
+
+    def is_over() -> bool:
+        shown = cluster.workflow(begun["incident_id"])
+        seen.update((it["task"], it["group_size"]) for it in shown["steps"])
+        return bool(shown["state"] == "done")
+
+    wait_until(is_over, 60)
+    assert seen == {("celery.map", 4), ("notifications.notify_switched", None)}
+
+
 def test_notices_wait_in_another_queue(
     cluster: Cluster, operate: Operate, users: Callable[[int], list[str]], tmp_path: Path
 ) -> None:
