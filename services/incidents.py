@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 MOST_USERS = 100_000
 """One incident is about so many at most."""
+LONGEST_SECONDS = 10 * 365 * 86400
+"""So long at most until its switches go off by themselves."""
+LONGEST_REASON = 200
 STEPS_SECONDS = 2.0
 """So long a stop waits until what was done before it is committed, and can be counted."""
 SHOWN = 20

@@ -12,8 +12,8 @@ import typer
 from psycopg import Connection
 from psycopg.rows import dict_row
 
+from services.cli.amounts import seconds_of
 from services.cli.database import connected
-from services.cli.desk import seconds_of
 from services.cli.endpoints import find
 from services.cli.output import AsJson, print_json, print_table
 from services.observability.redaction import redact

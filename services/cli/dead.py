@@ -15,9 +15,11 @@ from rich.progress import Progress
 
 from routing.topology import Topology
 from services.cli import dead_view
+from services.cli.amounts import as_rate, counted, seconds_of, summed
 from services.cli.audit import actor
-from services.cli.desk import Desk, as_rate, counted, opened, queues_of, seconds_of, summed
+from services.cli.desk import Desk, opened, queues_of
 from services.cli.exits import OK, REFUSED, NotFound
+from services.cli.options import DryRun, Yes
 from services.cli.output import AsJson, print_json
 from services.domain.errors import ConfigurationError
 from services.ledger.dead_pass import Pass, perform, rehearse
@@ -64,10 +66,6 @@ Limit = Annotated[
     typer.Option(min=1, max=HIGHEST_LIMIT, help="No more than so many, the oldest first."),
 ]
 All = Annotated[bool, typer.Option("--all", help="Everything that is given up.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done; do nothing.")]
-Yes = Annotated[
-    bool, typer.Option("--yes", "-y", help="Do not ask. Needed where nobody can be asked.")
-]
 Rate = Annotated[float, typer.Option(callback=as_rate, help="At most so many steps a second.")]
 
 

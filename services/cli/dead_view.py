@@ -9,7 +9,7 @@ from typing import Any
 
 from rich.markup import escape
 
-from services.cli.desk import counted, summed
+from services.cli.amounts import counted, summed
 from services.cli.output import console, print_table
 from services.ledger.dead_letters import Letter
 from services.ledger.dead_pass import Pass

@@ -10,9 +10,10 @@ from uuid import UUID
 import typer
 
 from services.cli import audit
-from services.cli.dead import DryRun
-from services.cli.desk import Desk, counted, opened
+from services.cli.amounts import counted
+from services.cli.desk import Desk, opened
 from services.cli.exits import NotFound
+from services.cli.options import DryRun
 from services.cli.output import AsJson, print_json, print_table
 from services.cli.personal import TenantId, UserId, key_of
 from services.ledger.labels import pseudonym

@@ -9,29 +9,29 @@ from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from time import monotonic, sleep
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 from uuid import UUID
 
 import typer
-from rich.console import Console
-from rich.progress import Progress
 
-from routing.load import load as load_topology
 from services import incidents
+from services.cli.amounts import as_rate, counted, seconds_of
 from services.cli.audit import actor
 from services.cli.database import connected
-from services.cli.dead import DryRun, Yes
-from services.cli.desk import Desk, as_rate, counted, opened, seconds_of
+from services.cli.desk import Desk, opened
 from services.cli.endpoints import find
 from services.cli.exits import OK, REFUSED, NotFound
+from services.cli.options import DryRun, Yes
 from services.cli.output import AsJson, print_json, print_table
 from services.cli.tenants import UnknownTenant
 from services.cli.users import SwitchName, lines_of
 from services.domain.errors import ConfigurationError, Unavailable
 from services.domain.incident import Portion
 from services.domain.network import LARGEST_ASN
-from services.incidents import Lockdown
-from services.ledger.planning import Plan
+from services.incidents import LONGEST_REASON, LONGEST_SECONDS, Lockdown
+
+if TYPE_CHECKING:
+    from services.ledger.planning import Plan
 
 app = typer.Typer(
     help="A switch for many users at once: turn it on, stop that, take it back.",
@@ -101,6 +101,23 @@ def _time(text: str) -> datetime:
     return found
 
 
+def _duration(text: str) -> float:
+    seconds = seconds_of(text)
+    if seconds < 1:
+        raise typer.BadParameter(f"{text!r} is too short: write 10m, 1h or 2d")
+    if seconds > LONGEST_SECONDS:
+        raise typer.BadParameter(f"{text!r} is too long: without it they stay on for good")
+    return seconds
+
+
+def _reason(text: str) -> str:
+    if not text.strip():
+        raise typer.BadParameter("say why, or leave it out")
+    if not text.isprintable() or len(text) > LONGEST_REASON:
+        raise typer.BadParameter(f"write one line of at most {LONGEST_REASON} characters")
+    return text
+
+
 def _rate(rate: float | None) -> float | None:
     return None if rate is None else as_rate(rate)
 
@@ -136,12 +153,14 @@ def lockdown(
             help="... from then on: 2030-01-31T08:15:00Z, or how long ago: 2h.",
         ),
     ] = None,
-    reason: Annotated[str, typer.Option(help="Why, for the audit trail.")] = "incident",
+    reason: Annotated[
+        str, typer.Option(callback=_reason, help="Why, for the audit trail.")
+    ] = "incident",
     expire: Annotated[
         float | None,
         typer.Option(
             "--for",
-            parser=seconds_of,
+            parser=_duration,
             metavar="DURATION",
             help="Then the switches go off by themselves: 10m, 1h, 2d.",
         ),
@@ -205,6 +224,8 @@ def list_incidents(
 ) -> None:
     """List the latest incidents, the youngest first."""
     with connected(find().database_url) as connection:
+        if tenant is not None:
+            _refuse_unknown(connection, tenant)
         found = incidents.latest(connection, tenant, _LISTED)
     if as_json:
         print_json(found)
@@ -289,10 +310,14 @@ _DONE = ("switched", "prolonged", "on_before", "never_locked", "unknown")
 
 
 def _expected(connection: Any, wanted: Lockdown) -> incidents.Expected:
-    if not incidents.is_tenant(connection, wanted.tenant):
-        raise UnknownTenant(f"there is no tenant {wanted.tenant}: doorbell tenant list names them")
+    _refuse_unknown(connection, wanted.tenant)
     with _options_named():
         return incidents.expect(connection, wanted)
+
+
+def _refuse_unknown(connection: Any, tenant: str) -> None:
+    if not incidents.is_tenant(connection, tenant):
+        raise UnknownTenant(f"there is no tenant {tenant}: doorbell tenant list names them")
 
 
 @contextmanager
@@ -322,7 +347,9 @@ def _check(wanted: Lockdown) -> None:
             "say who: --users FILE, or --since TIME with --network CIDR, --asn ASN or --country CODE"
         )
     if wanted.notices_onto is not None:
-        from services.canvas.lockdown import notice_queues  # Celery slows other commands down
+        # They slow other commands down.
+        from routing.load import load as load_topology
+        from services.canvas.lockdown import notice_queues
 
         with _options_named():
             incidents.check_queue(wanted, notice_queues(load_topology()))
@@ -374,6 +401,10 @@ def _waited(
     Raises:
         Unavailable: nothing has moved for two minutes.
     """
+
+    # Who stops an incident waits for nothing that is not needed.
+    from rich.console import Console
+    from rich.progress import Progress
 
     def count() -> int:
         return sum(found["counts"][name] for name in done)

@@ -13,11 +13,12 @@ from rich.console import Console
 from rich.progress import Progress
 
 from services.cli import audit
+from services.cli.amounts import as_rate, counted, seconds_of
 from services.cli.database import connected, fetch
-from services.cli.dead import DryRun
-from services.cli.desk import Desk, as_rate, counted, opened, queues_of, seconds_of
+from services.cli.desk import Desk, opened, queues_of
 from services.cli.endpoints import find
 from services.cli.exits import OK, REFUSED
+from services.cli.options import DryRun
 from services.cli.output import AsJson, print_json, print_table
 from services.ledger.republish import Lost, count, republish
 from services.observability.redaction import redact

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import chain
@@ -140,7 +140,13 @@ def _csv(
     lines: Iterable[str], login_of: Callable[[int, Mapping[str, str]], Line], form: Format
 ) -> Iterator[Line]:
     reader = csv.reader(lines, strict=True)
-    columns = _columns(reader, form)
+    # Before anything is begun: of a file without them nothing can be taken.
+    return _rows(reader, _columns(reader, form), login_of)
+
+
+def _rows(
+    reader: Any, columns: Sequence[str], login_of: Callable[[int, Mapping[str, str]], Line]
+) -> Iterator[Line]:
     while True:
         begun = reader.line_num + 1
         try:

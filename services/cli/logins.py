@@ -103,7 +103,10 @@ def _show(outcome: importing.Outcome, as_json: bool) -> None:
         f"{found['accepted']} accepted, {found['known']} known before, {found['skipped']} skipped,"
         f" {found['refused']} refused"
     )
-    if found["state"] != "done":
+    if found["state"] == "uploading":
+        # Its workflow is there once all of it is.
+        typer.echo("the import is uploading", err=True)
+    elif found["state"] != "done":
         typer.echo(f"the import is {found['state']}: doorbell trace {found['import_id']}", err=True)
 
 

@@ -13,9 +13,10 @@ from psycopg.rows import dict_row
 
 from services import personal_data
 from services.cli import audit
-from services.cli.dead import DryRun, Yes
-from services.cli.desk import Desk, counted, opened
+from services.cli.amounts import counted
+from services.cli.desk import Desk, opened
 from services.cli.exits import REFUSED, NotFound
+from services.cli.options import DryRun, Yes
 from services.cli.output import AsJson, print_json, print_table
 from services.cli.tenants import UnknownTenant
 from services.domain.errors import ConfigurationError, Refused, Unavailable

@@ -11,8 +11,8 @@ import typer
 import yaml
 
 from services.cli import audit
+from services.cli.amounts import counted, seconds_of
 from services.cli.database import Connection, connected, fetch
-from services.cli.desk import counted, seconds_of
 from services.cli.endpoints import find
 from services.cli.output import AsJson, print_json, print_table
 from services.cli.policy_file import read_policy

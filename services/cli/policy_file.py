@@ -10,7 +10,7 @@ import typer
 from yaml.nodes import Node, ScalarNode, SequenceNode
 
 from routing.document import Document, line_of
-from services.cli.desk import seconds_of
+from services.cli.amounts import seconds_of
 from services.domain.policy import (
     ACTS,
     DEFAULT,

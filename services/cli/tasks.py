@@ -9,10 +9,11 @@ from typing import Annotated, Any
 import typer
 
 from routing.topology import CELERY_TASKS, Topology
+from services.cli.amounts import counted
 from services.cli.audit import actor
-from services.cli.dead import Yes
-from services.cli.desk import Desk, counted, opened
+from services.cli.desk import Desk, opened
 from services.cli.exits import NotFound
+from services.cli.options import Yes
 from services.cli.output import AsJson, print_json, print_table
 from services.domain.errors import ConfigurationError, Refused
 from services.ledger import limits, pauses

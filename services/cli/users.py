@@ -11,15 +11,13 @@ from typing import Annotated, Any
 import typer
 from psycopg import Connection
 from psycopg.rows import dict_row
-from rich.console import Console
-from rich.progress import Progress
 
+from services.cli.amounts import counted, seconds_of
 from services.cli.audit import actor, note
 from services.cli.database import connected
-from services.cli.dead import DryRun, Yes
-from services.cli.desk import counted, seconds_of
 from services.cli.endpoints import find
 from services.cli.exits import NotFound
+from services.cli.options import DryRun, Yes
 from services.cli.output import AsJson, print_json, print_table
 from services.domain.errors import ConfigurationError, Refused
 from services.ledger.labels import pseudonym, search_of_user
@@ -253,7 +251,7 @@ def lines_of(file: Path, option: str) -> list[str]:
     """The lines of a file, or of standard input where it is called -; option: what names the file.
 
     Raises:
-        ConfigurationError: it cannot be read, or is no UTF-8.
+        ConfigurationError: it cannot be read, is no UTF-8, or has a line that is no name.
     """
     try:
         text = (sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()).decode(
@@ -263,7 +261,14 @@ def lines_of(file: Path, option: str) -> list[str]:
         raise ConfigurationError(f"{option} {file} cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise ConfigurationError(f"{option} {file} is no UTF-8: {error}") from error
-    return [line.strip() for line in text.splitlines()]
+    lines = [line.strip() for line in text.splitlines()]
+    for number, line in enumerate(lines, start=1):
+        # The database cannot store it, and would name neither file nor line.
+        if "\0" in line:
+            raise ConfigurationError(
+                f"{option} {file}: line {number} is no user's name: it contains the character U+0000"
+            )
+    return lines
 
 
 def _word(switch: SwitchName) -> str:
@@ -289,6 +294,10 @@ def _turn(
     switch: SwitchName,
     reason: str,
 ) -> None:
+    # `incident` uses this module too, and does not need them for a stop.
+    from rich.console import Console
+    from rich.progress import Progress
+
     with Progress(console=Console(stderr=True), transient=True) as progress:
         bar = progress.add_task(switch.value, total=len(found))
         for start in range(0, len(found), _PORTION):

@@ -14,8 +14,8 @@ from urllib.parse import urlsplit
 import typer
 
 from services.cli import audit
+from services.cli.amounts import counted
 from services.cli.database import Connection, connected
-from services.cli.desk import counted
 from services.cli.endpoints import find
 from services.cli.exits import REFUSED
 from services.cli.output import AsJson, print_json, print_table

@@ -7,9 +7,10 @@ from uuid import UUID
 
 import typer
 
-from services.cli.dead import RATE_PER_SECOND, DryRun, Rate, Yes, act
+from services.cli.dead import RATE_PER_SECOND, Rate, act
 from services.cli.desk import opened
 from services.cli.exits import NotFound
+from services.cli.options import DryRun, Yes
 from services.cli.output import AsJson
 from services.domain.errors import Refused
 from services.ledger.dead_steps import Selection, workflow_state

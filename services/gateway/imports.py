@@ -67,9 +67,8 @@ async def add(request: Request, caller: FromCaller, import_id: UUID) -> Portione
     """Up to 1,000, in any order of their times. A bad one is named and stops no other; sent again, nothing changes."""
     parts = parts_of(request)
     given = _valid(ImportPortion, await read_json(request, BATCH_BYTES))
-    if given.line <= given.after:
-        message = "must be greater than after"
-        raise Problem(422, "the request is not valid", [FieldError("line", message)])
+    if wrong := _wrong_number(given):
+        raise Problem(422, "the request is not valid", [wrong])
     parts.rates.charge(caller, max(0, len(given.logins) - 1))
     async with parts.portions:
         portion, refused = await _read(given, parts.clock.now())
@@ -105,7 +104,21 @@ def _valid(kind: type[_Body], value: object) -> _Body:
     try:
         return kind.model_validate(value)
     except ValidationError as error:
-        raise Problem(422, "the request is not valid", field_errors(error)) from None
+        errors = field_errors(error, of="an import")
+        raise Problem(422, "the request is not valid", errors) from None
+
+
+def _wrong_number(given: ImportPortion) -> FieldError | None:
+    """The first line's number that does not rise: two logins of one line could not be told apart."""
+    if given.line <= given.after:
+        return FieldError("line", "must be greater than after")
+    before = given.after
+    for place, each in enumerate(given.logins):
+        if not before < each.line <= given.line:
+            message = f"must be greater than {before}, for the numbers rise, and at most {given.line}, as line says"
+            return FieldError(f"logins.{place}.line", message)
+        before = each.line
+    return None
 
 
 async def _read(given: ImportPortion, now: datetime) -> tuple[Portion, list[RefusedLine]]:

@@ -23,11 +23,10 @@ from services.gateway.reports import (
     field_errors,
     refuse_control_characters,
 )
-from services.incidents import Lockdown, Unfit
+from services.incidents import LONGEST_REASON, LONGEST_SECONDS, Lockdown, Unfit
 
 MOST_USERS = 10_000
 """So many can be named in one request."""
-_LONGEST_SECONDS = 10 * 365 * 86400
 _EXAMPLE: dict[str, Any] = {
     "switch": "locked",
     "network": "198.51.100.0/24",
@@ -83,12 +82,12 @@ class LockdownReport(BaseModel):
         json_schema_extra={"format": "date-time"},
     )
     reason: Annotated[
-        str, Field(strict=True, min_length=1, max_length=200), AfterValidator(_as_reason)
+        str, Field(strict=True, min_length=1, max_length=LONGEST_REASON), AfterValidator(_as_reason)
     ] = Field("incident", description="Why, for the audit trail.")
     users_per_second: Annotated[float, Field(strict=True, ge=1, le=1_000_000)] | None = Field(
         None, description="For so many users a second; without, as fast as it goes."
     )
-    expire_seconds: Annotated[int, Field(strict=True, ge=1, le=_LONGEST_SECONDS)] | None = Field(
+    expire_seconds: Annotated[int, Field(strict=True, ge=1, le=LONGEST_SECONDS)] | None = Field(
         None, description="So long later the switches go off by themselves; without, never."
     )
     notices_onto: Annotated[str, Field(strict=True, min_length=1, max_length=200)] | None = Field(

@@ -54,23 +54,32 @@ def lineage(rows: Sequence[Row]) -> list[Step]:
 
 
 def _shape(row: Row) -> Mapping[str, Any]:
-    if row["canvas"] is not None:
-        return dict(row["canvas"])
-    found = shape_of_message(Message.from_json(row["message"])) if row["message"] else None
-    return dict(json.loads(found)) if found else {}
+    kept = dict(row["canvas"] or {})
+    # Of a planned map's place what it does is kept, and its message has the rest.
+    if row["message"] and (not kept or row["position"] is not None):
+        found = shape_of_message(Message.from_json(row["message"]))
+        kept |= json.loads(found) if found else {}
+    return kept
 
 
 def _add_groups(steps: Sequence[Step], shapes: Shapes) -> None:
     ahead = {each["id"]: each for each in foreseen(shapes)}
     by_id = {step["id"]: step for step in steps}
+    said: dict[str, str] = {}
     for step in steps:
         shape = shapes.get(step["id"], {})
         known = shape if "group" in shape else ahead.get(step["id"], {})
-        step["group"], step["group_index"] = known.get("group"), known.get("index")
-        step["maps"], step["items"] = shape.get("maps"), shape.get("items")
+        if "group" in known:
+            said[step["id"]] = known["group"]
+        # A plan says by itself what is side by side, and messages are there only for a while.
+        here = known if step["position"] is None else {}
+        step["group"], step["group_index"] = here.get("group"), here.get("index")
+        mapped = shape if "maps" in shape else ahead.get(step["id"], {})
+        step["maps"], step["items"] = mapped.get("maps"), mapped.get("items")
     for members in _side_by_side(steps):
         # Of those that are to come nobody has said in which group, nor of a plan's once they are done.
-        group = next((each for each in (by_id[it]["group"] for it in members) if each), members[0])
+        names = (said.get(each) or by_id[each]["group"] for each in members)
+        group = next((each for each in names if each), members[0])
         for index, step_id in enumerate(members):
             if by_id[step_id]["group_index"] is None:
                 by_id[step_id] |= {"group": group, "group_index": index}

@@ -13,12 +13,16 @@ from celery.canvas import chord as _chord
 
 from services.ledger import labels
 from services.ledger.message import Message
+from services.ledger.shape import map_of
 from services.ledger.unit import Unit
 
 
 @dataclass(frozen=True, slots=True)
 class PlannedStep:
-    """One step of a workflow before anything ran. `message` is there for the first steps only."""
+    """One step of a workflow before anything ran.
+
+    message: of the first steps only. canvas: of a map what it does, and how often (`services.ledger.shape`).
+    """
 
     id: str
     task: str
@@ -27,6 +31,7 @@ class PlannedStep:
     position: int
     root_id: str | None = None
     message: Message | None = None
+    canvas: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +63,8 @@ def plan(app: Celery, signature: Signature, label: str | None = None) -> Plan:
     steps: list[PlannedStep] = []
     ends: list[tuple[tuple[str, ...], Any]] = []
     for message in unit.messages:
-        last = _add(steps, message.step_id, message.task, message.queue, (), root, message)
+        canvas = map_of(message.task, json.loads(message.body)[1])
+        last = _add(steps, message.step_id, message.task, message.queue, (), root, canvas, message)
         following = _embedded(message, "chain")
         last = _follow(app, steps, list(reversed(following)), last, root)
         body = _body_of(following[0]) if following else _embedded(message, "chord")
@@ -133,9 +139,10 @@ def _add(  # one row's columns
     queue: str,
     after: tuple[str, ...],
     root: str | None,
+    canvas: str | None,
     message: Message | None = None,
 ) -> tuple[str, ...]:
-    steps.append(PlannedStep(step_id, task, queue, after, len(steps), root, message))
+    steps.append(PlannedStep(step_id, task, queue, after, len(steps), root, message, canvas))
     return (step_id,)
 
 
@@ -183,4 +190,5 @@ def _walk(
         )
     # A map's queue is that of the task that it maps.
     queue = options.get("queue") or _queue_of(app, signature)
-    return _add(steps, options["task_id"], signature.task, queue, after, root)
+    canvas = map_of(signature.task, signature.kwargs)
+    return _add(steps, options["task_id"], signature.task, queue, after, root, canvas)

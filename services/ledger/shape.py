@@ -12,12 +12,21 @@ from services.ledger.message import Message, is_name
 _MOST_STEPS = 500
 """More than a body of 64 KiB can name."""
 
+_MAPS = ("celery.map", "celery.starmap")
 _LINKED = '"callbacks": ['
 
 
 def shape_of_message(message: Message) -> str | None:
     """As `shape_of`, of a message of ours."""
     return shape_of(message.step_id, message.headers, json.loads(message.body))
+
+
+def map_of(task: str, kwargs: Mapping[str, Any]) -> str | None:
+    """Of a `map` or `starmap` that part of its place which names what it does, and how often; None: it is none."""
+    if task not in _MAPS:
+        return None
+    found = _mapped(kwargs)
+    return json.dumps(found) if found else None
 
 
 def has_links(message: Message) -> bool:
@@ -33,7 +42,7 @@ def shape_of(step_id: str, headers: Mapping[str, Any], body: Any) -> str | None:
     it, or the end of its chain, is of, for finding the others; `maps`, the task of a
     `map` or `starmap`, with `items`, how many; `link` and `link_error`, names of callbacks;
     `next`, what follows up to the end of the canvas: `id`, `task`, `after` (ids of those before), and
-    `is_body`, `group`, `index`, `link`, `link_error` where that is so.
+    `is_body`, `group`, `index`, `maps`, `items`, `link`, `link_error` where that is so.
     """
     try:
         _, kwargs, embed = body
@@ -53,7 +62,7 @@ def _shape(
         found |= {"group": group, "index": index}
     if joins := _joined(group, embed.get("chain") or ()):
         found["joins"] = joins
-    if headers.get("task") in ("celery.map", "celery.starmap"):
+    if headers.get("task") in _MAPS:
         found |= _mapped(kwargs)
     found |= _callbacks(embed.get("callbacks"), embed.get("errbacks"))
     ahead = _Ahead()
@@ -138,6 +147,8 @@ class _Ahead:
             ends = self.add(kwargs["body"], joined, is_body=True)
         else:
             ends = self._step(signature["task"], options, after, is_body)
+            if signature["task"] in _MAPS and ends != after:
+                self.steps[ends[0]] |= _mapped(kwargs)
         for following in reversed(options.get("chain") or ()):
             ends = self.add(following, ends)
         if body := options.get("chord"):

@@ -270,6 +270,7 @@ def insert_workflows(connection: Connection[Any], workflows: Sequence[tuple[UUID
         after=[" ".join(step.after) for _, step in steps],
         roots=[step.root_id for _, step in steps],
         messages=[step.message.to_json() if step.message else None for _, step in steps],
+        canvases=[step.canvas for _, step in steps],
         delays=[
             (step.message.delay_seconds or None) if step.message else None for _, step in steps
         ],

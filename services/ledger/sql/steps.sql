@@ -165,16 +165,16 @@ INSERT INTO workflow (id, tenant_id, name, user_id) VALUES (%(id)s, %(tenant)s, 
 
 -- name: insert_planned
 -- The planned steps of accepted workflows; the first ones with their messages, and when those are due that wait at the broker.
-INSERT INTO step (id, workflow_id, position, task, queue, state, after, root_id, message, due_at, ready_at)
+INSERT INTO step (id, workflow_id, position, task, queue, state, after, root_id, message, canvas, due_at, ready_at)
 SELECT u.id, u.workflow_id, u.position, u.task, u.queue,
        CASE WHEN u.message IS NULL THEN 'planned' ELSE 'ready' END,
        CASE WHEN u.after = '' THEN '{}'::text[] ELSE string_to_array(u.after, ' ') END,
-       u.root_id, u.message, now() + make_interval(secs => u.delay),
+       u.root_id, u.message, u.canvas, now() + make_interval(secs => u.delay),
        CASE WHEN u.message IS NULL THEN NULL ELSE now() END
 FROM unnest(%(ids)s::text[], %(workflows)s::uuid[], %(positions)s::int[], %(tasks)s::text[],
             %(queues)s::text[], %(after)s::text[], %(roots)s::text[], %(messages)s::json[],
-            %(delays)s::float8[])
-     AS u(id, workflow_id, position, task, queue, after, root_id, message, delay)
+            %(canvases)s::json[], %(delays)s::float8[])
+     AS u(id, workflow_id, position, task, queue, after, root_id, message, canvas, delay)
 
 -- name: lock_workflows
 -- Two last steps of one workflow that commit at once must not miss each other. Not FOR UPDATE:

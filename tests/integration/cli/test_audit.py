@@ -11,7 +11,7 @@ import pytest
 import typer.main
 
 from services.cli.audit import actor
-from services.cli.main import app, run
+from services.cli.main import application, run
 from services.ledger import drains
 from tests.integration.cli.conftest import Run
 
@@ -213,4 +213,6 @@ def test_every_command_looks_or_is_in_the_trail() -> None:
     noted = {words[0] + " " + words[1] for words, row in DONE if row is not None}
     noted |= {"key create", "key revoke", "ledger blockers", *WITH_A_BROKER}
 
-    assert CHANGING_NOTHING | NOTED_ELSEWHERE | noted == set(commands(typer.main.get_command(app)))
+    assert CHANGING_NOTHING | NOTED_ELSEWHERE | noted == set(
+        commands(typer.main.get_command(application()))
+    )

@@ -71,6 +71,36 @@ def test_a_bad_login_is_named_and_stops_no_other(door: Door) -> None:
     assert door.count("import_login") == 1
 
 
+@pytest.mark.parametrize(
+    ("numbers", "field"),
+    [
+        ((1, 1), "logins.1.line"),
+        ((2, 1), "logins.1.line"),
+        ((0,), "logins.0.line"),
+        ((77,), "logins.0.line"),
+    ],
+)
+def test_numbers_of_lines_that_do_not_rise_are_refused(
+    door: Door, numbers: tuple[int, ...], field: str
+) -> None:
+    """Two logins of one line would be one: nothing of the portion is put in, and the field is named."""
+    import_id = _opened(door)
+    logins = [{"line": n, "login": login(event_id=f"e-{n}-{m}")} for m, n in enumerate(numbers)]
+    answer = _ask(door, f"/{import_id}/logins", {"after": 0, "line": 2, "logins": logins})
+    assert answer.status_code == 422, answer.text
+    assert [each["field"] for each in answer.json()["errors"]] == [field]
+    assert door.read(f"/v1/imports/{import_id}").json()["line"] == door.count("import_login") == 0
+
+
+def test_a_field_that_an_import_has_not_is_named_as_one(door: Door) -> None:
+    """Not as one that a login has not."""
+    import_id = _opened(door)
+    for path, body in (("", {"key": "a"}), (f"/{import_id}/logins", _portion(login()))):
+        [error] = _ask(door, path, body | {"extra": 1}).json()["errors"]
+        assert error["field"] == "extra"
+        assert "is not a field of an import" in error["message"]
+
+
 def test_an_import_begins_once(door: Door) -> None:
     """Its workflow has its id and is planned with it; afterwards nothing is added."""
     import_id = _opened(door)

@@ -72,6 +72,8 @@ def test_users_are_locked_told_and_unlocked(
     shown = cluster.workflow(incident)
     steps = {(step["task"], step["state"]) for step in shown["steps"]}
     assert steps == {("celery.map", "done"), ("notifications.notify_switched", "done")}
+    in_slices = [("maintenance.switch_users", count) for count in (4, 4, 2)]
+    assert _maps(shown) == _maps(operate("trace", incident)[1]) == in_slices
     assert shown["state"] == "done"
 
     wait_until(
@@ -91,6 +93,24 @@ def test_users_are_locked_told_and_unlocked(
     assert {incident, again["incident_id"]} <= {row["incident_id"] for row in listed}
     trail = {row["command"] for row in operate("audit")[1] if incident in row["subject"]}
     assert trail == {"incident lockdown", "incident undo"}
+
+
+def test_its_groups_stay_as_they_are_while_it_goes(
+    cluster: Cluster, operate: Operate, users: Callable[[int], list[str]], tmp_path: Path
+) -> None:
+    """Portions are side by side, and what is behind each is not; neither waits for what a message says of it."""
+    paced = ("--rate", "2", "--users", _file(tmp_path, users(8)), "--no-wait", "--yes")
+    code, begun = operate("incident", "lockdown", "shop", "--switch", "locked", *paced)
+    assert code == 0
+    seen = set()
+
+    def is_over() -> bool:
+        shown = cluster.workflow(begun["incident_id"])
+        seen.update((it["task"], it["group_size"]) for it in shown["steps"])
+        return bool(shown["state"] == "done")
+
+    wait_until(is_over, 60)
+    assert seen == {("celery.map", 4), ("notifications.notify_switched", None)}
 
 
 def test_notices_wait_in_another_queue(
@@ -277,6 +297,10 @@ def test_a_portion_whose_process_is_killed_is_done_once(
         (("--users", __file__, "--country", "NL"), "--users is not for"),
         (("--users", "/nowhere/users.txt"), "--users /nowhere/users.txt cannot be read"),
         (("--users", __file__, "--rate", "0"), "is no rate"),
+        (("--users", __file__, "--for", "0s"), "'--for': '0s' is too short"),
+        (("--users", __file__, "--for", "11000d"), "'--for': '11000d' is too long"),
+        (("--users", __file__, "--reason", ""), "'--reason': say why"),
+        (("--users", __file__, "--reason", "a\nb"), "'--reason': write one line"),
         (("--users", __file__, "--yes"), "--users: none of these users has ever logged in"),
     ],
 )
@@ -288,6 +312,26 @@ def test_what_is_wrong_is_named_and_nothing_begins(
     code, told = operate("incident", "lockdown", "shop", "--switch", "locked", *arguments)
     assert (code, said in told) == (2, True), told
     assert cluster.rows("SELECT count(*) FROM incident") == before
+
+
+def test_a_line_that_can_be_no_name_is_named(
+    cluster: Cluster, operate: Operate, users: Callable[[int], list[str]], tmp_path: Path
+) -> None:
+    """The database cannot store NUL: nobody else of the file is locked, and its line can be looked at."""
+    names = users(1)
+    file = _file(tmp_path, [*names, "a\0b"])
+    for command in (
+        ("incident", "lockdown", "shop", "--switch", "locked", "--users", file, "--yes"),
+        ("users", "lock", "shop", "--file", file, "--yes"),
+    ):
+        code, told = operate(*command)
+        assert (code, f"{file}: line 2 " in told, _on(cluster, names)) == (2, True, 0), told
+
+
+def test_incidents_of_a_tenant_that_is_not_there_are_not_found(operate: Operate) -> None:
+    """It is not told as a tenant without any."""
+    code, told = operate("incident", "list", "--tenant", "shpo")
+    assert (code, "no tenant shpo" in told) == (4, True)
 
 
 def test_nobody_is_locked_unasked(
@@ -305,6 +349,11 @@ def test_nobody_is_locked_unasked(
 def _wait_until_sent(cluster: Cluster, incident: str, count: int) -> None:
     sent = "SELECT count(*) FROM notice WHERE incident_id = %s AND state = 'sent'"
     wait_until(lambda: cluster.rows(sent, incident) == [(count,)], 60, "its mails")
+
+
+def _maps(shown: dict[str, Any]) -> list[tuple[str, int]]:
+    steps = shown["steps"]
+    return [(it["maps"], it["items"]) for it in steps if it["task"] == "celery.map"]
 
 
 def _queues(cluster: Cluster, incident: str) -> set[tuple[Any, ...]]:

@@ -6,7 +6,8 @@ import pytest
 import typer
 
 from routing.load import load
-from services.cli.desk import counted, queues_of, seconds_of, summed
+from services.cli.amounts import counted, seconds_of, summed
+from services.cli.desk import queues_of
 from services.domain.errors import ConfigurationError
 
 TOPOLOGY = load()

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 
-from services.cli.importing import _portions
+import pytest
+
+from services.cli import logins
+from services.cli.importing import Outcome, _portions
 from services.cli.login_files import Line, read_logins
 
 
@@ -41,3 +44,12 @@ def test_large_logins_and_many_bad_lines_make_small_portions() -> None:
     assert {len(it.logins) for it in _portions(large)} == {35, 29}
     bad = [Line(n, problem="is not JSON") for n in range(1, 10_002)]
     assert [len(it.unreadable) for it in _portions(bad)] == [10_000, 1]
+
+
+def test_what_is_not_begun_is_not_to_be_traced(capfd: pytest.CaptureFixture[str]) -> None:
+    """It has no workflow before all of it is put in."""
+    found = {"import_id": "1", "accepted": 0, "known": 0, "skipped": 0, "refused": 0}
+    for state, is_traced in (("uploading", False), ("running", True)):
+        logins._show(Outcome(found | {"state": state}), as_json=False)
+        said = capfd.readouterr().err
+        assert (f"the import is {state}" in said, "doorbell trace" in said) == (True, is_traced)

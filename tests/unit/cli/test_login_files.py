@@ -226,3 +226,9 @@ def test_a_form_may_be_said(tmp_path: Any) -> None:
     with pytest.raises(ConfigurationError, match="a rba file lacks 'Login Timestamp'"):
         _read(_csv(), Format.rba)
     assert _read("user_id,1\n", Format.ndjson)[0].problem is not None
+
+
+def test_columns_are_checked_before_anything_is_read() -> None:
+    """Nothing is begun for a file of which nothing can be taken."""
+    with pytest.raises(ConfigurationError, match="lacks 'user_agent'"):
+        read_logins(iter(["user_id,occurred_at,ip\n"]))

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from deploy.local.layout import REPOSITORY
 from services.cli import main as cli
 
 
@@ -82,3 +85,34 @@ def test_the_doctor_looks_at_everything_even_when_all_is_down(
     }
     assert all(each["mend"] for each in findings.values() if each["verdict"] == "wrong")
     assert "secret" not in str(findings)
+
+
+def test_a_stop_loads_only_what_it_needs() -> None:
+    """Where an incident is stopped, the pools have the CPU: what loads the rest too takes seconds until it acts."""
+    script = (
+        "import sys; from services.cli.main import run;"
+        " code = run(['incident', 'stop', '00000000-0000-4000-8000-000000000000']);"
+        " print(code, *sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    code, *loaded = done.stdout.split()
+    assert (code, done.stderr.count("the database does not answer")) == ("3", 1)
+    heavy = {"celery", "kombu", "requests", "yoyo", "yaml", "rich.progress", "services.cli.dead"}
+    assert heavy & {*loaded} == set()
+
+
+def test_all_commands_are_shown_and_each_is_there(capfd: pytest.CaptureFixture[str]) -> None:
+    """Also when one word alone says what is to be loaded."""
+    cli.run(["--help"])
+    shown = capfd.readouterr().out
+    for word in (*cli._GROUPS, *cli._COMMANDS):
+        assert f" {word} " in shown
+        assert cli.run([word, "--help"]) == 0
+        assert f"Usage: doorbell {word} " in capfd.readouterr().out

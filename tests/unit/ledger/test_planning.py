@@ -264,6 +264,10 @@ def test_an_import(app: DoorbellApp) -> None:
     firsts = [step for step in steps if not step.after]
     assert len(firsts) == len(partitions)
     assert max(len(step.message.body) for step in firsts if step.message) < 60_000
+    maps = [json.loads(step.canvas or "{}") for step in steps if step.task == "celery.starmap"]
+    assert {each["maps"] for each in maps} == {"imports.apply_slice"}
+    assert [each["items"] for each in maps] == [len(it) for each in partitions for it in each]
+    assert {step.canvas for step in planned.steps if step.task != "celery.starmap"} == {None}
 
 
 def test_the_longest_partition_fits_in_a_message(app: DoorbellApp) -> None:

@@ -80,9 +80,12 @@ def test_chains_of_a_group_know_each_other(app: DoorbellApp) -> None:
 
 
 def test_a_map_says_of_what(app: DoorbellApp) -> None:
-    """The task's name and the number of its items."""
+    """The task's name and the number of its items; also while it is to come."""
     (shape,) = shapes(xstarmap(app.signature("a"), [(1, 2), (3, 4)], app=app))
     assert shape == {"maps": "a", "items": 2}
+    mapped = xstarmap(app.signature("a"), [(1, 2), (3, 4)], app=app)
+    (shape,) = shapes(chain(app.signature("b"), mapped, app=app))
+    assert [(it["maps"], it["items"]) for it in shape["next"]] == [("a", 2)]
 
 
 @pytest.mark.parametrize(
