@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
-from time import sleep
+from time import monotonic, sleep
 from typing import Any
 
 import typer
@@ -17,7 +17,9 @@ from services.cli.exits import NotFound
 from services.cli.output import console
 
 LOOK_SECONDS = 0.25
-"""A step's new state is shown within this and the time that reading it takes."""
+"""From one look to the next: a step's new state is shown within this and the time that reading it takes."""
+_REST_SECONDS = 0.05
+"""After each look, also where reading takes longer than that, as of thousands of steps."""
 
 
 def follow(connection: Connection, known_id: str, *, as_json: bool) -> dict[str, Any]:
@@ -47,6 +49,7 @@ def _until_ended(
 ) -> dict[str, Any]:
     shown: dict[str, Any] | None = None
     while True:
+        began = monotonic()
         found = trace.read(connection, known_id)
         # What is read next is of another moment.
         connection.rollback()
@@ -59,7 +62,7 @@ def _until_ended(
             return found
         # A step that is to come is looked for far and wide.
         known_id = str(found["workflow_id"] or found["root_id"])
-        sleep(LOOK_SECONDS)
+        sleep(max(_REST_SECONDS, LOOK_SECONDS - (monotonic() - began)))
 
 
 class _Changes:
