@@ -5,8 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
-from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from time import monotonic, sleep
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,20 +13,35 @@ from uuid import UUID
 import typer
 
 from services import incidents
-from services.cli.amounts import as_rate, counted, seconds_of
+from services.cli.amounts import counted
 from services.cli.audit import actor
 from services.cli.database import connected
 from services.cli.desk import Desk, opened
 from services.cli.endpoints import find
 from services.cli.exits import OK, REFUSED, NotFound
+from services.cli.incident_options import (
+    Expire,
+    FromCountry,
+    FromNetwork,
+    FromProvider,
+    IncidentId,
+    NoticesOnto,
+    NoWait,
+    Rate,
+    Reason,
+    Since,
+    Switch,
+    Tenant,
+    Users,
+)
+from services.cli.incident_view import show_expected, show_incident, warn_of_unplaced
 from services.cli.options import DryRun, Yes
 from services.cli.output import AsJson, print_json, print_table
 from services.cli.tenants import UnknownTenant
-from services.cli.users import SwitchName, lines_of
+from services.cli.users import lines_of
 from services.domain.errors import ConfigurationError, Unavailable
 from services.domain.incident import Portion
-from services.domain.network import LARGEST_ASN
-from services.incidents import LONGEST_REASON, LONGEST_SECONDS, Lockdown
+from services.incidents import Lockdown
 
 if TYPE_CHECKING:
     from services.ledger.planning import Plan
@@ -43,138 +56,21 @@ _STEPS_SECONDS = 15.0
 """The stop holds from the first moment; what it waits for is to count what was done before it."""
 _STANDS_STILL_SECONDS = 120.0
 _LISTED = 50
-_WORDS = {
-    "users": "are meant",
-    "waiting": "wait",
-    "switched": "switched",
-    "prolonged": "prolonged: it was on, and would have gone off earlier",
-    "on_before": "left as they were: it was on",
-    "never_locked": "skipped: never locked by the tenant's policy",
-    "unknown": "skipped: never logged in",
-    "undone": "taken back",
-    "changed_since": "left as they are: somebody has changed the switch since",
-    "notices": "notices recorded",
-    "notices_sent": "of them sent",
-}
-
-IncidentId = Annotated[UUID, typer.Argument(help="As lockdown and list say it.", metavar="ID")]
-NoWait = Annotated[bool, typer.Option("--no-wait", help="Do not wait for its end.")]
-
-
-def _network(text: str) -> IPv4Network | IPv6Network:
-    try:
-        return ip_network(text)
-    except ValueError as error:
-        raise typer.BadParameter(f"{error}: write a network such as 203.0.113.0/24") from None
-
-
-def _asn(text: str) -> int:
-    number = text.upper().removeprefix("AS")
-    if not (number.isascii() and number.isdigit()) or not 0 < int(number) <= LARGEST_ASN:
-        raise typer.BadParameter(
-            f"{text!r} is no autonomous system's number: write 64500 or AS64500"
-        )
-    return int(number)
-
-
-def _country(text: str) -> str:
-    if not (len(text) == 2 and text.isascii() and text.isalpha()):
-        raise typer.BadParameter(
-            f"{text!r} is no country's code: write its two letters (ISO 3166-1), such as NL"
-        )
-    return text.upper()
-
-
-def _time(text: str) -> datetime:
-    try:
-        return datetime.now(UTC) - timedelta(seconds=seconds_of(text))
-    except typer.BadParameter:
-        pass
-    try:
-        found = datetime.fromisoformat(text)
-    except ValueError:
-        found = None
-    if found is None or found.tzinfo is None:
-        raise typer.BadParameter(
-            f"{text!r} is no time: write 2030-01-31T08:15:00Z, or how long ago: 90s, 10m, 1h, 2d"
-        )
-    return found
-
-
-def _duration(text: str) -> float:
-    seconds = seconds_of(text)
-    if seconds < 1:
-        raise typer.BadParameter(f"{text!r} is too short: write 10m, 1h or 2d")
-    if seconds > LONGEST_SECONDS:
-        raise typer.BadParameter(f"{text!r} is too long: without it they stay on for good")
-    return seconds
-
-
-def _reason(text: str) -> str:
-    if not text.strip():
-        raise typer.BadParameter("say why, or leave it out")
-    if not text.isprintable() or len(text) > LONGEST_REASON:
-        raise typer.BadParameter(f"write one line of at most {LONGEST_REASON} characters")
-    return text
-
-
-def _rate(rate: float | None) -> float | None:
-    return None if rate is None else as_rate(rate)
 
 
 @app.command("lockdown")
 def lockdown(
-    tenant: Annotated[str, typer.Argument(help="The application whose users these are.")],
-    switch: Annotated[SwitchName, typer.Option(help="Which switch.")],
-    users: Annotated[
-        Path | None, typer.Option(help="Users, one a line; - is standard input.", metavar="FILE")
-    ] = None,
-    network: Annotated[
-        Any,
-        typer.Option(parser=_network, metavar="CIDR", help="Who signed in from this network ..."),
-    ] = None,
-    asn: Annotated[
-        Any,
-        typer.Option(
-            parser=_asn,
-            metavar="ASN",
-            help="... from this provider's autonomous system, AS64500 ...",
-        ),
-    ] = None,
-    country: Annotated[
-        Any,
-        typer.Option(parser=_country, metavar="CODE", help="... from this country, such as NL ..."),
-    ] = None,
-    since: Annotated[
-        Any,
-        typer.Option(
-            parser=_time,
-            metavar="TIME",
-            help="... from then on: 2030-01-31T08:15:00Z, or how long ago: 2h.",
-        ),
-    ] = None,
-    reason: Annotated[
-        str, typer.Option(callback=_reason, help="Why, for the audit trail.")
-    ] = "incident",
-    expire: Annotated[
-        float | None,
-        typer.Option(
-            "--for",
-            parser=_duration,
-            metavar="DURATION",
-            help="Then the switches go off by themselves: 10m, 1h, 2d.",
-        ),
-    ] = None,
-    rate: Annotated[
-        float | None, typer.Option(callback=_rate, help="At most so many users a second.")
-    ] = None,
-    notices_onto: Annotated[
-        str | None,
-        typer.Option(
-            metavar="QUEUE",
-            help="Let the notices wait in this queue of their pool, and others not behind them.",
-        ),
-    ] = None,
+    tenant: Tenant,
+    switch: Switch,
+    users: Users = None,
+    network: FromNetwork = None,
+    asn: FromProvider = None,
+    country: FromCountry = None,
+    since: Since = None,
+    reason: Reason = "incident",
+    expire: Expire = None,
+    rate: Rate = None,
+    notices_onto: NoticesOnto = None,
     dry_run: DryRun = False,
     yes: Yes = False,
     no_wait: NoWait = False,
@@ -204,7 +100,7 @@ def lockdown(
     _check(wanted)
     if dry_run:
         with connected(find().database_url) as connection:
-            _show_expected(_expected(connection, wanted), switch, as_json)
+            show_expected(_expected(connection, wanted), switch, as_json)
         return
     with opened() as desk:
         _begin(desk, wanted, yes, no_wait, as_json)
@@ -214,7 +110,7 @@ def lockdown(
 def show(incident: IncidentId, as_json: AsJson = False) -> None:
     """Say how far an incident is, and what became of how many users."""
     with connected(find().database_url) as connection:
-        _show(_found(connection, incident), as_json)
+        show_incident(_found(connection, incident), as_json)
 
 
 @app.command("list")
@@ -252,7 +148,7 @@ def stop(incident: IncidentId, as_json: AsJson = False) -> None:
         is_still = incidents.shut(connection, incident, _STEPS_SECONDS)
         connection.commit()
         found = _found(connection, incident)
-    _show(found, as_json)
+    show_incident(found, as_json)
     if not is_still:
         typer.echo("a step was still at it: look again with doorbell incident show", err=True)
 
@@ -292,7 +188,7 @@ def _begin(desk: Desk, wanted: Lockdown, yes: bool, no_wait: bool, as_json: bool
 
     connection = desk.connection
     expected = _expected(connection, wanted)
-    _warn_of_unplaced(expected.unplaced)
+    warn_of_unplaced(expected.unplaced)
     _ask(expected, wanted, yes)
     connection.rollback()
     with connection.transaction():
@@ -368,15 +264,6 @@ def _ask(expected: incidents.Expected, wanted: Lockdown, yes: bool) -> None:
     typer.confirm(question, abort=True, err=True)
 
 
-def _warn_of_unplaced(users: int) -> None:
-    if users:
-        typer.echo(
-            f"{counted(users, 'more user')} signed in since then from nobody knows where: their logins are on"
-            " their way, or were stored before migration 0038",
-            err=True,
-        )
-
-
 def _stop(connection: Any, incident: UUID, *, is_undo: bool) -> None:
     is_there = incidents.stop(connection, incident, None, actor(), is_undo=is_undo)
     connection.commit()
@@ -427,46 +314,8 @@ def _waited(
 
 
 def _end(found: dict[str, Any], as_json: bool) -> None:
-    _show(found, as_json)
+    show_incident(found, as_json)
     is_failed = found["state"] in ("failed", "undo_failed")
     if is_failed:
         typer.echo("some of it was given up: doorbell dead list says why", err=True)
     raise typer.Exit(REFUSED if is_failed else OK)
-
-
-def _show(found: dict[str, Any], as_json: bool) -> None:
-    if as_json:
-        print_json(found)
-        return
-    typer.echo(
-        f"{found['incident_id']}: {found['switch']} for {found['tenant']}, {found['state']}"
-        f" ({found['reason']})"
-        + (f"; its notices wait in {found['notices_onto']}" if found["notices_onto"] else "")
-    )
-    _show_counts(found["counts"], found["skipped"])
-
-
-def _show_expected(expected: incidents.Expected, switch: SwitchName, as_json: bool) -> None:
-    found = expected.to_document()
-    if as_json:
-        print_json({"dry_run": True, "switch": switch.value, **found})
-        return
-    _warn_of_unplaced(expected.unplaced)
-    _show_counts(found["counts"], found["skipped"])
-    shown = ", ".join(found["first"])
-    more = found["counts"]["waiting"] - len(found["first"])
-    typer.echo(
-        f"would be switched ({switch.value}): {shown or 'nobody'}"
-        + (f" and {more:,} more" if more > 0 else "")
-    )
-
-
-def _show_counts(counts: dict[str, int], skipped: dict[str, list[str]]) -> None:
-    print_table(
-        ("USERS", "", "SUCH AS"),
-        [
-            (f"{count:,}", _WORDS[name], ", ".join(skipped.get(name, ())))
-            for name, count in counts.items()
-            if count or name == "users"
-        ],
-    )
