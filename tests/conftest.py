@@ -15,8 +15,15 @@ _TOGETHER = {
 }
 """Folders whose tests share processes that take long to start."""
 
+_APART = {
+    f"tests/integration/workflow/test_{name}.py"
+    for name in ("outlier_faults", "outages", "canary", "pauses", "rate_limits")
+}
+"""Modules of such a folder that have processes of their own: it would be waited for alone, being half of the time."""
+
 _LONGEST_FIRST = (
-    *("tests/integration/workflow", "tests/integration/messaging", "tests/integration/tls"),
+    *("tests/integration/workflow", "apart", "tests/integration/messaging"),
+    "tests/integration/tls",
     *("tests/integration/ansible", "tests/integration/pools", "tests/integration/dead"),
     *("tests/integration/runner", "tests/integration/canvas", "tests/e2e"),
     *("tests/contract/test_ansible_input.py", "tests/integration/security/test_openapi_fuzz.py"),
@@ -30,6 +37,8 @@ def _unit(nodeid: str) -> str:
     """What one worker does as a whole: a module, or the folder of those that share something."""
     module = nodeid.partition("::")[0]
     folder = module.rpartition("/")[0]
+    if module in _APART:
+        return "apart"
     return folder if folder in _TOGETHER else module
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import pytest
 
+from routing.load import load
 from services.cli.main import run
 from tests.support.cluster import Cluster, running_cluster
 from tests.support.fleet import wait_until, with_the_topology
@@ -52,10 +54,25 @@ def api(adjustable: AdjustableOutlierApi) -> AdjustableOutlierApi:
 
 @pytest.fixture
 def cluster(session_cluster: Cluster, api: AdjustableOutlierApi) -> Cluster:
-    """The cluster with a closed breaker, an API that answers well, and a beat that leads."""
+    """The cluster with a closed breaker, an API that answers well, a beat that leads, and all pools."""
+    _make_pools_work(session_cluster)
     _make_a_beat_lead(session_cluster)
     session_cluster.rows("DELETE FROM breaker")
     return session_cluster
+
+
+def _make_pools_work(cluster: Cluster) -> None:
+    """Start what an earlier test has stopped, and wait for what it has just started: one failure is not many."""
+    fleet, ended = cluster.fleet, {}
+    for pool in load().pools:
+        process = fleet.processes.get(pool)
+        if process is not None and process.poll() is not None:
+            ended[pool] = process.returncode
+        if process is None or pool in ended:
+            fleet.start(pool)
+    for queue in load().queues:
+        wait_until(partial(cluster.consumers, queue), 60, f"a consumer of {queue}")
+    assert not ended, f"ended by themselves before this test, with these statuses: {ended}"
 
 
 def _make_a_beat_lead(cluster: Cluster) -> None:
