@@ -62,7 +62,7 @@ class BatchStyle:
                     self._postpone(self._executor.run(batch))
                     self._pace.note(began_at)
                 # The next list may take as long as this one.
-                self._executor.note_confirms(monotonic() - began_at)
+                self._executor.sending.note_confirms(monotonic() - began_at)
         except BaseException:
             # A process that no longer moves must end: its messages are redelivered elsewhere.
             logger.exception("the batch thread cannot go on")
@@ -78,7 +78,9 @@ class BatchStyle:
         """The next in order, waited for so long (None: for ever); None at the end. Raises queue.Empty."""
         if self._left:
             return self._left.popleft()
-        waits = [each for each in (seconds, self._executor.seconds_to_note) if each is not None]
+        waits = [
+            each for each in (seconds, self._executor.sending.seconds_to_note) if each is not None
+        ]
         if self._postponed:
             left = self._postponed[0][0] - monotonic()
             if left <= 0:

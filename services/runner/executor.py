@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from time import monotonic
@@ -20,42 +19,25 @@ from psycopg import Connection
 from services.domain.errors import Unavailable
 from services.domain.outcome import Failed
 from services.ledger import store
-from services.ledger.confirms import Confirms
 from services.ledger.database import Ledger, is_away
 from services.ledger.message import Message
 from services.ledger.settle import settle
 from services.observability.metrics import StepMetrics, count_effects
 from services.observability.spans import Spans
 from services.runner.calling import HandlerCalls
+from services.runner.claims import claim
 from services.runner.delivery import Delivery
 from services.runner.failpoints import Failpoints
-from services.runner.giving_up import (
-    KilledTooOften,
-    PastHardLimit,
-    Untraceable,
-)
+from services.runner.giving_up import Untraceable
+from services.runner.own_connection import OwnConnection
 from services.runner.parking import park, parked_answer
-from services.runner.permits import take_permits
-from services.runner.sorting import Sorted, sort_deliveries
+from services.runner.reservations import reserve
+from services.runner.sending import Sending
 from services.runner.tracing import about, ran, tell_log, tell_spans
 
 logger = logging.getLogger(__name__)
 
-MAX_STARTS = 5
-"""How often a redelivered step is started again before it counts as what kills its process."""
-
 _AWAY_PAUSE_SECONDS = 1.0
-
-DEFAULT_LEASE_SECONDS = 60.0
-"""How long a second copy of a message waits for a call without a soft limit."""
-
-LOCK_SECONDS = 1.0
-SHORT_LOCK_SECONDS = 0.1
-"""How long a list waits for rows that another process holds; and a step that was redelivered or has waited already.
-
-A host that is lost holds its rows until PostgreSQL notices. Who waits a second for each of them stands
-still for long after that.
-"""
 
 _LATE = (psycopg.errors.QueryCanceled, SoftTimeLimitExceeded)
 """What a step at its soft limit sees: in PostgreSQL the statement time-out, elsewhere Celery's exception."""
@@ -99,7 +81,8 @@ class Executor:
         spans: Spans | None = None,
     ) -> None:
         self._app = app
-        self._ledger = ledger
+        self._own = OwnConnection(ledger)
+        self.sending = Sending(ledger, self._own, metrics)
         self._calls = HandlerCalls(app, transaction, failpoints)
         self._host = host
         self._failpoints = failpoints
@@ -107,9 +90,6 @@ class Executor:
         self._stop = stop
         self._metrics = metrics
         self._spans = spans
-        self._connection: Connection[Any] | None = None
-        self._session_limits: tuple[float | None, float] | None = None
-        self._confirms = Confirms()
         self.busy_since: float | None = None
         self.limits: tuple[float | None, float | None] = (None, None)
         self.thread_id: int | None = None
@@ -128,13 +108,13 @@ class Executor:
                 self._metrics.committed(len(deliveries), monotonic() - began)
                 break
             except psycopg.errors.LockNotAvailable as error:
-                self._rollback()
+                self._own.rollback()
                 return self._run_free(deliveries, error)
             except psycopg.Error as error:
                 if not self._may_try_again(error):
                     return self._run_apart(deliveries, error)
             except Exception as error:  # noqa: BLE001  # a bug in a handler is that step's failure
-                self._rollback()
+                self._own.rollback()
                 return self._run_apart(deliveries, error)
             finally:
                 self.busy_since = None
@@ -156,7 +136,7 @@ class Executor:
             try:
                 return [*self._admit(deliveries)]
             except psycopg.errors.LockNotAvailable:
-                self._rollback()
+                self._own.rollback()
                 if len(deliveries) == 1:
                     return [None]
             except psycopg.Error as error:
@@ -168,52 +148,14 @@ class Executor:
         return [False] * len(deliveries)
 
     def _admit(self, deliveries: Sequence[Delivery]) -> list[bool | None]:
-        connection = self._open()
-        run = self._look(connection, deliveries)[1].run
-        self._count_starts(connection, run)
-        wanted = [delivery for delivery in run if delivery.outcome is None]
-        asked = []
-        for delivery in wanted:
-            seconds = float(delivery.soft_limit or DEFAULT_LEASE_SECONDS)
-            delivery.lease_ends = monotonic() + seconds
-            asked.append((delivery.id, seconds, delivery.is_redelivered, delivery.leased_until))
-        leased = store.lease(connection, asked) if asked else {}
-        connection.commit()
-        for delivery in wanted:
-            delivery.leased_until = leased.get(delivery.id, delivery.leased_until)
-        asked_for = {delivery.id for delivery in wanted}
-        return [
-            (True if each.id in leased else None) if each.id in asked_for else False
-            for each in deliveries
-        ]
-
-    @property
-    def seconds_to_note(self) -> float | None:
-        """Until `note_confirms` has something to do; None when there is nothing."""
-        return self._confirms.seconds_left
-
-    def note_confirms(self, busy_seconds: float = 0.0) -> None:
-        """Note what the broker confirmed a while ago, or will have by the end of a list that takes so long."""
-        left = self._confirms.seconds_left
-        if left is None or left > busy_seconds:
-            return
-        try:
-            self._note()
-        except psycopg.Error as error:
-            logger.warning("confirms could not be noted, the relay will repeat them: %s", error)
-            self._drop()
+        sorted_ = claim(self._own, deliveries, self._metrics)[1]
+        reserved = reserve(self._own.get(), sorted_.run)
+        return [reserved.get(each.id, False) for each in deliveries]
 
     def close(self) -> None:
         """Note what was confirmed, and close the connection."""
-        if self._connection is not None and not self._connection.closed:
-            with suppress(psycopg.Error):
-                self._note()
-        self._drop()
-
-    def _note(self) -> None:
-        connection = self._open()
-        store.note_confirms(connection, self._confirms.take())
-        connection.commit()
+        self.sending.close()
+        self._own.drop()
 
     def _begin(self, deliveries: Sequence[Delivery]) -> None:
         self.thread_id = threading.get_ident()
@@ -226,15 +168,15 @@ class Executor:
     def _may_try_again(self, error: psycopg.Error) -> bool:
         """True for faults of the connection and lost races; False for what the statement itself did."""
         if (error.sqlstate or "").startswith("40"):
-            self._rollback()
+            self._own.rollback()
             return True
         if is_away(error):
             logger.warning("PostgreSQL is away, holding what is unacked: %s", error)
-            self._drop()
+            self._own.drop()
             self.busy_since = None
             self._stop.wait(_AWAY_PAUSE_SECONDS)
             return True
-        self._rollback()
+        self._own.rollback()
         return False
 
     def _run_free(self, deliveries: Sequence[Delivery], error: Exception) -> list[Delivery]:
@@ -280,11 +222,9 @@ class Executor:
         return []
 
     def _commit(self, deliveries: Sequence[Delivery]) -> _Committed:
-        connection = self._open()
         started_at = datetime.now(UTC)
-        rows, sorted_ = self._look(connection, deliveries)
-        if self._count_starts(connection, sorted_.run):
-            rows, sorted_ = self._look(connection, deliveries)
+        rows, sorted_ = claim(self._own, deliveries, self._metrics)
+        connection = self._own.get()
         park(connection, self._app, sorted_)
         traced = self._calls.execute(connection, sorted_.run)
         notes = {t.delivery.id: ran(t, rows[t.delivery.id], self._host, started_at) for t in traced}
@@ -307,75 +247,6 @@ class Executor:
         parked = [Finished(d, parked_answer(), "parked") for d in sorted_.parked]
         return _Committed([*settled.messages, *echoes], [*finished, *again, *parked])
 
-    def _look(
-        self, connection: Connection[Any], deliveries: Sequence[Delivery]
-    ) -> tuple[dict[str, dict[str, Any]], Sorted]:
-        """The deliveries' rows, locked, and what is to be done with each."""
-        while True:
-            self._limit(connection, deliveries)
-            rows = self._lock(connection, deliveries)
-            if not take_permits(connection, deliveries, rows):
-                sorted_ = sort_deliveries(deliveries, rows)
-                self._tell_waits(sorted_.run, rows)
-                return rows, sorted_
-            # It has rolled back, and with that the limits may be gone.
-            self._session_limits = None
-
-    def _tell_waits(
-        self, deliveries: Sequence[Delivery], rows: Mapping[str, Mapping[str, Any]]
-    ) -> None:
-        """Measure how long steps were due before they came. What comes again was not waiting all that time."""
-        for delivery in deliveries:
-            waited = rows[delivery.id]["waited_seconds"]
-            if waited is not None and not (delivery.is_wait_told or delivery.is_redelivered):
-                delivery.is_wait_told = True
-                held = monotonic() - delivery.received_at
-                self._metrics.waited(delivery.task, max(float(waited) - held, 0.0))
-
-    def _limit(self, connection: Connection[Any], deliveries: Sequence[Delivery]) -> None:
-        # Whatever was redelivered may still be in the hands of a process that stands still.
-        again = all(d.is_redelivered or d.is_put_off for d in deliveries)
-        soft = min((d.soft_limit for d in deliveries if d.soft_limit), default=None)
-        limits = (soft, SHORT_LOCK_SECONDS if again else LOCK_SECONDS)
-        if limits != self._session_limits:
-            store.limit_statements(connection, *limits, for_session=True)
-            self._session_limits = limits
-
-    def _lock(
-        self, connection: Connection[Any], deliveries: Sequence[Delivery]
-    ) -> dict[str, dict[str, Any]]:
-        return store.lock_steps(
-            connection,
-            [
-                (
-                    d.id,
-                    d.task,
-                    d.queue,
-                    d.request.get("root_id"),
-                    d.request.get("parent_id"),
-                    d.retries,
-                )
-                for d in deliveries
-            ],
-            lambda step_id: next(d.shape() for d in deliveries if d.id == step_id),
-        )
-
-    def _count_starts(self, connection: Connection[Any], run: Sequence[Delivery]) -> bool:
-        """Commit how often redelivered steps were started, so that a kill cannot take it back."""
-        again = [d for d in run if d.is_redelivered and d.outcome is None and not d.is_counted]
-        for delivery in again:
-            # Once for each delivery: a lost race, or PostgreSQL's absence, kills nobody.
-            delivery.is_counted = True
-            starts, is_late = store.count_redelivery(connection, delivery.id)
-            if is_late:
-                limit = delivery.hard_limit
-                delivery.outcome = Failed(PastHardLimit(f"ran for more than {limit} seconds"))
-            elif starts > MAX_STARTS:
-                delivery.outcome = Failed(KilledTooOften(f"started {MAX_STARTS} times"))
-        if again:
-            connection.commit()
-        return bool(again)
-
     def _echoes(
         self, connection: Connection[Any], settled: Sequence[tuple[Delivery, str]]
     ) -> list[Message]:
@@ -391,16 +262,9 @@ class Executor:
 
         if not committed.messages:
             return
-        try:
-            with self._metrics.publishing():
-                watched = on_sent if self._failpoints.are_at("after_first_publish") else None
-                confirmed = self._ledger.publisher().publish(committed.messages, watched)
-            self._confirms.add(confirmed, committed.messages)
+        watched = on_sent if self._failpoints.are_at("after_first_publish") else None
+        if self.sending.publish(committed.messages, watched):
             self._hit("after_last_publish", deliveries)
-        except Unavailable as error:
-            logger.warning("%d messages are left to the relay: %s", len(committed.messages), error)
-        except Exception:
-            logger.exception("%d messages are left to the relay", len(committed.messages))
 
     def _answer_again(self, delivery: Delivery, state: str, row: dict[str, Any]) -> Finished:
         # A second copy need not be dead-lettered: the one that ran was, or will be.
@@ -416,22 +280,3 @@ class Executor:
     def _hit(self, point: str, deliveries: Sequence[Delivery]) -> None:
         for delivery in deliveries:
             self._failpoints.hit(point, delivery.task)
-
-    def _open(self) -> Connection[Any]:
-        if self._connection is None or self._connection.closed:
-            self._connection = self._ledger.connect()
-        return self._connection
-
-    def _rollback(self) -> None:
-        self._session_limits = None
-        if self._connection is not None and not self._connection.closed:
-            try:
-                self._connection.rollback()
-            except psycopg.Error:
-                self._drop()
-
-    def _drop(self) -> None:
-        connection, self._connection = self._connection, None
-        self._session_limits = None
-        if connection is not None:
-            connection.close()

@@ -53,14 +53,14 @@ def _late_acks() -> None:
 
 def _dedup() -> None:
     """A step that is done runs again when its message comes again."""
-    from services.runner import executor
+    from services.runner import claims
     from services.runner.delivery import Delivery
     from services.runner.sorting import Sorted
 
     def run_all(deliveries: Sequence[Delivery], rows: dict[str, Any]) -> object:
         return Sorted(run=list(deliveries))
 
-    _replace(executor, "sort_deliveries", run_all)
+    _replace(claims, "sort_deliveries", run_all)
 
 
 def _relay() -> None:

@@ -24,9 +24,10 @@ def delivery(name: str, redelivered: bool = False) -> Delivery:
 
 
 class Recorder:
-    """Stands where the executor is: notes its lists, and holds the thread until it is let go."""
+    """Stands where the executor is, and what it sends with: notes lists, and holds the thread until it is let go."""
 
     def __init__(self) -> None:
+        self.sending = self
         self.lists: list[list[str]] = []
         self.entered = threading.Semaphore(0)
         self.go_on = threading.Semaphore(0)
