@@ -3,5 +3,5 @@ natural_time = True
 tasks_columns = "name,uuid,state,args,received,started,runtime,worker,retries"
 # A worker that was replaced leaves the list after ten minutes.
 purge_offline_workers = 600
-# Enough for a few minutes of a busy fleet; the ledger, not Flower, remembers.
-max_tasks = 20000
+# The last three minutes of a busy fleet, 75 MiB; the ledger, not Flower, remembers.
+max_tasks = 10000

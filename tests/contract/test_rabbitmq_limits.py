@@ -23,3 +23,20 @@ def test_the_broker_refuses_what_no_publisher_of_ours_sends(name: str) -> None:
     found = re.findall(r"^max_message_size = (\d+)$", (ROOT / name).read_text(), re.MULTILINE)
 
     assert [int(size) for size in found] == [4 * MAX_BODY_BYTES]
+
+
+@pytest.mark.parametrize("name", CONFIGURATIONS)
+def test_the_log_of_quorum_queues_does_not_fill_the_memory(name: str) -> None:
+    """It is kept in memory until it is full, and a second one while the first is written out.
+
+    At RabbitMQ's 512 MiB ordinary load alone raised the memory alarm of a container.
+    """
+    found = re.findall(r"^raft.wal_max_size_bytes = (\d+)$", (ROOT / name).read_text(), re.MULTILINE)
+
+    assert found
+    [watermark] = re.findall(
+        r"^vm_memory_high_watermark.absolute = (\d+)MB$",
+        (ROOT / "deploy/docker/rabbitmq.conf").read_text(),
+        re.MULTILINE,
+    )
+    assert 4 * int(found[0]) < int(watermark) * 10**6
