@@ -15,6 +15,14 @@ from tests.support.outlier_api import AdjustableOutlierApi
 def _nothing_is_asked_again(cluster: Cluster) -> None:
     """What another test has left without a score would have the breaker count calls of its own."""
     cluster.rows("UPDATE verdict SET ask_at = NULL")
+    wait_until(
+        lambda: not cluster.rows(
+            "SELECT FROM step WHERE task = 'external_api.score_login' AND state = 'ready'"
+        ),
+        60,
+        "the scores that were asked for before this test",
+    )
+    cluster.rows("DELETE FROM breaker")
 
 
 def _verdict(cluster: Cluster, workflow: str) -> tuple[str, str, str | None]:
