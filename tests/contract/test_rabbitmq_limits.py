@@ -31,7 +31,9 @@ def test_the_log_of_quorum_queues_does_not_fill_the_memory(name: str) -> None:
 
     At RabbitMQ's 512 MiB ordinary load alone raised the memory alarm of a container.
     """
-    found = re.findall(r"^raft.wal_max_size_bytes = (\d+)$", (ROOT / name).read_text(), re.MULTILINE)
+    found = re.findall(
+        r"^raft.wal_max_size_bytes = (\d+)$", (ROOT / name).read_text(), re.MULTILINE
+    )
 
     assert found
     [watermark] = re.findall(

@@ -16,8 +16,10 @@ def _nothing_is_asked_again(cluster: Cluster) -> None:
     """What another test has left without a score would have the breaker count calls of its own."""
     cluster.rows("UPDATE verdict SET ask_at = NULL")
     wait_until(
-        lambda: not cluster.rows(
-            "SELECT FROM step WHERE task = 'external_api.score_login' AND state = 'ready'"
+        lambda: (
+            not cluster.rows(
+                "SELECT FROM step WHERE task = 'external_api.score_login' AND state = 'ready'"
+            )
         ),
         60,
         "the scores that were asked for before this test",
