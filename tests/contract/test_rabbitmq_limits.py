@@ -29,7 +29,7 @@ def test_the_broker_refuses_what_no_publisher_of_ours_sends(name: str) -> None:
 def test_the_log_of_quorum_queues_does_not_fill_the_memory(name: str) -> None:
     """It is kept in memory until it is full, and a second one while the first is written out.
 
-    At RabbitMQ's 512 MiB ordinary load alone raised the memory alarm of a container.
+    At RabbitMQ's 512 MiB ordinary load alone went past what a container may use.
     """
     found = re.findall(
         r"^raft.wal_max_size_bytes = (\d+)$", (ROOT / name).read_text(), re.MULTILINE
