@@ -9,12 +9,12 @@ import psycopg
 from celery import Celery
 from psycopg import Connection
 
-from services.domain.outcome import Failed, Outcome
+from services.domain.outcome import Done, Failed, Outcome
 from services.runner.delivery import Delivery
 from services.runner.failpoints import Failpoints
 from services.runner.giving_up import Ignored, Untraceable
-from services.runner.task import BatchTask, Running, running
-from services.runner.tracing import Traced, fail, trace
+from services.runner.task import BatchTask, Running, checked, running
+from services.runner.tracing import Traced, error_of, fail, trace
 
 
 class HandlerCalls:
@@ -34,6 +34,10 @@ class HandlerCalls:
         """Call the handlers of these steps, of each task with one list, and trace every step.
 
         Nothing is committed. What one step's tracing writes is taken back when it fails.
+
+        Raises:
+            Exception: a handler's own; or why a step has failed of which its handler says
+                that it is done: what the handler has written of it is to be taken back, with the list.
         """
         prepared = Running(self._transaction(connection))
         token = running.set(prepared)
@@ -58,7 +62,8 @@ class HandlerCalls:
                 [member.value() for member in members], prepared.transaction
             )
             prepared.outcomes |= {
-                member.id: outcome for member, outcome in zip(members, outcomes, strict=True)
+                member.id: checked(outcome)
+                for member, outcome in zip(members, outcomes, strict=True)
             }
 
     def _trace(self, connection: Connection[Any], delivery: Delivery, prepared: Running) -> Traced:
@@ -66,11 +71,21 @@ class HandlerCalls:
         if isinstance(outcome, Failed) and isinstance(outcome.error, Untraceable):
             return fail(self._app, delivery, outcome.error)
         if delivery.id in prepared.outcomes:
-            return self._ended(delivery, trace(self._app, delivery))
+            return self._trace_answered(delivery, prepared.outcomes[delivery.id])
         with connection.transaction() as savepoint:
             traced = self._ended(delivery, trace(self._app, delivery))
             if traced.state in ("failed", "dead"):
                 raise psycopg.Rollback(savepoint)
+        return traced
+
+    def _trace_answered(self, delivery: Delivery, outcome: Outcome) -> Traced:
+        if isinstance(outcome, Failed):
+            # What is tried again is what was sent, whatever its handler has made of it.
+            delivery.take_payload()
+        traced = self._ended(delivery, trace(self._app, delivery))
+        has_written = isinstance(outcome, Done) and delivery.outcome is None
+        if has_written and traced.state in ("failed", "dead"):
+            raise error_of(traced)
         return traced
 
     def _ended(self, delivery: Delivery, traced: Traced) -> Traced:

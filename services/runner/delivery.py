@@ -29,7 +29,7 @@ class Delivery:
     or a neighbour in its list, needs; `is_permitted` tells whether a step of a limited task may
     begin, None before anybody has asked; `is_wait_told` once its time in the queue
     has been measured; `on_answered` is called when the message has been acked or rejected;
-    `payload` is for `take_payload`.
+    `payload` is for `take_payload`, `is_handed_out` once a handler has had it.
     """
 
     id: str
@@ -54,6 +54,7 @@ class Delivery:
     lease_ends: float = 0.0
     on_answered: Callable[[], object] | None = None
     payload: Any = None
+    is_handed_out: bool = False
 
     def take_payload(self) -> Any:
         """The body as Celery's request has decoded it; once, for what executes a step may change it."""
@@ -78,8 +79,13 @@ class Delivery:
         return int(self.request.get("retries") or 0)
 
     def value(self) -> Any:
-        """The message's value: its only argument, or all of them when there are several."""
-        args, kwargs, _ = self._decoded() if self.payload is None else self.payload
+        """The message's value: its only argument, or all of them when there are several.
+
+        Each time as it was sent: a handler may change what it is given.
+        """
+        is_ours = self.payload is not None and not self.is_handed_out
+        args, kwargs, _ = self.payload if is_ours else self._decoded()
+        self.is_handed_out = True
         return single_value(args, kwargs)
 
     def embed(self) -> dict[str, Any]:

@@ -33,7 +33,7 @@ from services.runner.own_connection import OwnConnection
 from services.runner.parking import park, parked_answer
 from services.runner.reservations import reserve
 from services.runner.sending import Sending
-from services.runner.tracing import about, ran, tell_log, tell_spans
+from services.runner.tracing import about, bare, ran, tell_log, tell_spans
 
 logger = logging.getLogger(__name__)
 
@@ -217,7 +217,7 @@ class Executor:
     def _dead_letter(self, delivery: Delivery, error: Exception) -> list[Delivery]:
         """Not even its failure can be written: the message is kept, and nobody else waits for it."""
         logger.error("dead-lettered without a result", exc_info=error, extra=about(delivery))
-        info = ExceptionInfo((type(error), error, error.__traceback__))
+        info = bare(ExceptionInfo((type(error), error, error.__traceback__)))
         self._finish(Finished(delivery, (1, info, 0.0), "unsettled"))
         return []
 
@@ -274,7 +274,7 @@ class Executor:
             try:
                 raise error if isinstance(error, Exception) else RuntimeError(str(error))
             except Exception:  # noqa: BLE001  # raised one line above, for its traceback
-                return Finished(delivery, (1, ExceptionInfo(), 0.0), "repeated")
+                return Finished(delivery, (1, bare(ExceptionInfo()), 0.0), "repeated")
         return Finished(delivery, (0, row["result"] or "", 0.0), "repeated")
 
     def _hit(self, point: str, deliveries: Sequence[Delivery]) -> None:

@@ -24,7 +24,7 @@ from services.runner.batch import POSTPONED_SECONDS, BatchStyle
 from services.runner.delivery import Delivery
 from services.runner.executor import Executor
 from services.runner.gathering import Gathering
-from services.runner.task import IoListTask, IoTask
+from services.runner.task import IoListTask, IoTask, checked
 from services.runner.tracing import about
 from services.runner.turns import Turns
 
@@ -183,14 +183,15 @@ class IoStyle:
         future = self._started(deliveries, running)
         failure: Exception
         try:
-            async with asyncio.timeout(limit):
+            async with asyncio.timeout(limit) as deadline:
                 outcomes = await future
-        except TimeoutError:
-            self._release_at_end(running)
-            return [Failed(Unavailable(f"no answer within {limit} seconds"))] * len(deliveries)
         except asyncio.CancelledError:
             failure = RuntimeError("the call was cancelled from within")
         except Exception as error:  # noqa: BLE001  # a bug in a handler is that step's failure
+            # A handler's own, of a socket of its, is an error like another.
+            if isinstance(error, TimeoutError) and deadline.expired():
+                self._release_at_end(running)
+                return [Failed(Unavailable(f"no answer within {limit} seconds"))] * len(deliveries)
             failure = error
         else:
             self._release(len(deliveries), running.task)
@@ -282,20 +283,18 @@ def _subject(deliveries: Sequence[Delivery]) -> dict[str, str | None]:
 async def _awaited(task: Any, deliveries: Sequence[Delivery]) -> Sequence[Outcome]:
     with concerning(_subject(deliveries)):
         if not isinstance(task, IoListTask):
-            return [await task.call(deliveries[0].value())]
-        outcomes: Sequence[Outcome] = await task.call([each.value() for each in deliveries])
-        return _complete(outcomes, deliveries)
+            return [checked(await task.call(deliveries[0].value()))]
+        return _complete(await task.call([each.value() for each in deliveries]), deliveries)
 
 
 def _called(task: Any, deliveries: Sequence[Delivery]) -> Sequence[Outcome]:
     with concerning(_subject(deliveries)):
         if not isinstance(task, IoListTask):
-            return [task.call(deliveries[0].value())]
-        outcomes: Sequence[Outcome] = task.call([each.value() for each in deliveries])
-        return _complete(outcomes, deliveries)
+            return [checked(task.call(deliveries[0].value()))]
+        return _complete(task.call([each.value() for each in deliveries]), deliveries)
 
 
-def _complete(outcomes: Sequence[Outcome], deliveries: Sequence[Delivery]) -> Sequence[Outcome]:
+def _complete(outcomes: Sequence[object], deliveries: Sequence[Delivery]) -> Sequence[Outcome]:
     if len(outcomes) != len(deliveries):
         raise RuntimeError(f"the handler has {len(outcomes)} outcomes for {len(deliveries)} steps")
-    return outcomes
+    return [checked(outcome) for outcome in outcomes]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import inspect
 import random
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
@@ -27,6 +29,22 @@ class Running:
 
 
 running: ContextVar[Running | None] = ContextVar("doorbell_running", default=None)
+
+
+def checked(answer: object) -> Outcome:
+    """What a handler has answered.
+
+    Raises:
+        TypeError: it is no outcome.
+    """
+    if isinstance(answer, Done | Failed):
+        return answer
+    raise TypeError(f"a handler answers with Done or Failed, not {type(answer).__name__}")
+
+
+def _awaited(answer: Any) -> Any:
+    """The answer, also of a coroutine that nobody else has started: this thread has no loop."""
+    return asyncio.run(answer) if inspect.iscoroutine(answer) else answer
 
 
 class StepTask(Task[Any, Any]):
@@ -108,7 +126,7 @@ class BatchTask(HandlerTask):
         prepared = running.get()
         if prepared is None:
             raise RuntimeError(f"{self.name} runs in a worker only: it needs a transaction")
-        return self.many([value], prepared.transaction)[0]
+        return checked(self.many([value], prepared.transaction)[0])
 
 
 class IoTask(HandlerTask):
@@ -122,8 +140,7 @@ class IoTask(HandlerTask):
     call: Callable[[Any], Any]
 
     def answer(self, value: Any) -> Outcome:
-        outcome: Outcome = self.call(value)
-        return outcome
+        return checked(_awaited(self.call(value)))
 
 
 class IoListTask(HandlerTask):
@@ -133,8 +150,7 @@ class IoListTask(HandlerTask):
     call: Callable[[Sequence[Any]], Any]
 
     def answer(self, value: Any) -> Outcome:
-        outcomes: Sequence[Outcome] = self.call([value])
-        return outcomes[0]
+        return checked(_awaited(self.call([value]))[0])
 
 
 class BatchHandler(Protocol):
