@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from time import monotonic
 from typing import Any
 
 import psycopg
@@ -58,6 +59,7 @@ class HandlerCalls:
                 lists.setdefault(delivery.task, []).append(delivery)
         for name, members in lists.items():
             handled: Any = self._app.tasks[name]
+            began = monotonic()
             outcomes: Sequence[Outcome] = handled.many(
                 [member.value() for member in members], prepared.transaction
             )
@@ -65,6 +67,8 @@ class HandlerCalls:
                 member.id: checked(outcome)
                 for member, outcome in zip(members, outcomes, strict=True)
             }
+            for member in members:
+                member.run_seconds = monotonic() - began
 
     def _trace(self, connection: Connection[Any], delivery: Delivery, prepared: Running) -> Traced:
         outcome = delivery.outcome

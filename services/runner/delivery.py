@@ -28,7 +28,9 @@ class Delivery:
     names cannot be told of its end, `is_put_off` once somebody else held rows that it,
     or a neighbour in its list, needs; `is_permitted` tells whether a step of a limited task may
     begin, None before anybody has asked; `is_wait_told` once its time in the queue
-    has been measured; `on_answered` is called when the message has been acked or rejected;
+    has been measured; `on_begun` is to be called when its work begins, with the process and the
+    monotonic time, and `run_seconds` is how long its handler took; `on_answered` is called
+    when the message has been acked or rejected;
     `payload` is for `take_payload`, `is_handed_out` once a handler has had it.
     """
 
@@ -52,6 +54,8 @@ class Delivery:
     is_wait_told: bool = False
     leased_until: datetime | None = None
     lease_ends: float = 0.0
+    on_begun: Callable[[int, float], object] | None = None
+    run_seconds: float = 0.0
     on_answered: Callable[[], object] | None = None
     payload: Any = None
     is_handed_out: bool = False

@@ -79,7 +79,9 @@ class Executor:
         stop: threading.Event,
         metrics: StepMetrics,
         spans: Spans | None = None,
+        on_begun: Callable[[Sequence[Delivery]], None] = lambda _: None,
     ) -> None:
+        """on_begun: called with those that are about to be run, before their handlers."""
         self._app = app
         self._own = OwnConnection(ledger)
         self.sending = Sending(ledger, self._own, metrics)
@@ -90,6 +92,7 @@ class Executor:
         self._stop = stop
         self._metrics = metrics
         self._spans = spans
+        self._on_begun = on_begun
         self.busy_since: float | None = None
         self.limits: tuple[float | None, float | None] = (None, None)
         self.thread_id: int | None = None
@@ -226,6 +229,7 @@ class Executor:
         rows, sorted_ = claim(self._own, deliveries, self._metrics)
         connection = self._own.get()
         park(connection, self._app, sorted_)
+        self._on_begun([each for each in sorted_.run if each.outcome is None])
         traced = self._calls.execute(connection, sorted_.run)
         notes = {t.delivery.id: ran(t, rows[t.delivery.id], self._host, started_at) for t in traced}
         settled = settle(connection, self._app, [t.unit for t in traced], notes)

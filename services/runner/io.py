@@ -14,6 +14,7 @@ from time import monotonic
 from typing import Any
 
 import psycopg
+from celery.worker.state import revoked
 
 from services.domain.errors import Unavailable
 from services.domain.outcome import Failed, Outcome
@@ -24,6 +25,7 @@ from services.runner.batch import POSTPONED_SECONDS, BatchStyle
 from services.runner.delivery import Delivery
 from services.runner.executor import Executor
 from services.runner.gathering import Gathering
+from services.runner.giving_up import Withdrawn
 from services.runner.task import IoListTask, IoTask, checked
 from services.runner.tracing import about
 from services.runner.turns import Turns
@@ -52,8 +54,10 @@ class IoStyle:
         concurrency: int,
         on_crash: Callable[[], None],
         task_of: Callable[[str], Any],
+        on_begun: Callable[[Sequence[Delivery]], None],
     ) -> None:
         self._task_of = task_of
+        self._on_begun = on_begun
         self._on_crash = on_crash
         self._admitting = new_executor()
         self._committing = BatchStyle(new_executor(), concurrency, on_crash)
@@ -152,6 +156,9 @@ class IoStyle:
         PostgreSQL was away: another process may have done it meanwhile.
         """
         await self._acquire(delivery)
+        if delivery.id in revoked:
+            self._release(1, delivery.task)
+            return Failed(Withdrawn("revoked"))
         if isinstance(self._task_of(delivery.task), IoListTask):
             gathering = self._gatherings.setdefault(delivery.task, Gathering(self._call_together))
             outcome = await gathering.outcome_of(delivery)
@@ -210,9 +217,12 @@ class IoStyle:
 
         def ended(_: object) -> None:
             self._starts.pop(key, None)
+            for delivery in deliveries:
+                delivery.run_seconds = monotonic() - running.started
             self._loop.call_soon_threadsafe(self._note_end, running)
 
         now = datetime.now(UTC)
+        self._on_begun(deliveries)
         for delivery in deliveries:
             delivery.began_at = now
         self._starts[key] = running

@@ -141,9 +141,11 @@ def tell_spans(spans: Spans, traced: Sequence[Traced], notes: Mapping[str, Ran])
 
 
 def _classified(delivery: Delivery, unit: Unit, answer: tuple[int, Any, float]) -> Traced:
-    failed, value, _ = answer
+    failed, value, seconds = answer
     if not failed:
         _note(delivery, unit, states.SUCCESS)
+        # What Celery has measured is what came after the handler's call.
+        answer = (failed, value, delivery.run_seconds + seconds)
         return Traced(delivery, unit, answer, "done", "done")
     error: Any = bare(value).exception
     if isinstance(error, (Ignore, Reject, Retry)):
