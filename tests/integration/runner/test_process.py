@@ -98,12 +98,12 @@ def test_a_revoked_step_that_waits_in_its_process_is_not_started(
 
 @pytest.fixture
 def events(batch: Bench) -> Iterator[list[dict[str, Any]]]:
-    with _events_of(batch) as heard:
+    with events_of(batch) as heard:
         yield heard
 
 
 @contextmanager
-def _events_of(bench: Bench) -> Iterator[list[dict[str, Any]]]:
+def events_of(bench: Bench) -> Iterator[list[dict[str, Any]]]:
     """What a monitor such as Flower hears."""
     heard: list[dict[str, Any]] = []
     with bench.app.connection_for_read() as connection:
@@ -146,7 +146,7 @@ def test_events_tell_how_long_a_step_has_run(
 ) -> None:
     """Not how long Celery's tracer took over the answer."""
     bench: Bench = request.getfixturevalue(style)
-    with _events_of(bench) as heard:
+    with events_of(bench) as heard:
         (step_id,) = bench.send(task, *names("linger"))
         told = wait_until(
             lambda: [e for e in heard if (e.get("uuid"), e["type"]) == (step_id, "task-succeeded")],
@@ -164,7 +164,7 @@ def test_a_step_that_waits_in_its_process_is_not_said_to_be_started(
     """Flower shows it as received, until what it waits for is over."""
     bench: Bench = request.getfixturevalue(style)
     gates, (item,) = names("gate", FEW if style == "io" else 1), names("ok")
-    with _events_of(bench) as heard:
+    with events_of(bench) as heard:
         busy = bench.send(task, *gates)
         wait_until(lambda: all(bench.ran(gate) for gate in gates), SECONDS, "what it waits for")
         (step_id,) = bench.send(task, item)

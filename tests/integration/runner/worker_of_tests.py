@@ -41,7 +41,7 @@ POLICY = RetryPolicy(limit=1, base_seconds=1, cap_seconds=1)
 _PR_SET_PDEATHSIG = 1
 _SIGNALS = (
     *("task_received", "task_prerun", "task_success", "task_failure", "task_retry"),
-    "task_postrun",
+    *("task_postrun", "task_revoked"),
 )
 
 _ANSWERS: Mapping[str, Callable[[str], Any]] = {
@@ -82,6 +82,8 @@ def obey(item: str) -> Outcome:  # noqa: C901, PLR0912  # one flat list of what 
     match words[0]:
         case "raise":
             raise ValueError(f"as asked: {item}")
+        case "memory":
+            raise MemoryError(item)
         case "away":
             raise psycopg.errors.AdminShutdown(item)
         case "kill":
