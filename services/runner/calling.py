@@ -19,17 +19,22 @@ from services.runner.tracing import Traced, error_of, fail, trace
 
 
 class HandlerCalls:
-    """transaction: makes of a connection what handlers are given."""
+    """transaction: makes of a connection what handlers are given.
+
+    begin: called when the time of these steps begins, which is that of their limits.
+    """
 
     def __init__(
         self,
         app: Celery,
         transaction: Callable[[Connection[Any]], Any],
         failpoints: Failpoints,
+        begin: Callable[[Sequence[Delivery]], None],
     ) -> None:
         self._app = app
         self._transaction = transaction
         self._failpoints = failpoints
+        self._begin = begin
 
     def execute(self, connection: Connection[Any], run: Sequence[Delivery]) -> list[Traced]:
         """Call the handlers of these steps, of each task with one list, and trace every step.
@@ -46,7 +51,11 @@ class HandlerCalls:
             self._call_handlers(run, prepared)
             for delivery in run:
                 self._failpoints.hit("after_handler", delivery.task)
-            return [self._trace(connection, delivery, prepared) for delivery in run]
+            traced = [self._trace(connection, delivery, prepared) for delivery in run]
+            if any(delivery.id not in prepared.outcomes for delivery in run):
+                # What follows, up to the commit, is for them all again.
+                self._begin(run)
+            return traced
         finally:
             running.reset(token)
 
@@ -76,6 +85,8 @@ class HandlerCalls:
             return fail(self._app, delivery, outcome.error)
         if delivery.id in prepared.outcomes:
             return self._trace_answered(delivery, prepared.outcomes[delivery.id])
+        # What is run for itself has its limits for itself too.
+        self._begin([delivery])
         with connection.transaction() as savepoint:
             traced = self._ended(delivery, trace(self._app, delivery))
             if traced.state in ("failed", "dead"):

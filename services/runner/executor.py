@@ -85,7 +85,7 @@ class Executor:
         self._app = app
         self._own = OwnConnection(ledger)
         self.sending = Sending(ledger, self._own, metrics)
-        self._calls = HandlerCalls(app, transaction, failpoints)
+        self._calls = HandlerCalls(app, transaction, failpoints, self._begin)
         self._host = host
         self._failpoints = failpoints
         self._finish = finish
