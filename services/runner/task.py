@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from celery import Celery, Task
 
-from services.domain.errors import Conflict, Unavailable
+from services.domain.errors import ConfigurationError, Conflict, Unavailable
 from services.domain.outcome import Done, Failed, Outcome
 from services.domain.retry import RetryIn, RetryPolicy, decide
 from services.ledger.unit import active_unit
@@ -64,6 +64,23 @@ class StepTask(Task[Any, Any]):
         if unit is not None:
             unit.is_replaced = True
         return super().on_replace(sig)
+
+
+def check_bases(tasks: Iterable[Any]) -> None:
+    """Check that each task has the base that the runner counts on.
+
+    One without it that replaces itself, is revoked or expires would end a canvas without a word.
+
+    Raises:
+        ConfigurationError: one line for every task that has another base.
+    """
+    problems = [
+        f"task {task.name}: its base is to be derived from services.runner.task.StepTask"
+        for task in sorted(tasks, key=lambda task: str(task.name))
+        if not isinstance(task, StepTask)
+    ]
+    if problems:
+        raise ConfigurationError("\n".join(problems))
 
 
 class HandlerTask(StepTask):

@@ -18,6 +18,17 @@ from tests.integration.runner.test_lists import names
 from tests.integration.runner.worker_of_tests import FEW
 from tests.support.fleet import ROOT, wait_until
 
+_OTHER_BASE = """
+from celery import Task, shared_task
+
+class Own(Task):
+    abstract = True
+
+@shared_task(base=Own, name="celery.own")
+def own():
+    pass
+"""
+
 
 @pytest.mark.parametrize(("style", "task"), [("batch", "try.batch"), ("io", "try.call")])
 def test_a_stop_finishes_and_acks_what_was_received(
@@ -186,6 +197,9 @@ def test_a_step_that_waits_in_its_process_is_not_said_to_be_started(
 def test_a_worker_refuses_to_start_with_one_sentence(batch: Bench, tmp_path: Path) -> None:
     """Exit status 2 and what to do; no stack trace, for whatever is wrong."""
     (tmp_path / "librabbitmq.py").touch()
+    programmers = tmp_path / "programmers"
+    programmers.mkdir()
+    (programmers / "sitecustomize.py").write_text(_OTHER_BASE)
     good = batch.fleet.environment("db_writes")
     without_broker = {k: v for k, v in good.items() if k != "DOORBELL_BROKER_URL"}
     wrong = {
@@ -198,6 +212,10 @@ def test_a_worker_refuses_to_start_with_one_sentence(batch: Bench, tmp_path: Pat
             without_broker,
         ),
         "no_such_pool": ("no_such_pool", good),
+        "task celery.own: its base is to be derived from services.runner.task.StepTask": (
+            "db_writes",
+            good | {"PYTHONPATH": f"{ROOT}:{programmers}"},
+        ),
     }
     started = {
         sentence: subprocess.Popen(
