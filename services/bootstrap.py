@@ -47,7 +47,7 @@ from services.observability.spans import make_spans
 from services.pools.wiring import Wiring
 from services.runner.config import RunnerConfig
 from services.runner.failpoints import Failpoints
-from services.runner.task import Steps
+from services.runner.task import Steps, check_bases
 from services.settings import Settings, environment
 from services.user_digests import begin_due
 
@@ -193,8 +193,13 @@ def _reconcile(reconciler: Reconciler) -> dict[str, int]:
 def configure_runner(
     app: DoorbellApp, settings: Settings, topology: Topology, pool: str, process: int = 1
 ) -> RunnerConfig:
-    """Tell the app which pool this process is one of."""
+    """Tell the app which pool this process is one of.
+
+    Raises:
+        ConfigurationError: it cannot be run as it is.
+    """
     wanted = topology.pool(pool)
+    check_bases(app.tasks.values())
     Failpoints(settings.failpoints)  # refuses what it cannot read, here rather than in the worker
     config = RunnerConfig(
         pool=pool,

@@ -28,8 +28,10 @@ class Delivery:
     names cannot be told of its end, `is_put_off` once somebody else held rows that it,
     or a neighbour in its list, needs; `is_permitted` tells whether a step of a limited task may
     begin, None before anybody has asked; `is_wait_told` once its time in the queue
-    has been measured; `on_answered` is called when the message has been acked or rejected;
-    `payload` is for `take_payload`.
+    has been measured; `on_begun` is to be called when its work begins, with the process and the
+    monotonic time, and `run_seconds` is how long its handler took; `on_answered` is called
+    when the message has been acked or rejected;
+    `payload` is for `take_payload`, `is_handed_out` once a handler has had it.
     """
 
     id: str
@@ -52,8 +54,11 @@ class Delivery:
     is_wait_told: bool = False
     leased_until: datetime | None = None
     lease_ends: float = 0.0
+    on_begun: Callable[[int, float], object] | None = None
+    run_seconds: float = 0.0
     on_answered: Callable[[], object] | None = None
     payload: Any = None
+    is_handed_out: bool = False
 
     def take_payload(self) -> Any:
         """The body as Celery's request has decoded it; once, for what executes a step may change it."""
@@ -78,8 +83,13 @@ class Delivery:
         return int(self.request.get("retries") or 0)
 
     def value(self) -> Any:
-        """The message's value: its only argument, or all of them when there are several."""
-        args, kwargs, _ = self._decoded() if self.payload is None else self.payload
+        """The message's value: its only argument, or all of them when there are several.
+
+        Each time as it was sent: a handler may change what it is given.
+        """
+        is_ours = self.payload is not None and not self.is_handed_out
+        args, kwargs, _ = self.payload if is_ours else self._decoded()
+        self.is_handed_out = True
         return single_value(args, kwargs)
 
     def embed(self) -> dict[str, Any]:

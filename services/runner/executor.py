@@ -33,7 +33,7 @@ from services.runner.own_connection import OwnConnection
 from services.runner.parking import park, parked_answer
 from services.runner.reservations import reserve
 from services.runner.sending import Sending
-from services.runner.tracing import about, ran, tell_log, tell_spans
+from services.runner.tracing import about, bare, ran, tell_log, tell_spans
 
 logger = logging.getLogger(__name__)
 
@@ -79,17 +79,20 @@ class Executor:
         stop: threading.Event,
         metrics: StepMetrics,
         spans: Spans | None = None,
+        on_begun: Callable[[Sequence[Delivery]], None] = lambda _: None,
     ) -> None:
+        """on_begun: called with those that are about to be run, before their handlers."""
         self._app = app
         self._own = OwnConnection(ledger)
         self.sending = Sending(ledger, self._own, metrics)
-        self._calls = HandlerCalls(app, transaction, failpoints)
+        self._calls = HandlerCalls(app, transaction, failpoints, self._begin)
         self._host = host
         self._failpoints = failpoints
         self._finish = finish
         self._stop = stop
         self._metrics = metrics
         self._spans = spans
+        self._on_begun = on_begun
         self.busy_since: float | None = None
         self.limits: tuple[float | None, float | None] = (None, None)
         self.thread_id: int | None = None
@@ -217,7 +220,7 @@ class Executor:
     def _dead_letter(self, delivery: Delivery, error: Exception) -> list[Delivery]:
         """Not even its failure can be written: the message is kept, and nobody else waits for it."""
         logger.error("dead-lettered without a result", exc_info=error, extra=about(delivery))
-        info = ExceptionInfo((type(error), error, error.__traceback__))
+        info = bare(ExceptionInfo((type(error), error, error.__traceback__)))
         self._finish(Finished(delivery, (1, info, 0.0), "unsettled"))
         return []
 
@@ -226,6 +229,7 @@ class Executor:
         rows, sorted_ = claim(self._own, deliveries, self._metrics)
         connection = self._own.get()
         park(connection, self._app, sorted_)
+        self._on_begun([each for each in sorted_.run if each.outcome is None])
         traced = self._calls.execute(connection, sorted_.run)
         notes = {t.delivery.id: ran(t, rows[t.delivery.id], self._host, started_at) for t in traced}
         settled = settle(connection, self._app, [t.unit for t in traced], notes)
@@ -274,7 +278,7 @@ class Executor:
             try:
                 raise error if isinstance(error, Exception) else RuntimeError(str(error))
             except Exception:  # noqa: BLE001  # raised one line above, for its traceback
-                return Finished(delivery, (1, ExceptionInfo(), 0.0), "repeated")
+                return Finished(delivery, (1, bare(ExceptionInfo()), 0.0), "repeated")
         return Finished(delivery, (0, row["result"] or "", 0.0), "repeated")
 
     def _hit(self, point: str, deliveries: Sequence[Delivery]) -> None:

@@ -14,6 +14,7 @@ from time import monotonic
 from typing import Any
 
 import psycopg
+from celery.worker.state import revoked
 
 from services.domain.errors import Unavailable
 from services.domain.outcome import Failed, Outcome
@@ -24,7 +25,8 @@ from services.runner.batch import POSTPONED_SECONDS, BatchStyle
 from services.runner.delivery import Delivery
 from services.runner.executor import Executor
 from services.runner.gathering import Gathering
-from services.runner.task import IoListTask, IoTask
+from services.runner.giving_up import Withdrawn
+from services.runner.task import IoListTask, IoTask, checked
 from services.runner.tracing import about
 from services.runner.turns import Turns
 
@@ -52,8 +54,10 @@ class IoStyle:
         concurrency: int,
         on_crash: Callable[[], None],
         task_of: Callable[[str], Any],
+        on_begun: Callable[[Sequence[Delivery]], None],
     ) -> None:
         self._task_of = task_of
+        self._on_begun = on_begun
         self._on_crash = on_crash
         self._admitting = new_executor()
         self._committing = BatchStyle(new_executor(), concurrency, on_crash)
@@ -152,6 +156,9 @@ class IoStyle:
         PostgreSQL was away: another process may have done it meanwhile.
         """
         await self._acquire(delivery)
+        if delivery.id in revoked:
+            self._release(1, delivery.task)
+            return Failed(Withdrawn("revoked"))
         if isinstance(self._task_of(delivery.task), IoListTask):
             gathering = self._gatherings.setdefault(delivery.task, Gathering(self._call_together))
             outcome = await gathering.outcome_of(delivery)
@@ -183,14 +190,15 @@ class IoStyle:
         future = self._started(deliveries, running)
         failure: Exception
         try:
-            async with asyncio.timeout(limit):
+            async with asyncio.timeout(limit) as deadline:
                 outcomes = await future
-        except TimeoutError:
-            self._release_at_end(running)
-            return [Failed(Unavailable(f"no answer within {limit} seconds"))] * len(deliveries)
         except asyncio.CancelledError:
             failure = RuntimeError("the call was cancelled from within")
         except Exception as error:  # noqa: BLE001  # a bug in a handler is that step's failure
+            # A handler's own, of a socket of its, is an error like another.
+            if isinstance(error, TimeoutError) and deadline.expired():
+                self._release_at_end(running)
+                return [Failed(Unavailable(f"no answer within {limit} seconds"))] * len(deliveries)
             failure = error
         else:
             self._release(len(deliveries), running.task)
@@ -209,9 +217,12 @@ class IoStyle:
 
         def ended(_: object) -> None:
             self._starts.pop(key, None)
+            for delivery in deliveries:
+                delivery.run_seconds = monotonic() - running.started
             self._loop.call_soon_threadsafe(self._note_end, running)
 
         now = datetime.now(UTC)
+        self._on_begun(deliveries)
         for delivery in deliveries:
             delivery.began_at = now
         self._starts[key] = running
@@ -282,20 +293,18 @@ def _subject(deliveries: Sequence[Delivery]) -> dict[str, str | None]:
 async def _awaited(task: Any, deliveries: Sequence[Delivery]) -> Sequence[Outcome]:
     with concerning(_subject(deliveries)):
         if not isinstance(task, IoListTask):
-            return [await task.call(deliveries[0].value())]
-        outcomes: Sequence[Outcome] = await task.call([each.value() for each in deliveries])
-        return _complete(outcomes, deliveries)
+            return [checked(await task.call(deliveries[0].value()))]
+        return _complete(await task.call([each.value() for each in deliveries]), deliveries)
 
 
 def _called(task: Any, deliveries: Sequence[Delivery]) -> Sequence[Outcome]:
     with concerning(_subject(deliveries)):
         if not isinstance(task, IoListTask):
-            return [task.call(deliveries[0].value())]
-        outcomes: Sequence[Outcome] = task.call([each.value() for each in deliveries])
-        return _complete(outcomes, deliveries)
+            return [checked(task.call(deliveries[0].value()))]
+        return _complete(task.call([each.value() for each in deliveries]), deliveries)
 
 
-def _complete(outcomes: Sequence[Outcome], deliveries: Sequence[Delivery]) -> Sequence[Outcome]:
+def _complete(outcomes: Sequence[object], deliveries: Sequence[Delivery]) -> Sequence[Outcome]:
     if len(outcomes) != len(deliveries):
         raise RuntimeError(f"the handler has {len(outcomes)} outcomes for {len(deliveries)} steps")
-    return outcomes
+    return [checked(outcome) for outcome in outcomes]

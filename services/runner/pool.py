@@ -39,7 +39,8 @@ class StepPool(BasePool):
     The app must carry `runner`: a `services.runner.config.RunnerConfig`.
     Requests are Celery's own: revocation, events, rate limits and ETA happen
     before `on_apply`, and acks, rejections and task events in the request's
-    callbacks, which run on the consumer's loop only.
+    callbacks, which run on the consumer's loop only. A request counts as accepted when
+    its work begins: what waits here can still be revoked, and monitors see it wait.
     """
 
     signal_safe = False
@@ -55,7 +56,7 @@ class StepPool(BasePool):
         self._stop = threading.Event()
         self.keep_alive: Callable[[], None] = lambda: None
         self.on_still_stopping: Callable[[], None] = lambda: None
-        self._done: deque[Callable[[], None]] = deque()
+        self._done: deque[Callable[[], object]] = deque()
         self.in_flight = 0
         self._moved_at = self._shown_at = monotonic()
         self._reader, self._writer = socket.socketpair()
@@ -73,13 +74,16 @@ class StepPool(BasePool):
                 self._stop,
                 self._metrics,
                 config.spans,
+                self._hand_begun,
             )
 
         if config.style == "batch":
             self._style: BatchStyle | IoStyle = BatchStyle(new_executor(), self.limit, _crash)
         else:
             tasks = self.app.tasks
-            self._style = IoStyle(new_executor, self.limit, _crash, tasks.__getitem__)
+            self._style = IoStyle(
+                new_executor, self.limit, _crash, tasks.__getitem__, self._hand_begun
+            )
 
         def note_hard_limit(step_id: str) -> None:
             with config.ledger.connect() as connection:
@@ -126,8 +130,8 @@ class StepPool(BasePool):
             timeout,
             # The callback is a method of Celery's request, which has decoded its message.
             payload=callback.__self__.message.payload,
+            on_begun=accept_callback,
         )
-        accept_callback(os.getpid(), monotonic())
         self.take(delivery)
 
     def take(self, delivery: Delivery) -> None:
@@ -176,9 +180,22 @@ class StepPool(BasePool):
         """A step on a thread cannot be killed alone: it runs to its limit."""
         logger.warning("a running step cannot be terminated; its time limit ends it")
 
+    def _hand_begun(self, deliveries: Sequence[Delivery]) -> None:
+        """From the thread that does it: the work of these deliveries begins now."""
+        now = monotonic()
+        begun = [each.on_begun for each in deliveries if each.on_begun is not None]
+        for delivery in deliveries:
+            # Once, however often it is begun again here.
+            delivery.on_begun = None
+        if begun:
+            self._on_loop(lambda: [accepted(os.getpid(), now) for accepted in begun])
+
     def _hand_back(self, finished: Finished) -> None:
         """From an executor's thread: the delivery may be acked."""
-        self._done.append(lambda: self._answer(finished))
+        self._on_loop(lambda: self._answer(finished))
+
+    def _on_loop(self, answer: Callable[[], object]) -> None:
+        self._done.append(answer)
         try:
             self._writer.send(b"\0")
         except BlockingIOError:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import inspect
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -11,7 +13,7 @@ from typing import Any, Protocol
 
 from celery import Celery, Task
 
-from services.domain.errors import Conflict, Unavailable
+from services.domain.errors import ConfigurationError, Conflict, Unavailable
 from services.domain.outcome import Done, Failed, Outcome
 from services.domain.retry import RetryIn, RetryPolicy, decide
 from services.ledger.unit import active_unit
@@ -27,6 +29,22 @@ class Running:
 
 
 running: ContextVar[Running | None] = ContextVar("doorbell_running", default=None)
+
+
+def checked(answer: object) -> Outcome:
+    """What a handler has answered.
+
+    Raises:
+        TypeError: it is no outcome.
+    """
+    if isinstance(answer, Done | Failed):
+        return answer
+    raise TypeError(f"a handler answers with Done or Failed, not {type(answer).__name__}")
+
+
+def _awaited(answer: Any) -> Any:
+    """The answer, also of a coroutine that nobody else has started: this thread has no loop."""
+    return asyncio.run(answer) if inspect.iscoroutine(answer) else answer
 
 
 class StepTask(Task[Any, Any]):
@@ -46,6 +64,23 @@ class StepTask(Task[Any, Any]):
         if unit is not None:
             unit.is_replaced = True
         return super().on_replace(sig)
+
+
+def check_bases(tasks: Iterable[Any]) -> None:
+    """Check that each task has the base that the runner counts on.
+
+    One without it that replaces itself, is revoked or expires would end a canvas without a word.
+
+    Raises:
+        ConfigurationError: one line for every task that has another base.
+    """
+    problems = [
+        f"task {task.name}: its base is to be derived from services.runner.task.StepTask"
+        for task in sorted(tasks, key=lambda task: str(task.name))
+        if not isinstance(task, StepTask)
+    ]
+    if problems:
+        raise ConfigurationError("\n".join(problems))
 
 
 class HandlerTask(StepTask):
@@ -108,7 +143,7 @@ class BatchTask(HandlerTask):
         prepared = running.get()
         if prepared is None:
             raise RuntimeError(f"{self.name} runs in a worker only: it needs a transaction")
-        return self.many([value], prepared.transaction)[0]
+        return checked(self.many([value], prepared.transaction)[0])
 
 
 class IoTask(HandlerTask):
@@ -122,8 +157,7 @@ class IoTask(HandlerTask):
     call: Callable[[Any], Any]
 
     def answer(self, value: Any) -> Outcome:
-        outcome: Outcome = self.call(value)
-        return outcome
+        return checked(_awaited(self.call(value)))
 
 
 class IoListTask(HandlerTask):
@@ -133,8 +167,7 @@ class IoListTask(HandlerTask):
     call: Callable[[Sequence[Any]], Any]
 
     def answer(self, value: Any) -> Outcome:
-        outcomes: Sequence[Outcome] = self.call([value])
-        return outcomes[0]
+        return checked(_awaited(self.call([value]))[0])
 
 
 class BatchHandler(Protocol):

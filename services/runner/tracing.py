@@ -57,6 +57,24 @@ def about(delivery: Delivery) -> dict[str, str | None]:
     }
 
 
+def bare(info: ExceptionInfo) -> ExceptionInfo:
+    """The same info with the error itself, as Celery has it on the other side of a process border.
+
+    billiard wraps it for that border, in a class whose name is in no stub; monitors and the log
+    would show the wrapping.
+    """
+    wrapped: Any = info.exception
+    if type(wrapped).__name__ == "ExceptionWithTraceback":
+        info.exception = wrapped.exc
+    return info
+
+
+def error_of(traced: Traced) -> Exception:
+    """Why a step has failed."""
+    error: Exception = traced.answer[1].exception
+    return error
+
+
 def trace(app: Celery, delivery: Delivery) -> Traced:
     """Run the step's task by Celery's tracer: signals, retries, callbacks, replacement and all."""
     unit = Unit(step_id=delivery.id, label=inherited(delivery.request))
@@ -123,14 +141,13 @@ def tell_spans(spans: Spans, traced: Sequence[Traced], notes: Mapping[str, Ran])
 
 
 def _classified(delivery: Delivery, unit: Unit, answer: tuple[int, Any, float]) -> Traced:
-    failed, value, _ = answer
+    failed, value, seconds = answer
     if not failed:
         _note(delivery, unit, states.SUCCESS)
+        # What Celery has measured is what came after the handler's call.
+        answer = (failed, value, delivery.run_seconds + seconds)
         return Traced(delivery, unit, answer, "done", "done")
-    error = value.exception
-    # billiard wraps what crosses a process border: its name is in no stub.
-    if type(error).__name__ == "ExceptionWithTraceback":
-        error = error.exc
+    error: Any = bare(value).exception
     if isinstance(error, (Ignore, Reject, Retry)):
         return _without_an_end(delivery, unit, answer, error)
     _note(delivery, unit, states.FAILURE)

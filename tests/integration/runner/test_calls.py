@@ -44,6 +44,40 @@ def test_a_cancelled_call_is_a_failure_like_another(io: Bench, task: str) -> Non
     io.dead_letter(ids[0])
 
 
+@pytest.mark.parametrize("task", ["try.call", "try.batch", "try.plain"])
+def test_a_step_that_wants_too_much_memory_fails(io: Bench, task: str) -> None:
+    """Alone, and its message is kept: Celery's own process would have ended with it."""
+    starts = len(io.lines("start"))
+    (step_id,) = io.send(task, *names("memory"))
+
+    assert io.ended([step_id]) == ["dead"]
+    assert io.dead_letter(step_id).headers["id"] == step_id
+    assert len(io.lines("start")) == starts
+
+
+@pytest.mark.parametrize("task", ["try.call", "try.coroutine", "try.calls", "try.coroutines"])
+def test_a_handlers_own_time_out_is_no_limit_of_ours(io: Bench, task: str) -> None:
+    """What it raises fails it, as everything else does, and is not said to be the soft limit."""
+    (item,) = names("slow")
+    (step_id,) = io.send(task, item)
+
+    assert io.ended([step_id]) == ["dead"]
+    assert io.ran(item) == 1
+    assert repr(io.app.AsyncResult(step_id).result) == f"TimeoutError('{item}')"
+    io.dead_letter(step_id)
+
+
+@pytest.mark.parametrize(
+    "task", ["try.call", "try.coroutine", "try.calls", "try.coroutines", "try.batch"]
+)
+def test_steps_in_a_map(io: Bench, task: str) -> None:
+    """celery.map calls them one after another, coroutines too."""
+    items = names("ok", 2)
+    sent = io.app.tasks[task].map(items).apply_async(queue=io.pool)
+
+    assert sent.get(timeout=SECONDS) == [{"item": item} for item in items]
+
+
 @pytest.mark.parametrize("task", ["try.call", "try.coroutine", "try.calls", "try.coroutines"])
 def test_a_call_that_exits_ends_its_process_like_a_kill(io: Bench, task: str) -> None:
     """The loop does not stand still behind it: another process starts and the step is done."""

@@ -57,6 +57,25 @@ def test_a_plain_task_sees_celerys_exception(batch: Bench) -> None:
     batch.dead_letter(ids[0])
 
 
+@pytest.mark.parametrize("style", ["batch", "io"])
+def test_the_limits_of_what_runs_one_by_one_are_each_steps_own(
+    request: pytest.FixtureRequest, style: str
+) -> None:
+    """Plain tasks and celery.map come in lists too, but a neighbour takes none of their time."""
+    bench: Bench = request.getfixturevalue(style)
+    starts = len(bench.lines("start"))
+    (gate,) = names("gate")
+    bench.send("try.batch", gate)
+    wait_until(lambda: bench.ran(gate), SECONDS, "the list that the others wait for")
+    limits = {"soft_time_limit": 2, "time_limit": 4}
+    ids = bench.send("try.plain", *names("linger", 10), **limits)
+    wait_until(lambda: bench.unacked() == 11, SECONDS, "the next list to arrive")
+    bench.open(gate)
+
+    assert bench.ended(ids) == ["done"] * 10
+    assert len(bench.lines("start")) == starts
+
+
 @pytest.mark.parametrize(
     ("style", "task"), [("batch", "try.batch"), ("io", "try.call")], ids=["list", "call"]
 )

@@ -41,13 +41,70 @@ def test_a_list_that_blows_up_begins_again_with_what_was_sent(batch: Bench) -> N
     (gate,) = names("gate")
     batch.send("try.batch", gate)
     wait_until(lambda: batch.ran(gate) == 1, SECONDS, "the list that the others wait for")
-    ids = batch.send("try.taking_apart", {"word": "one"}, {"word": "two"})
+    words = names("ok", 2)
+    ids = batch.send("try.taking_apart", *[{"word": word} for word in words])
     wait_until(lambda: batch.unacked() == 3, SECONDS, "the next list to arrive")
     batch.open(gate)
 
     assert batch.ended(ids) == ["done", "done"]
     found = dict(batch.rows("SELECT id, result FROM step WHERE id = ANY(%s)", ids))
-    assert [json.loads(found[each]) for each in ids] == [{"word": "one"}, {"word": "two"}]
+    assert [json.loads(found[each]) for each in ids] == [{"item": word} for word in words]
+
+
+@pytest.mark.parametrize(
+    ("style", "task"),
+    [
+        ("batch", "try.taking_apart"),
+        ("io", "try.call_taking_apart"),
+        ("io", "try.calls_taking_apart"),
+    ],
+)
+@pytest.mark.parametrize("word", ["away once", "unavailable once"])
+def test_what_is_tried_again_is_what_was_sent(
+    request: pytest.FixtureRequest, style: str, task: str, word: str
+) -> None:
+    """Because PostgreSQL was away, or the handler says so: it has changed its value by then."""
+    bench: Bench = request.getfixturevalue(style)
+    (item,) = names(word)
+    ids = bench.send(task, {"word": item})
+
+    assert bench.ended(ids) == ["done"]
+    assert bench.ran(item) == 2
+
+
+def test_calls_that_blow_up_together_begin_again_with_what_was_sent(io: Bench) -> None:
+    """One by one, as a list in a transaction does."""
+    ids = io.send("try.calls_taking_apart", *[{"word": word} for word in names("ok", 12)])
+
+    assert io.ended(ids) == ["done"] * 12
+
+
+@pytest.mark.parametrize(
+    ("word", "state", "error"),
+    [
+        ("strange", "dead", "not JSON serializable"),
+        ("large", "failed", "pass ids instead of values"),
+        ("nothing", "dead", "not NoneType"),
+    ],
+)
+def test_an_item_whose_answer_cannot_be_used_leaves_no_effect(
+    batch: Bench, word: str, state: str, error: str
+) -> None:
+    """What its handler has written is taken back with it, so that a replay does not write it twice."""
+    good, (bad,) = names("ok", 2), names(word)
+    follower = batch.app.signature("try.plain", queue="maintenance")
+    (gate,) = names("gate")
+    batch.send("try.batch", gate)
+    wait_until(lambda: batch.ran(gate) == 1, SECONDS, "the list that the others wait for")
+    ids = batch.send("try.batch", good[0], bad, good[1], link=follower)
+    wait_until(lambda: batch.unacked() == 4, SECONDS, "the next list to arrive")
+    batch.open(gate)
+
+    assert batch.ended(ids) == ["done", state, "done"]
+    assert error in str(batch.app.AsyncResult(ids[1]).result)
+    assert [batch.effects(item) for item in (good[0], bad, good[1])] == [1, 0, 1]
+    batch.dead_letter(ids[1])
+    batch.take("maintenance")
 
 
 def test_outcomes_are_each_items_own(batch: Bench) -> None:
@@ -58,6 +115,9 @@ def test_outcomes_are_each_items_own(batch: Bench) -> None:
     assert batch.ended(ids) == ["done", "failed", "dead", "done"]
     assert [batch.ran(item) for item in items] == [1, 1, 2, 2]
     assert batch.dead_letter(ids[1]).headers["id"] == ids[1]
+    # In one line, by its own name.
+    again = f"attempt retried: Retry: Retry in 1s: Unavailable('{items[3]}')\n"
+    assert again in batch.fleet.log(batch.pool)
 
 
 def test_a_step_whose_retries_ran_out_keeps_its_canvas(batch: Bench) -> None:

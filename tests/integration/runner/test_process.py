@@ -5,7 +5,9 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,19 @@ import pytest
 
 from tests.integration.runner.conftest import SECONDS, VHOST, Bench
 from tests.integration.runner.test_lists import names
+from tests.integration.runner.worker_of_tests import FEW
 from tests.support.fleet import ROOT, wait_until
+
+_OTHER_BASE = """
+from celery import Task, shared_task
+
+class Own(Task):
+    abstract = True
+
+@shared_task(base=Own, name="celery.own")
+def own():
+    pass
+"""
 
 
 @pytest.mark.parametrize(("style", "task"), [("batch", "try.batch"), ("io", "try.call")])
@@ -70,12 +84,41 @@ def test_a_revoked_step_is_not_started(batch: Bench) -> None:
     wait_until(lambda: batch.node.peek(batch.pool, VHOST)[0] == 0, SECONDS)
 
 
+@pytest.mark.parametrize(("style", "task"), [("batch", "try.batch"), ("io", "try.few")])
+def test_a_revoked_step_that_waits_in_its_process_is_not_started(
+    request: pytest.FixtureRequest, style: str, task: str
+) -> None:
+    """It was received long ago, and is behind a list, or calls, that take their time."""
+    bench: Bench = request.getfixturevalue(style)
+    gates, (item,) = names("gate", FEW if style == "io" else 1), names("ok")
+    busy = bench.send(task, *gates)
+    wait_until(lambda: all(bench.ran(gate) for gate in gates), SECONDS, "what it waits for")
+    (step_id,) = bench.send(task, item)
+    wait_until(lambda: bench.unacked() == len(gates) + 1, SECONDS, "the step")
+    bench.app.control.broadcast(
+        "revoke", arguments={"task_id": step_id}, reply=True, timeout=5, limit=1
+    )
+    for gate in gates:
+        bench.open(gate)
+
+    assert bench.ended([step_id, *busy]) == ["failed"] + ["done"] * len(gates)
+    assert str(bench.app.AsyncResult(step_id).state) == "REVOKED"
+    assert bench.ran(item) == 0
+    bench.dead_letter(step_id)
+
+
 @pytest.fixture
 def events(batch: Bench) -> Iterator[list[dict[str, Any]]]:
+    with events_of(batch) as heard:
+        yield heard
+
+
+@contextmanager
+def events_of(bench: Bench) -> Iterator[list[dict[str, Any]]]:
     """What a monitor such as Flower hears."""
     heard: list[dict[str, Any]] = []
-    with batch.app.connection_for_read() as connection:
-        receiver = batch.app.events.Receiver(connection, handlers={"*": heard.append})
+    with bench.app.connection_for_read() as connection:
+        receiver = bench.app.events.Receiver(connection, handlers={"*": heard.append})
         thread = threading.Thread(target=lambda: receiver.capture(limit=None, wakeup=False))
         thread.start()
         # The worker's heartbeat comes every other second.
@@ -102,9 +145,61 @@ def test_events_arrive(batch: Bench, events: list[dict[str, Any]]) -> None:
     batch.dead_letter(ids[1])
 
 
+@pytest.mark.parametrize(
+    ("style", "task"),
+    [
+        *(("batch", "try.batch"), ("batch", "try.plain")),
+        *(("io", "try.few"), ("io", "try.call"), ("io", "try.coroutine"), ("io", "try.calls")),
+    ],
+)
+def test_events_tell_how_long_a_step_has_run(
+    request: pytest.FixtureRequest, style: str, task: str
+) -> None:
+    """Not how long Celery's tracer took over the answer."""
+    bench: Bench = request.getfixturevalue(style)
+    with events_of(bench) as heard:
+        (step_id,) = bench.send(task, *names("linger"))
+        told = wait_until(
+            lambda: [e for e in heard if (e.get("uuid"), e["type"]) == (step_id, "task-succeeded")],
+            SECONDS,
+            "task-succeeded",
+        )
+
+    assert 0.5 <= told[0]["runtime"] < 5
+
+
+@pytest.mark.parametrize(("style", "task"), [("batch", "try.batch"), ("io", "try.few")])
+def test_a_step_that_waits_in_its_process_is_not_said_to_be_started(
+    request: pytest.FixtureRequest, style: str, task: str
+) -> None:
+    """Flower shows it as received, until what it waits for is over."""
+    bench: Bench = request.getfixturevalue(style)
+    gates, (item,) = names("gate", FEW if style == "io" else 1), names("ok")
+    with events_of(bench) as heard:
+        busy = bench.send(task, *gates)
+        wait_until(lambda: all(bench.ran(gate) for gate in gates), SECONDS, "what it waits for")
+        (step_id,) = bench.send(task, item)
+        wait_until(lambda: bench.unacked() == len(gates) + 1, SECONDS, "the step")
+        opened_at = time.time()
+        for gate in gates:
+            bench.open(gate)
+
+        def moments(kind: str) -> dict[str, float]:
+            return {e["uuid"]: e["timestamp"] for e in heard if e["type"] == f"task-{kind}"}
+
+        wait_until(lambda: {step_id, *busy} <= {*moments("succeeded")}, SECONDS, str(heard))
+        started, received = moments("started"), moments("received")
+
+    assert all(started[each] < opened_at for each in busy)
+    assert received[step_id] < opened_at < started[step_id]
+
+
 def test_a_worker_refuses_to_start_with_one_sentence(batch: Bench, tmp_path: Path) -> None:
     """Exit status 2 and what to do; no stack trace, for whatever is wrong."""
     (tmp_path / "librabbitmq.py").touch()
+    programmers = tmp_path / "programmers"
+    programmers.mkdir()
+    (programmers / "sitecustomize.py").write_text(_OTHER_BASE)
     good = batch.fleet.environment("db_writes")
     without_broker = {k: v for k, v in good.items() if k != "DOORBELL_BROKER_URL"}
     wrong = {
@@ -117,6 +212,10 @@ def test_a_worker_refuses_to_start_with_one_sentence(batch: Bench, tmp_path: Pat
             without_broker,
         ),
         "no_such_pool": ("no_such_pool", good),
+        "task celery.own: its base is to be derived from services.runner.task.StepTask": (
+            "db_writes",
+            good | {"PYTHONPATH": f"{ROOT}:{programmers}"},
+        ),
     }
     started = {
         sentence: subprocess.Popen(

@@ -12,7 +12,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -41,8 +41,17 @@ POLICY = RetryPolicy(limit=1, base_seconds=1, cap_seconds=1)
 _PR_SET_PDEATHSIG = 1
 _SIGNALS = (
     *("task_received", "task_prerun", "task_success", "task_failure", "task_retry"),
-    "task_postrun",
+    *("task_postrun", "task_revoked"),
 )
+
+_ANSWERS: Mapping[str, Callable[[str], Any]] = {
+    "refuse": lambda item: Failed(Refused(item)),
+    "unavailable": lambda item: Failed(Unavailable(item)),
+    "strange": lambda _: Done({"item": object()}),
+    "large": lambda _: Done({"item": "x" * 70_000}),
+    "nothing": lambda _: None,
+}
+"""What an item's first word has a handler answer with; of the last three nobody can make anything."""
 
 # Imported before the first fork, so that each process starts quickly and with the same code.
 IMPORTED = (StepConsumer, StepPool)
@@ -68,13 +77,13 @@ def obey(item: str) -> Outcome:  # noqa: C901, PLR0912  # one flat list of what 
     note(f"ran {item}")
     if words[1] == "once" and not _first(f"once-{item}".replace(" ", "-")):
         return Done({"item": item})
+    if words[0] in _ANSWERS:
+        return _ANSWERS[words[0]](item)
     match words[0]:
         case "raise":
             raise ValueError(f"as asked: {item}")
-        case "refuse":
-            return Failed(Refused(item))
-        case "unavailable":
-            return Failed(Unavailable(item))
+        case "memory":
+            raise MemoryError(item)
         case "away":
             raise psycopg.errors.AdminShutdown(item)
         case "kill":
@@ -83,6 +92,8 @@ def obey(item: str) -> Outcome:  # noqa: C901, PLR0912  # one flat list of what 
             sys.exit(3)
         case "cancel":
             raise asyncio.CancelledError
+        case "slow":
+            raise TimeoutError(item)
         case "linger":
             _linger(0.5)
         case "gate":
@@ -94,6 +105,14 @@ def obey(item: str) -> Outcome:  # noqa: C901, PLR0912  # one flat list of what 
         case "stuck":
             time.sleep(60)
     return Done({"item": item})
+
+
+def obey_apart(items: Sequence[dict[str, str]]) -> list[Outcome]:
+    """Take what it is to do out of what it was given, and do it for one item alone."""
+    words = [item.pop("word") for item in items]
+    if len(words) > 1:
+        raise ValueError("as asked")
+    return [obey(word) for word in words]
 
 
 def _linger(seconds: float) -> None:
@@ -127,11 +146,8 @@ def register(app: Celery, queue: str) -> None:  # noqa: C901, PLR0915  # one fla
 
     @steps.batch("try.taking_apart")
     def taking_apart(items: Sequence[dict[str, str]], _: Connection[Any]) -> Sequence[Outcome]:
-        """Takes words out of what it was given, and fails if there are several."""
-        words = [item.pop("word") for item in items]
-        if len(words) > 1:
-            raise ValueError("as asked")
-        return [Done({"word": words[0]})]
+        """Changes what it was given, and fails if there are several."""
+        return obey_apart(items)
 
     @steps.batch("try.slow_statement")
     def slow_statement(items: Sequence[str], connection: Connection[Any]) -> Sequence[Outcome]:
@@ -172,6 +188,16 @@ def register(app: Celery, queue: str) -> None:  # noqa: C901, PLR0915  # one fla
         """One call on the loop for a list."""
         note(f"called together {len(items)}")
         return [obey(item) for item in items]
+
+    @steps.io("try.call_taking_apart")
+    def call_taking_apart(item: dict[str, str]) -> Outcome:
+        """One call that changes what it was given."""
+        return obey_apart([item])[0]
+
+    @steps.io_list("try.calls_taking_apart")
+    def calls_taking_apart(items: Sequence[dict[str, str]]) -> Sequence[Outcome]:
+        """One call for a list that changes what it was given, and fails if there are several."""
+        return obey_apart(items)
 
     @app.task(name="try.plain", shared=False)
     def plain(item: str) -> str:
