@@ -16,9 +16,6 @@ from typing import Any
 from uuid import UUID
 
 HEADER = "kwargsrepr"
-NOBODY = "0" * 16
-"""In the place of a pseudonym: a workflow that is about no single user."""
-
 NOBODY = 16 * "0"
 """In the place of a pseudonym: the workflow is about no single user."""
 
