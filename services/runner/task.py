@@ -69,7 +69,7 @@ class StepTask(Task[Any, Any]):
 def check_bases(tasks: Iterable[Any]) -> None:
     """Check that each task has the base that the runner counts on.
 
-    One without it that replaces itself, is revoked or expires would end a canvas without a word.
+    One without it that replaces itself would end its canvas without a word.
 
     Raises:
         ConfigurationError: one line for every task that has another base.
