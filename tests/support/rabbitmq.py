@@ -18,7 +18,7 @@ from typing import Any, Self
 
 import pytest
 import requests
-from kombu import Connection
+from kombu import Connection, pools
 
 from routing.definitions import password_hash
 from tests.support.certificates import Authority
@@ -195,6 +195,7 @@ class PrivateRabbitMQ:
             self.start()
         self.empty()
         self.import_definitions(definitions)
+        self._forget_pooled_connections()
 
     def manage(self, method: str, path: str, body: object = None) -> Any:
         """Ask the management interface as the administrator; returns the answer's JSON, if any."""
@@ -253,6 +254,14 @@ class PrivateRabbitMQ:
     def log(self) -> str:
         """The end of what the node has printed."""
         return (self._directory / "output").read_text(errors="replace")[-4000:]
+
+    def _forget_pooled_connections(self) -> None:
+        """Kombu keeps those of all apps of a process by address; a deleted vhost's are closed at the other end."""
+        for address, pool in list(pools.connections.items()):
+            if pool.connection.port == self.amqp_port:
+                pool.force_close_all()
+                pools.connections.pop(address)
+                pools.producers.pop(address, None)
 
     def _enter_vhosts(self, definitions: Mapping[str, Any]) -> None:
         everything = {"configure": ".*", "write": ".*", "read": ".*"}

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from kombu import Connection, Exchange, Queue
+from kombu import Connection, Exchange, Queue, pools
 from kombu.transport.native_delayed_delivery import (
     bind_queue_to_native_delayed_delivery_exchange,
     declare_native_delayed_delivery_exchanges_and_queues,
@@ -29,6 +29,16 @@ Manage = tuple[str, str, Mapping[str, Any] | None]
 def test_an_imported_broker_agrees(broker: PrivateRabbitMQ) -> None:
     """What is rendered is what the broker has after the import, users and permissions included."""
     assert differences(TOPOLOGY, administrator(broker)) == []
+
+
+def test_a_renewed_node_has_none_of_the_old_connections(broker: PrivateRabbitMQ) -> None:
+    """Of the harness: a pool keeps them by address, and whoever sends next would be given a closed one."""
+    url = broker.broker_url(ADMINISTRATOR, broker.password, VHOST)
+    for _ in range(2):
+        with Connection(url) as address, pools.connections[address].acquire() as connection:
+            connection.default_channel.queue_declare("db_writes", passive=True)
+        broker.renew({})
+        fill(broker)
 
 
 def test_importing_twice_changes_nothing(broker: PrivateRabbitMQ) -> None:

@@ -121,11 +121,13 @@ def events_of(bench: Bench) -> Iterator[list[dict[str, Any]]]:
         receiver = bench.app.events.Receiver(connection, handlers={"*": heard.append})
         thread = threading.Thread(target=lambda: receiver.capture(limit=None, wakeup=False))
         thread.start()
-        # The worker's heartbeat comes every other second.
-        wait_until(lambda: heard, SECONDS, "no event at all")
-        yield heard
-        receiver.should_stop = True
-        thread.join(SECONDS)
+        try:
+            # The worker's heartbeat comes every other second.
+            wait_until(lambda: heard, SECONDS, "no event at all")
+            yield heard
+        finally:
+            receiver.should_stop = True
+            thread.join(SECONDS)
 
 
 def test_events_arrive(batch: Bench, events: list[dict[str, Any]]) -> None:
