@@ -55,7 +55,7 @@ class Admission:
                     answers = await loop.run_in_executor(self._thread, self._ask, deliveries)
                 except Exception as error:  # noqa: BLE001  # handed to whoever waits for the answer
                     answers = [error] * len(asked)
-                self._pace.note(began_at)
+                self._pace.note(began_at, len(asked))
                 for (_, waiting), answer in zip(asked, answers, strict=True):
                     _settle(waiting, answer)
         finally:

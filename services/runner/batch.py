@@ -60,7 +60,7 @@ class BatchStyle:
                 began_at = monotonic()
                 if batch:
                     self._postpone(self._executor.run(batch))
-                    self._pace.note(began_at)
+                    self._pace.note(began_at, len(batch))
                 # The next list may take as long as this one.
                 self._executor.sending.note_confirms(monotonic() - began_at)
         except BaseException:

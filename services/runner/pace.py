@@ -14,9 +14,18 @@ ENOUGH = 32
 _PAUSE_BY_LIST = 2.0
 """The pause, by how long the list before took: the work of lists fills a third of the time, until there is ENOUGH."""
 
+_WORTH_WAITING_FOR = 2.0
+"""Steps to be expected within the pause: for fewer, the one that is there would wait in vain most times."""
+
+_KEPT = 0.8
+"""Of what the lists before have shown of the rate, at each list."""
+
+_LONGEST_GAP_SECONDS = 1.0
+"""An idle hour says no more of the rate than an idle second."""
+
 
 class Pace:
-    """When the next list may begin; an idle pool's lone step need not wait.
+    """When the next list may begin; a step need not wait where few come.
 
     A pool whose machine is busy takes longer over each list, and its next lists gather more
     steps: its cost for each step falls when that matters, and stays a matter of milliseconds when it does not.
@@ -24,12 +33,19 @@ class Pace:
 
     def __init__(self) -> None:
         self._gathers_until = 0.0
+        self._ended_at = -_LONGEST_GAP_SECONDS
+        self._steps = 0.0
+        self._seconds = 0.0
 
-    def note(self, began_at: float) -> None:
-        """A list that began then, by the monotonic clock, has just ended."""
+    def note(self, began_at: float, steps: int) -> None:
+        """A list of so many steps that began then, by the monotonic clock, has just ended."""
         now = monotonic()
-        pause = _PAUSE_BY_LIST * (now - began_at)
-        self._gathers_until = now + min(max(pause, LEAST_SECONDS), LONGEST_SECONDS)
+        pause = min(max(_PAUSE_BY_LIST * (now - began_at), LEAST_SECONDS), LONGEST_SECONDS)
+        self._steps = _KEPT * self._steps + steps
+        self._seconds = _KEPT * self._seconds + min(now - self._ended_at, _LONGEST_GAP_SECONDS)
+        self._ended_at = now
+        is_worth_it = self._steps * pause >= _WORTH_WAITING_FOR * self._seconds
+        self._gathers_until = now + pause if is_worth_it else now
 
     def seconds_left(self, gathered: int) -> float:
         """How long a list of so many steps may still wait for more."""

@@ -85,14 +85,16 @@ def _measure(cluster: local_cluster.Cluster, options: argparse.Namespace, load: 
                 doorbell.start()
                 doorbell.throughput(logins(_WARM_UP, f"{run}-warm{number}"), _WARM_UP_SECONDS)
             batch = logins(options.logins, f"{run}-{number}")
-            say(f"round {number}, {DOORBELL}: {options.logins} logins")
-            ours.runs.append(doorbell.throughput(batch, options.deadline))
+            # Whoever comes second finds processes that are warm.
+            for side in ourselves if number % 2 else reversed(ourselves):
+                say(f"round {number}, {side.name}: {options.logins} logins")
+                if side is ours:
+                    side.runs.append(doorbell.throughput(batch, options.deadline))
+                else:
+                    others = logins(options.logins, f"{run}-{number}-{UNWATCHED}")
+                    side.runs.append(_unwatched(cluster, doorbell, others, options.deadline))
             if number == 1:
                 result.steady = _steady(doorbell, ours.logins_per_second or 0.0, run)
-            if unwatched in ourselves:
-                say(f"round {number}, {UNWATCHED}: {options.logins} logins")
-                others = logins(options.logins, f"{run}-{number}-{UNWATCHED}")
-                unwatched.runs.append(_unwatched(cluster, doorbell, others, options.deadline))
             doorbell.stop()
             for side, rival in prepared:
                 say(f"round {number}, {side.name}: {options.logins} logins")

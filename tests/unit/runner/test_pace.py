@@ -25,22 +25,50 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return made
 
 
-def pause_after(clock: Clock, seconds: float) -> float:
-    """How long the next list may wait after one that took so long."""
-    paced = Pace()
+def run(clock: Clock, paced: Pace, seconds: float, steps: int = ENOUGH) -> float:
+    """Run a list that takes so long; returns how long the next may wait."""
     began_at = clock.now
     clock.now += seconds
-    paced.note(began_at)
+    paced.note(began_at, steps)
     return paced.seconds_left(1)
+
+
+def pause_after(clock: Clock, seconds: float) -> float:
+    """How long the next list may wait after one that took so long, where many steps come."""
+    paced = Pace()
+    for _ in range(10):
+        left = run(clock, paced, seconds)
+    return left
 
 
 def test_an_idle_pool_does_not_wait(clock: Clock) -> None:
     """Neither before its first list nor long after its last."""
     paced = Pace()
     assert paced.seconds_left(1) == 0.0
-    paced.note(clock.now)
+    run(clock, paced, 0.01)
+    assert run(clock, paced, 0.01) > 0.0
     clock.now += LONGEST_SECONDS
     assert paced.seconds_left(1) == 0.0
+
+
+@pytest.mark.parametrize(("between", "waits"), [(0.01, True), (0.07, False)], ids=["many", "few"])
+def test_a_step_waits_where_others_are_to_be_expected(
+    clock: Clock, between: float, waits: bool
+) -> None:
+    """Three in a pause of 30 ms are worth waiting for; one every 70 ms, as one login after another sends them, is not."""
+    paced = Pace()
+    for _ in range(50):
+        clock.now += between - 0.005
+        left = run(clock, paced, 0.005, 1)
+    assert (left > 0.0) is waits
+
+
+def test_a_flood_after_an_idle_hour_is_noticed_at_its_second_list(clock: Clock) -> None:
+    """The first step is alone; what came meanwhile is a list, and shows what to expect."""
+    paced = Pace()
+    clock.now += 3600.0
+    assert run(clock, paced, 0.01, 1) == 0.0
+    assert run(clock, paced, 0.05, 200) == pytest.approx(0.1)
 
 
 @pytest.mark.parametrize(
@@ -56,7 +84,6 @@ def test_the_pause_follows_the_last_list(clock: Clock, took: float, pause: float
 def test_enough_waits_no_longer(clock: Clock) -> None:
     """A list that has grown begins, however long the last one took."""
     paced = Pace()
-    clock.now += 1.0
-    paced.note(clock.now - 1.0)
+    run(clock, paced, 1.0)
     assert paced.seconds_left(ENOUGH - 1) > 0.0
     assert paced.seconds_left(ENOUGH) == 0.0
