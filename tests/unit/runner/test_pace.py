@@ -55,7 +55,7 @@ def test_an_idle_pool_does_not_wait(clock: Clock) -> None:
 def test_a_step_waits_where_others_are_to_be_expected(
     clock: Clock, between: float, waits: bool
 ) -> None:
-    """Three in a pause of 30 ms are worth waiting for; one every 70 ms, as one login after another sends them, is not."""
+    """Three in a pause of 30 ms are worth waiting for; one every 70 ms, as of logins one by one, is not."""
     paced = Pace()
     for _ in range(50):
         clock.now += between - 0.005
