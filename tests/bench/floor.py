@@ -83,7 +83,7 @@ class Pool:
             began_at = monotonic()
             if steps:
                 self._do(steps)
-                pace.note(began_at)
+                pace.note(began_at, len(steps))
             if self._confirms.seconds_left == 0.0:
                 store.note_confirms(self._connection, self._confirms.take())
                 self._connection.commit()
