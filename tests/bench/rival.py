@@ -126,7 +126,8 @@ class Rival:
         self._root = cluster.layout.root / kind.name
         self._root.mkdir(exist_ok=True)
         self._redis_port = free_port()
-        password = secrets.token_urlsafe(16)
+        # In hexadecimal: rabbitmqctl takes what begins with a dash for an option.
+        password = secrets.token_hex(16)
         self._create_vhost(password)
         self._database_url = self._create_database()
         self._database = psycopg.connect(self._database_url, autocommit=True)
