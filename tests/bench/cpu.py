@@ -54,7 +54,7 @@ class Meter:
 def cpu_seconds(pids: Mapping[str, int]) -> dict[str, float]:
     """CPU seconds of processes, each with its descendants as far as they are not named themselves.
 
-    0 for one that is gone.
+    0 for one that is gone, or whose pid is 0, as supervisord says of what is stopped.
     """
     ticks = {pid: used for pid, _, used in _processes()}
     return {
@@ -81,7 +81,7 @@ def _families(pids: Mapping[str, int]) -> dict[str, list[int]]:
         below = (child for child in children.get(pid, ()) if child not in named)
         return [pid, *(member for child in below for member in family(child))]
 
-    return {name: family(pid) for name, pid in pids.items()}
+    return {name: family(pid) if pid else [] for name, pid in pids.items()}
 
 
 def _resident(pid: int) -> int:

@@ -132,6 +132,12 @@ def test_cpu_time_counts_children_with_their_parent_unless_they_are_named() -> N
     assert together >= apart["self"] + 0.25 - 0.1
 
 
+def test_a_stopped_process_costs_nothing() -> None:
+    """Supervisord has 0 for its pid, which is also what the first process of all has for its parent's."""
+    assert cpu_seconds({"stopped": 0}) == {"stopped": 0.0}
+    assert resident_bytes({"stopped": 0}) == {"stopped": 0}
+
+
 def test_each_run_has_logins_of_its_own() -> None:
     """As many as asked for, even beyond the samples, and no user or event twice between runs."""
     first, second = logins(3000, "a"), logins(10, "b")
