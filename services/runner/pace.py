@@ -14,7 +14,7 @@ ENOUGH = 32
 _PAUSE_BY_LIST = 2.0
 """The pause, by how long the list before took: the work of lists fills a third of the time, until there is ENOUGH."""
 
-_WORTH_WAITING_FOR = 2.0
+WORTH_WAITING_FOR = 2.0
 """Steps to be expected within the pause: for fewer, the one that is there would wait in vain most times."""
 
 _KEPT = 0.8
@@ -44,7 +44,7 @@ class Pace:
         self._steps = _KEPT * self._steps + steps
         self._seconds = _KEPT * self._seconds + min(now - self._ended_at, _LONGEST_GAP_SECONDS)
         self._ended_at = now
-        is_worth_it = self._steps * pause >= _WORTH_WAITING_FOR * self._seconds
+        is_worth_it = self._steps * pause >= WORTH_WAITING_FOR * self._seconds
         self._gathers_until = now + pause if is_worth_it else now
 
     def seconds_left(self, gathered: int) -> float:

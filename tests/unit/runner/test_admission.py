@@ -108,6 +108,7 @@ def test_soon_after_a_list_the_next_one_grows(
     """What comes a moment later is in it."""
     monkeypatch.setattr(pace, "LEAST_SECONDS", 1.0)
     monkeypatch.setattr(pace, "LONGEST_SECONDS", 1.0)
+    monkeypatch.setattr(pace, "WORTH_WAITING_FOR", 0.0)
     assert asked_in_two_lists(ledger)
 
 
