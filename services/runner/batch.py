@@ -21,9 +21,9 @@ POSTPONED_SECONDS = 1.0
 class BatchStyle:
     """Takes up to `size` deliveries at once and hands them to the executor.
 
-    An idle pool runs a lone message at once; one that has just run a list gathers for the next
-    (see Pace). A redelivered message runs alone, and one whose rows another process holds comes
-    again after POSTPONED_SECONDS.
+    An idle pool runs a lone message at once; one that has just run a list gathers for the next,
+    where others are to be expected (see Pace). A redelivered message runs alone, and one whose
+    rows another process holds comes again after POSTPONED_SECONDS.
     """
 
     def __init__(self, executor: Executor, size: int, on_crash: Callable[[], None]) -> None:
