@@ -15,13 +15,16 @@ _PAUSE_BY_LIST = 2.0
 """The pause, by how long the list before took: the work of lists fills a third of the time, until there is ENOUGH."""
 
 WORTH_WAITING_FOR = 2.0
-"""Steps to be expected within the pause: for fewer, the one that is there would wait in vain most times."""
+"""Steps to be expected within the pause, the one that would wait among them: for fewer it would mostly wait in vain."""
 
 _KEPT = 0.8
 """Of what the lists before have shown of the rate, at each list."""
 
 _LONGEST_GAP_SECONDS = 1.0
-"""An idle hour says no more of the rate than an idle second."""
+"""Between two ends of lists: an idle hour says no more of the rate than an idle second.
+
+After a longer list the rate is overestimated, for which a step waits LONGEST_SECONDS at most.
+"""
 
 
 class Pace:
@@ -33,6 +36,7 @@ class Pace:
 
     def __init__(self) -> None:
         self._gathers_until = 0.0
+        # Long ago, however young the machine: nothing is known of the rate.
         self._ended_at = -_LONGEST_GAP_SECONDS
         self._steps = 0.0
         self._seconds = 0.0

@@ -85,7 +85,7 @@ def _measure(cluster: local_cluster.Cluster, options: argparse.Namespace, load: 
                 doorbell.start()
                 doorbell.throughput(logins(_WARM_UP, f"{run}-warm{number}"), _WARM_UP_SECONDS)
             batch = logins(options.logins, f"{run}-{number}")
-            # Whoever comes second finds processes that are warm.
+            # Whoever comes second finds warmer processes, and fuller tables.
             for side in ourselves if number % 2 else reversed(ourselves):
                 say(f"round {number}, {side.name}: {options.logins} logins")
                 if side is ours:

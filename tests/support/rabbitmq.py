@@ -186,6 +186,7 @@ class PrivateRabbitMQ:
         for user in self.manage("GET", "users"):
             if user["name"] != ADMINISTRATOR:
                 self.manage("DELETE", f"users/{user['name']}")
+        self._forget_pooled_connections()
 
     def renew(self, definitions: Mapping[str, Any]) -> None:
         """As a new node with these definitions: started if it was left stopped, and nothing else on it."""
@@ -195,7 +196,6 @@ class PrivateRabbitMQ:
             self.start()
         self.empty()
         self.import_definitions(definitions)
-        self._forget_pooled_connections()
 
     def manage(self, method: str, path: str, body: object = None) -> Any:
         """Ask the management interface as the administrator; returns the answer's JSON, if any."""
@@ -258,7 +258,8 @@ class PrivateRabbitMQ:
     def _forget_pooled_connections(self) -> None:
         """Kombu keeps those of all apps of a process by address; a deleted vhost's are closed at the other end."""
         for address, pool in list(pools.connections.items()):
-            if pool.connection.port == self.amqp_port:
+            if pool.connection.port in (self.amqp_port, self.tls_port):
+                # A pool closed by force has lost its places: whoever took from it again would wait for ever.
                 pool.force_close_all()
                 pools.connections.pop(address)
                 pools.producers.pop(address, None)

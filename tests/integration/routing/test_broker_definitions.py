@@ -31,13 +31,13 @@ def test_an_imported_broker_agrees(broker: PrivateRabbitMQ) -> None:
     assert differences(TOPOLOGY, administrator(broker)) == []
 
 
-def test_a_renewed_node_has_none_of_the_old_connections(broker: PrivateRabbitMQ) -> None:
+def test_an_emptied_node_has_none_of_the_old_connections(broker: PrivateRabbitMQ) -> None:
     """Of the harness: a pool keeps them by address, and whoever sends next would be given a closed one."""
     url = broker.broker_url(ADMINISTRATOR, broker.password, VHOST)
     for _ in range(2):
         with Connection(url) as address, pools.connections[address].acquire() as connection:
             connection.default_channel.queue_declare("db_writes", passive=True)
-        broker.renew({})
+        broker.empty()
         fill(broker)
 
 

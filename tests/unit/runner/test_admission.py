@@ -112,6 +112,12 @@ def test_soon_after_a_list_the_next_one_grows(
     assert asked_in_two_lists(ledger)
 
 
+def test_the_pace_is_told_how_long_lists_are(ledger: Ledger, noted: list[int]) -> None:
+    """By it, a pool knows whether others are to be expected."""
+    admitted(ledger, "abc")
+    assert noted == [1, 3]
+
+
 def test_enough_is_asked_about_at_once(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
     """However long the pause was to be."""
     monkeypatch.setattr(pace, "LEAST_SECONDS", 3600.0)

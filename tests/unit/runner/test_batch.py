@@ -140,6 +140,14 @@ def test_soon_after_a_list_the_next_one_grows(style: BatchStyle, recorder: Recor
     assert recorder.lists == [["first"], ["a", "b", "c"]]
 
 
+def test_the_pace_is_told_how_long_lists_are(
+    style: BatchStyle, recorder: Recorder, noted: list[int]
+) -> None:
+    """By it, a pool knows whether others are to be expected."""
+    lists_of(recorder, style, [delivery(name) for name in "abc"])
+    assert noted == [1, 3]
+
+
 @pytest.mark.usefixtures("patient")
 def test_a_stop_waits_for_nothing_more(style: BatchStyle, recorder: Recorder) -> None:
     """What has been gathered runs at once."""
