@@ -92,7 +92,7 @@ lint: ## linters and types alone
 	@deploy/local/setup --ansible
 	@deploy/local/lint
 
-bench: ## measure throughput and latency, beside the same workflow in plain Celery, dramatiq, taskiq and a bare loop (ten minutes; .local/bench.json, .png)
+bench: ## measure throughput and latency, beside the same workflow in plain Celery, dramatiq, taskiq and a bare loop (a quarter of an hour; .local/bench.json, .png)
 	@deploy/local/setup --dev --redis
 	@mkdir -p .local
 	@.venv/bin/python -m tests.bench --json .local/bench.json --plot .local/bench.png

@@ -82,8 +82,8 @@ class Doorbell:
     def throughput(self, logins: Sequence[dict[str, Any]], seconds: float) -> Throughput:
         """Post `logins` as fast as the door takes them, and wait for their verdicts."""
         workflows: list[UUID] = []
-        meter = Meter(self.pids() | own_pids())
         counters = Counters(self._cluster.ports["rabbitmq_prometheus"])
+        meter = Meter(self.pids() | own_pids())
         deadline = time.monotonic() + seconds
         began = time.time()
         for start in range(0, len(logins), BATCH):

@@ -167,8 +167,8 @@ class Rival:
         pids: the processes to account for.
         """
         events = [login["event_id"] for login in logins]
-        meter = Meter(pids | own_pids())
         counters = Counters(self._cluster.ports["rabbitmq_prometheus"])
+        meter = Meter(pids | own_pids())
         deadline = time.monotonic() + seconds
         with (
             (self._root / "producer.log").open("wb") as log,
@@ -192,11 +192,13 @@ class Rival:
                     raise ClusterError(f"the producer of {self._kind.name} failed: see {log.name}")
                 began = float(first)
                 stored, last = self._wait(events, deadline)
+                used = meter.read()
+                # While the producer's connection is open, whose bytes count.
                 traffic = counters.read()
             finally:
                 producer.terminate()
         took = (last or time.time()) - began
-        return Throughput(len(logins), stored, took, meter.read(), traffic)
+        return Throughput(len(logins), stored, took, used, traffic)
 
     def close(self) -> None:
         self._database.close()
