@@ -22,7 +22,7 @@ from services.ledger.continuations import Continuations
 from services.ledger.json_messages import read_quickly
 from services.ledger.message import abridged, delay_of, queue_of
 from services.ledger.results import LedgerResult
-from services.ledger.unit import Unit, active_unit, refuse_large
+from services.ledger.unit import Unit, active_unit, refuse_large, refuse_unsendable
 
 PUBLISH_TIMEOUT_SECONDS = 5.0
 CONFIRM_TIMEOUT_SECONDS = 10.0
@@ -65,6 +65,7 @@ class GuardedProducer(Producer):
             raise Refused(_EXPIRES)
         if options.get("compression"):
             raise Refused(_COMPRESSION)
+        refuse_unsendable(options["headers"], options)
         _leave_delay_to_broker(options["headers"], options.get("routing_key"))
         options.setdefault("mandatory", True)
         if options.get("timeout") is None:
@@ -191,8 +192,9 @@ class CollectingProducer:
         """Collect a task message.
 
         Raises:
-            Refused: for a serializer other than JSON or for `expires`, which would end a canvas silently.
-            MessageTooLarge: above 64 KiB.
+            Refused: for a serializer other than JSON, for `expires`, which would end a canvas silently, or
+                for an id that is no text.
+            MessageTooLarge: a body above 64 KiB, or headers above 48.
         """
         if serializer != "json":
             raise Refused(f"serializer {serializer!r}: messages are JSON only")

@@ -23,6 +23,9 @@ _WORD = "result-of-this-step"
 _RESULT = f"\x02{_WORD}\x03"
 """Stands for the step's result while Celery is asked."""
 
+_ETA = '"eta": "'
+"""In a signature's text; in a value's, the quotes would be escaped."""
+
 _KEPT = 500
 """Kinds of continuation that are remembered; a deployment's canvases are a few dozen."""
 
@@ -57,6 +60,9 @@ class Continuations:
             text = json.dumps([signature, options])
             forms = kombu_json.dumps(result), repr(result)
         except (TypeError, ValueError):
+            return False
+        if _ETA in text:
+            # The delay until then is another one at every moment.
             return False
         slots: dict[str, int] = {}
         used = tuple(slots.setdefault(found, len(slots)) for found in ID.findall(text))

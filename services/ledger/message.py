@@ -10,6 +10,9 @@ from typing import Any, Self
 MAX_BODY_BYTES = 64 * 1024
 """Messages carry ids and small results; a larger body is refused at the publisher."""
 
+MAX_HEADERS_BYTES = 48 * 1024
+"""As JSON; AMQP's numbers are up to two and a half times as long, and all headers are one frame of 128 KiB."""
+
 LONGEST_NAME_BYTES = 255
 
 _SHOWN = 1024

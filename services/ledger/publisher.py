@@ -19,8 +19,18 @@ from services.ledger.message import Message
 
 logger = logging.getLogger(__name__)
 
-_REFUSED = (amqp.IrrecoverableChannelError, struct.error, amqp.FrameSyntaxError)
-"""The broker closes the channel over a message; or it cannot be written at all: a number of 65 bits, a long id."""
+_REFUSED = (
+    # The broker closes the channel over a message, or the connection: its headers are no one frame.
+    amqp.IrrecoverableChannelError,
+    amqp.exceptions.FrameError,
+    # It cannot be written at all: a number of 65 bits, a long id, a number in the place of a text.
+    amqp.FrameSyntaxError,
+    struct.error,
+    AttributeError,
+    TypeError,
+    ValueError,
+)
+"""One message's fault, and no other's."""
 
 _PUBLISH_FORMAT = "Bssbb"
 """Of basic.publish's arguments in AMQP 0-9-1: reserved, exchange, routing key, mandatory, immediate."""
@@ -71,6 +81,22 @@ class Publisher:
         if not messages:
             return []
         try:
+            return self._publish_again(messages, on_sent)
+        except BaseException:
+            # What has a number and was not written would be taken for what the next one's confirm is about.
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Drop the connection; the next publish opens another."""
+        connection, self._connection, self._channel = self._connection, None, None
+        if connection is not None:
+            connection.collect()
+
+    def _publish_again(
+        self, messages: Sequence[Message], on_sent: Callable[[int], None] | None
+    ) -> list[str]:
+        try:
             taken = self._publish(messages, on_sent)
             if not self._nacked:
                 return taken
@@ -91,12 +117,6 @@ class Publisher:
                 # It does answer; what it has not confirmed by now is the relay's.
                 return taken + self._taken()
             raise Unavailable(f"the broker does not answer: {explain(error)}") from error
-
-    def close(self) -> None:
-        """Drop the connection; the next publish opens another."""
-        connection, self._connection, self._channel = self._connection, None, None
-        if connection is not None:
-            connection.collect()
 
     def _publish(
         self, messages: Sequence[Message], on_sent: Callable[[int], None] | None

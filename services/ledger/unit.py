@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 
-from services.domain.errors import MessageTooLarge
+from services.domain.errors import MessageTooLarge, Refused
 from services.domain.outcome import Effect
 from services.ledger.labels import attach
-from services.ledger.message import MAX_BODY_BYTES, Message
+from services.ledger.message import MAX_BODY_BYTES, MAX_HEADERS_BYTES, Message, is_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,13 +104,15 @@ class Unit:
         """Hold a message back.
 
         Raises:
-            MessageTooLarge: above 64 KiB.
+            MessageTooLarge: a body above 64 KiB, or headers above 48.
+            Refused: its id, or where its answer goes, is no text that a message could carry.
         """
         text = body.decode() if isinstance(body, bytes) else body
         # Celery's retry copies all headers: what the broker counts of one message is not true of the next.
         headers = {name: value for name, value in headers.items() if not name.startswith("x-")}
         attach(headers, self.label)
         refuse_large(headers.get("task"), len(text.encode()))
+        refuse_unsendable(headers, properties)
         self.messages.append(
             Message(
                 step_id=headers["id"],
@@ -128,6 +131,33 @@ def refuse_large(task: str | None, size: int) -> None:
     if size > MAX_BODY_BYTES:
         raise MessageTooLarge(
             f"the message for {task} is {size} bytes, more than {MAX_BODY_BYTES}:"
+            " pass ids instead of values"
+        )
+
+
+def refuse_unsendable(headers: Mapping[str, Any], properties: Mapping[str, Any]) -> None:
+    """Raise what a message would be refused for by the broker, or by whoever writes it, once it is committed.
+
+    Raises:
+        MessageTooLarge: headers above 48 KiB.
+        Refused: its id, correlation_id or reply_to is not of 1 to 255 printable characters.
+    """
+    task = headers.get("task")
+    named = {"task_id": headers.get("id")} | {
+        name: properties[name]
+        for name in ("correlation_id", "reply_to")
+        if properties.get(name) not in (None, "")
+    }
+    for name, value in named.items():
+        if not is_name(value):
+            raise Refused(
+                f"{name} of a message for {task}: give it as text of 1 to 255 bytes,"
+                f" printable, not {str(value)[:40]!r} ({type(value).__name__})"
+            )
+    size = len(json.dumps(headers, default=str))
+    if size > MAX_HEADERS_BYTES:
+        raise MessageTooLarge(
+            f"the headers of the message for {task} are {size} bytes, more than {MAX_HEADERS_BYTES}:"
             " pass ids instead of values"
         )
 

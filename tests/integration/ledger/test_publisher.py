@@ -191,15 +191,42 @@ def test_a_broker_that_is_away_is_reported_in_time(
     publisher.close()
 
 
-@pytest.mark.parametrize("unfit", ["id", "header"])
+@pytest.mark.parametrize(
+    "unfit",
+    [
+        # AMQP has no numbers of 65 bits, and no ids of more than 255 bytes.
+        {"headers": {"large": 2**70}},
+        {"step_id": "x" * 300},
+        {"step_id": 7},
+        {"properties": {"reply_to": 5}},
+        {"properties": {"correlation_id": 5}},
+        {"routing_key": None},
+        # The broker's frames are of 128 KiB, and headers are one.
+        {"headers": {"large": "x" * 140_000}},
+    ],
+    ids=["number", "long id", "id", "reply_to", "correlation_id", "no place", "headers"],
+)
 def test_a_message_that_cannot_be_written_holds_up_no_other(
-    publisher: Publisher, node: PrivateRabbitMQ, queue: str, unfit: str
+    publisher: Publisher, node: PrivateRabbitMQ, queue: str, unfit: dict[str, Any]
 ) -> None:
-    """AMQP has no numbers of 65 bits and no ids of more than 255 bytes; the relay sends the others."""
-    bad = message("x" * 300) if unfit == "id" else message()
-    if unfit == "header":
-        bad = replace(bad, headers={**bad.headers, "large": 2**70})
+    """The others are sent, and what is confirmed later was sent later."""
+    publisher.publish([message()])
+    bad = message()
+    bad = replace(bad, **{"headers": bad.headers | unfit.pop("headers", {}), **unfit})
     good = [message(), message()]
 
     assert publisher.publish([good[0], bad, good[1]]) == [m.step_id for m in good]
-    assert node.peek(queue, VHOST)[0] >= 2
+    later = [message() for _ in range(3)]
+    assert publisher.publish(later) == [m.step_id for m in later]
+    assert node.peek(queue, VHOST)[0] >= 1 + 2 + 3
+
+
+def test_after_an_error_nothing_unsent_is_taken_for_confirmed(
+    publisher: Publisher, node: PrivateRabbitMQ, queue: str
+) -> None:
+    """A message that was numbered and not written has lost its number with its connection."""
+    publisher.publish([message()])
+    with pytest.raises(ZeroDivisionError):
+        publisher.publish([message(), message()], lambda index: 1 // (1 - index))
+    later = [message() for _ in range(2)]
+    assert publisher.publish(later) == [m.step_id for m in later]

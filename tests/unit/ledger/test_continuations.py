@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -19,7 +20,9 @@ from routing.load import load
 from services.canvas.login import login_workflow
 from services.celery_app import DoorbellApp, make_app
 from services.domain.errors import MessageTooLarge
+from services.ledger import celery_amqp
 from services.ledger.labels import label_of
+from services.ledger.message import delay_of
 from services.ledger.planning import plan
 from services.ledger.unit import Unit
 from services.runner.task import StepTask
@@ -215,6 +218,30 @@ def test_a_callback_that_is_given_its_argument_keeps_it(app: DoorbellApp, follow
         with follow.step(str(uuid4())), unit.active():
             app.amqp._retry_publish(app.signature(SAVE).delay, [7])
         assert json.loads(unit.messages[0].body)[0] == [[7]]
+
+
+@pytest.mark.parametrize("in_group", [False, True], ids=["alone", "in a group"])
+def test_the_delay_until_a_moment_is_counted_each_time(
+    app: DoorbellApp, follow: Follow, monkeypatch: pytest.MonkeyPatch, in_group: bool
+) -> None:
+    """An eta given as text is the same text in each message of its kind, and another delay."""
+    start = datetime.now(UTC)
+    now = start
+
+    class Clock(datetime):
+        @classmethod
+        def now(cls, _tz: Any = None) -> datetime:  # type: ignore[override]
+            return now
+
+    monkeypatch.setattr(celery_amqp, "datetime", Clock)
+    eta = (start + timedelta(hours=1)).isoformat()
+    delays = []
+    for minutes in (0, 0, 0, 30, 50):
+        now = start + timedelta(minutes=minutes)
+        save = app.signature(SAVE).set(eta=eta)
+        unit, _ = follow(with_ids(group(save, app=app) if in_group else save), 1)
+        delays.append(delay_of(unit.messages[0].routing_key))
+    assert delays == [3600, 3600, 3600, 1800, 600]
 
 
 def test_a_result_that_is_too_large_is_refused(app: DoorbellApp, follow: Follow) -> None:

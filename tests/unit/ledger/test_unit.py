@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
-from services.domain.errors import MessageTooLarge
-from services.ledger.message import MAX_BODY_BYTES
+from services.domain.errors import MessageTooLarge, Refused
+from services.ledger.message import MAX_BODY_BYTES, MAX_HEADERS_BYTES
 from services.ledger.unit import JoinPart, StoredResult, Unit, active_unit
 
 
@@ -75,6 +77,28 @@ def test_a_message_above_the_limit_is_refused(body: str) -> None:
     unit = Unit()
     with pytest.raises(MessageTooLarge, match=r"db_writes\.save_event is \d+ bytes.*pass ids"):
         collect(unit, body)
+    assert unit.messages == []
+
+
+@pytest.mark.parametrize(
+    ("headers", "properties", "says"),
+    [
+        ({"id": 7}, {}, r"task_id .*db_writes\.save_event: give it as text of .* not '7' \(int\)"),
+        ({"id": "x" * 256}, {}, "task_id"),
+        ({}, {"correlation_id": 7}, "correlation_id"),
+        ({}, {"reply_to": 7}, "reply_to"),
+        ({"baggage": "x" * MAX_HEADERS_BYTES}, {}, "the headers .* bytes, more than .*pass ids"),
+        ({"baggage": [1] * MAX_HEADERS_BYTES}, {}, "the headers"),
+    ],
+)
+def test_what_no_broker_would_take_is_refused(
+    headers: dict[str, Any], properties: dict[str, Any], says: str
+) -> None:
+    """Before it is committed: afterwards nobody could be told."""
+    unit = Unit()
+    given = {"id": "step", "task": "db_writes.save_event"} | headers
+    with pytest.raises(Refused, match=says):
+        unit.collect("[]", "doorbell", "db_writes", given, properties)
     assert unit.messages == []
 
 
