@@ -79,8 +79,9 @@ def limit_statements(
         connection,
         "limit_statements",
         transaction_only=not for_session,
-        run_milliseconds=str(int((run_seconds or 0) * 1000)),
-        lock_milliseconds=str(int(lock_seconds * 1000)),
+        # 0 is none.
+        run_milliseconds=str(max(1, int(run_seconds * 1000)) if run_seconds else 0),
+        lock_milliseconds=str(max(1, int(lock_seconds * 1000))),
     )
 
 

@@ -34,6 +34,7 @@ class BatchStyle:
         self._inbox: queue.SimpleQueue[Delivery | None] = queue.SimpleQueue()
         self._left: deque[Delivery] = deque()
         self._pace = Pace()
+        self._is_stopping = False
         self._thread = threading.Thread(target=self._loop, name="doorbell-batch", daemon=True)
 
     def start(self) -> None:
@@ -44,7 +45,7 @@ class BatchStyle:
         self._inbox.put(delivery)
 
     def stop(self) -> None:
-        """End the thread once everything submitted has run."""
+        """End the thread once everything submitted has run, what was postponed included."""
         self._inbox.put(None)
 
     def join(self, timeout: float) -> None:
@@ -89,19 +90,26 @@ class BatchStyle:
         # Empty also when something else is due: the caller asks again.
         return self._inbox.get(block=seconds != 0.0, timeout=min(waits, default=None))
 
+    def _seconds_for_more(self, gathered: int) -> float | None:
+        if not gathered:
+            return None
+        return 0.0 if self._is_stopping else self._pace.seconds_left(gathered)
+
     def _take(self) -> list[Delivery] | None:
         batch: list[Delivery] = []
         seen: set[str] = set()
         while len(batch) < self._size:
+            if self._is_stopping and not (batch or self._left or self._postponed):
+                return None
             try:
-                delivery = self._next(self._pace.seconds_left(len(batch)) if batch else None)
+                delivery = self._next(self._seconds_for_more(len(batch)))
             except queue.Empty:
                 break
             if delivery is None:
+                self._is_stopping = True
                 if batch:
-                    self._inbox.put(None)
                     break
-                return None
+                continue
             if delivery.is_redelivered and batch or delivery.id in seen:
                 self._left.append(delivery)
                 break

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from time import monotonic
 from typing import Any
 
+import psycopg
 from psycopg import Connection
 
 from services.domain.outcome import Failed
@@ -53,21 +54,25 @@ def _look(
 
 
 def _lock(connection: Connection[Any], deliveries: Sequence[Delivery]) -> Rows:
-    return store.lock_steps(
-        connection,
-        [
-            (
-                d.id,
-                d.task,
-                d.queue,
-                d.request.get("root_id"),
-                d.request.get("parent_id"),
-                d.retries,
-            )
-            for d in deliveries
-        ],
-        lambda step_id: next(d.shape() for d in deliveries if d.id == step_id),
-    )
+    try:
+        return store.lock_steps(
+            connection,
+            [
+                (
+                    d.id,
+                    d.task,
+                    d.queue,
+                    d.request.get("root_id"),
+                    d.request.get("parent_id"),
+                    d.retries,
+                )
+                for d in deliveries
+            ],
+            lambda step_id: next(d.shape() for d in deliveries if d.id == step_id),
+        )
+    except psycopg.errors.QueryCanceled as error:
+        # Its limit is the step's, and no step runs yet.
+        raise psycopg.errors.LockNotAvailable(str(error)) from error
 
 
 def _tell_waits(

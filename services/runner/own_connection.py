@@ -47,7 +47,9 @@ class OwnConnection:
         # Whatever was redelivered may still be in the hands of a process that stands still.
         again = all(d.is_redelivered or d.is_put_off for d in deliveries)
         soft = min((d.soft_limit for d in deliveries if d.soft_limit), default=None)
-        limits = (soft, SHORT_LOCK_SECONDS if again else LOCK_SECONDS)
+        lock = SHORT_LOCK_SECONDS if again else LOCK_SECONDS
+        # Who waits for a row is to hear that somebody holds it, not that a limit is over.
+        limits = (soft, min(lock, soft / 2) if soft else lock)
         if limits != self._limits:
             store.limit_statements(self.get(), *limits, for_session=True)
             self._limits = limits

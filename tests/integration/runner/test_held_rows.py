@@ -5,8 +5,13 @@ from __future__ import annotations
 import psycopg
 import pytest
 
-from tests.integration.runner.conftest import Bench
+from tests.integration.runner.conftest import SECONDS, Bench
 from tests.integration.runner.test_lists import names
+from tests.support.fleet import wait_until
+
+_WAITING = """
+SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'
+"""
 
 
 @pytest.mark.parametrize(
@@ -35,3 +40,29 @@ def test_neighbours_go_on(request: pytest.FixtureRequest, style: str, task: str)
     assert bench.ended([held_id]) == ["done"]
     assert bench.ran(held) == 1
     assert [bench.ran(item) for item in others] == [1] * 20
+
+
+@pytest.mark.parametrize(
+    ("style", "task"), [("batch", "try.batch"), ("io", "try.call")], ids=["list", "call"]
+)
+def test_a_soft_limit_does_not_begin_while_the_row_is_waited_for(
+    request: pytest.FixtureRequest, style: str, task: str
+) -> None:
+    """However short it is: the step runs when it can, and its process goes on."""
+    bench: Bench = request.getfixturevalue(style)
+    (held_id,), (held,) = names("id"), names("ok")
+    starts = len(bench.lines("start"))
+    with psycopg.connect(bench.database_url) as holder:
+        holder.execute(
+            "INSERT INTO step (id, task, queue, state, published_at) VALUES (%s, %s, %s, 'ready', now())",
+            (held_id, task, bench.pool),
+        )
+        holder.commit()
+        holder.execute("SELECT FROM step WHERE id = %s FOR UPDATE", (held_id,))
+        bench.send(task, held, task_id=held_id, soft_time_limit=0.5, time_limit=10)
+        wait_until(lambda: bench.rows(_WAITING), SECONDS, "it waits for the row")
+        wait_until(lambda: not bench.rows(_WAITING), SECONDS, "it waits no longer")
+
+    assert bench.ended([held_id]) == ["done"]
+    assert bench.ran(held) == 1
+    assert len(bench.lines("start")) == starts

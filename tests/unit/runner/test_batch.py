@@ -157,6 +157,19 @@ def test_a_stop_waits_for_nothing_more(style: BatchStyle, recorder: Recorder) ->
     assert recorder.lists == [["first"], ["a"]]
 
 
+def test_a_stop_waits_for_what_was_postponed(style: BatchStyle, recorder: Recorder) -> None:
+    """It was submitted, and nobody else would answer for it."""
+    recorder.held = [held := delivery("a")]
+    style.submit(held)
+    assert recorder.entered.acquire(timeout=SECONDS)
+    style.stop()
+    for _ in range(2):
+        recorder.go_on.release()
+    style.join(SECONDS)
+    assert recorder.is_closed
+    assert recorder.lists == [["a"], ["a"]]
+
+
 def test_an_idle_thread_notes_confirms_in_time(style: BatchStyle, recorder: Recorder) -> None:
     """Right after the list it was too early; no other message has to come for it."""
     recorder.seconds_to_note = 0.01
