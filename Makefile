@@ -106,7 +106,7 @@ bench-curves: ## measure throughput against processes, the ledger's size and wha
 	@mkdir -p .local
 	@.venv/bin/python -m tests.bench.curves --json .local/curves.json --plot .local/curves.png
 
-bench-sustained: ## measure minutes under load by single POSTs and by batches, then a flood: memory, latency, nothing lost (twenty minutes; .local/sustained.json)
+bench-sustained: ## measure minutes under load by single POSTs and by batches, then a flood: memory, latency, nothing lost (half an hour; .local/sustained.json)
 	@deploy/local/setup --dev
 	@mkdir -p .local
 	@.venv/bin/python -m tests.bench.sustained --json .local/sustained.json

@@ -76,14 +76,14 @@ def _measure(cluster: local_cluster.Cluster, options: argparse.Namespace, load: 
         ourselves = [ours, *([unwatched] if UNWATCHED in options.against else [])]
         result = Result(os.cpu_count() or 1, load, [*ourselves, *(side for side, _ in prepared)])
         say("warming up")
-        doorbell.throughput(logins(_WARM_UP, f"{run}-warm"), _WARM_UP_SECONDS)
+        doorbell.warm_up(logins(_WARM_UP, f"{run}-warm"), _WARM_UP_SECONDS)
         say(f"single logins on the idle cluster: {options.singles}")
         singles = logins(options.singles, f"{run}-singles")
         result.latency = doorbell.latency(singles, _LATENCY_SECONDS)
         for number in range(1, options.rounds + 1):
             if number > 1:
                 doorbell.start()
-                doorbell.throughput(logins(_WARM_UP, f"{run}-warm{number}"), _WARM_UP_SECONDS)
+                doorbell.warm_up(logins(_WARM_UP, f"{run}-warm{number}"), _WARM_UP_SECONDS)
             batch = logins(options.logins, f"{run}-{number}")
             # Whoever comes second finds warmer processes, and fuller tables.
             for side in ourselves if number % 2 else reversed(ourselves):
@@ -96,10 +96,10 @@ def _measure(cluster: local_cluster.Cluster, options: argparse.Namespace, load: 
             if number == 1:
                 result.steady = _steady(doorbell, ours.logins_per_second or 0.0, run)
             doorbell.stop()
-            for side, rival in prepared:
-                say(f"round {number}, {side.name}: {options.logins} logins")
-                warm = logins(_WARM_UP, f"{run}-{side.name}-warm{number}")
-                side.runs.append(_rival_round(doorbell, rival, warm, batch, options.deadline))
+            with Watching(cluster, doorbell.endpoints["broker_url"]).without_metrics():
+                for side, rival in prepared:
+                    say(f"round {number}, {side.name}: {options.logins} logins")
+                    side.runs.append(_rival_round(doorbell, rival, batch, options.deadline))
             if not result.is_complete:
                 break  # what is left over would disturb the next round
     return result
@@ -122,14 +122,13 @@ def _unwatched(
 def _rival_round(
     doorbell: Doorbell,
     rival: Rival,
-    warm: Sequence[dict[str, Any]],
     batch: Sequence[dict[str, Any]],
     deadline: float,
 ) -> Throughput:
     with rival.running() as pids:
-        # The product is stopped: what is left of the cluster is what all sides use.
+        # Of the cluster only what all sides use is left.
         everything = {name: pid for name, pid in doorbell.pids().items() if pid} | pids
-        rival.throughput(warm, _WARM_UP_SECONDS, everything)
+        rival.warm_up(logins(_WARM_UP, uuid.uuid4().hex[:8]), _WARM_UP_SECONDS)
         return rival.throughput(batch, deadline, everything)
 
 

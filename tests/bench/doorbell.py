@@ -79,6 +79,12 @@ class Doorbell:
         """The cluster's processes by name."""
         return {name: state["pid"] for name, state in self._supervisor.states().items()}
 
+    def warm_up(self, logins: Sequence[dict[str, Any]], seconds: float) -> None:
+        """Post `logins`, and wait for their verdicts and mails."""
+        deadline = time.monotonic() + seconds
+        self._wait(self._post(logins), deadline)
+        self._drain(deadline)
+
     def throughput(self, logins: Sequence[dict[str, Any]], seconds: float) -> Throughput:
         """Post `logins` as fast as the door takes them, and wait for their verdicts."""
         workflows: list[UUID] = []
@@ -182,8 +188,9 @@ class Doorbell:
     def _wait(self, workflows: list[UUID], deadline: float) -> tuple[int, float | None]:
         """Wait for all verdicts; returns how many there are, and when the last was stored."""
         while True:
-            stored, last = self._row("verdicts", workflows=workflows)
+            (stored,) = self._row("verdicts", workflows=workflows)
             if stored >= len(workflows) or time.monotonic() > deadline:
+                (last,) = self._row("last_verdict", workflows=workflows)
                 assert last is None or isinstance(last, datetime)
                 return stored, last.timestamp() if last else None
             time.sleep(_POLL_SECONDS)

@@ -159,6 +159,11 @@ class Rival:
             self._wait_until(self._is_consumed, f"the worker of {self._kind.name}")
             yield {"redis": redis_pid, f"{self._kind.name} worker": worker_pid}
 
+    def warm_up(self, logins: Sequence[dict[str, Any]], seconds: float) -> None:
+        """Send `logins` from one producer, and wait for their verdicts."""
+        with self._sending(logins):
+            self._wait([login["event_id"] for login in logins], time.monotonic() + seconds)
+
     def throughput(
         self, logins: Sequence[dict[str, Any]], seconds: float, pids: dict[str, int]
     ) -> Throughput:
@@ -170,6 +175,20 @@ class Rival:
         counters = Counters(self._cluster.ports["rabbitmq_prometheus"])
         meter = Meter(pids | own_pids())
         deadline = time.monotonic() + seconds
+        with self._sending(logins) as began:
+            stored, last = self._wait(events, deadline)
+            used = meter.read()
+            # While the producer's connection is open, whose bytes count.
+            traffic = counters.read()
+        took = (last or time.time()) - began
+        return Throughput(len(logins), stored, took, used, traffic)
+
+    def close(self) -> None:
+        self._database.close()
+
+    @contextlib.contextmanager
+    def _sending(self, logins: Sequence[dict[str, Any]]) -> Iterator[float]:
+        """A producer of these logins, until it is no longer needed; and when it began to send, as Unix time."""
         with (
             (self._root / "producer.log").open("wb") as log,
             subprocess.Popen(
@@ -190,18 +209,9 @@ class Rival:
                 first = producer.stdout.readline()
                 if not first:
                     raise ClusterError(f"the producer of {self._kind.name} failed: see {log.name}")
-                began = float(first)
-                stored, last = self._wait(events, deadline)
-                used = meter.read()
-                # While the producer's connection is open, whose bytes count.
-                traffic = counters.read()
+                yield float(first)
             finally:
                 producer.terminate()
-        took = (last or time.time()) - began
-        return Throughput(len(logins), stored, took, used, traffic)
-
-    def close(self) -> None:
-        self._database.close()
 
     def _wait(self, events: Sequence[str], deadline: float) -> tuple[int, float | None]:
         name = "our_verdicts" if self._kind.has_our_schema else "verdicts"

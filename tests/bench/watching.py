@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+
 from celery import Celery
 
 from deploy.local.cluster import Cluster
@@ -11,7 +14,8 @@ from deploy.local.supervision import Supervisor
 UNWATCHED = "unwatched"
 SAYS = "Doorbell without Prometheus, Alertmanager and Flower; its workers send no events"
 
-_WATCHERS = ("prometheus", "alertmanager", "flower", "flower_viewers")
+_METRICS = ("prometheus", "alertmanager")
+_WATCHERS = (*_METRICS, "flower", "flower_viewers")
 _STOP_SECONDS = 60.0
 _READY_SECONDS = 60.0
 
@@ -26,14 +30,26 @@ class Watching:
 
     def start(self) -> None:
         """Start the watchers, wait until they are ready, and let workers send events again."""
-        self._supervisor.start_programs(_WATCHERS)
-        processes = [each for each in self._cluster.processes if each.name in _WATCHERS]
-        wait_until_ready(
-            self._cluster.layout, self._supervisor, processes, _READY_SECONDS, lambda _: None
-        )
+        self._start(_WATCHERS)
         self._app.control.enable_events()
 
     def stop(self) -> None:
         """Stop the watchers and the workers' events."""
         self._supervisor.stop_programs(_WATCHERS, _STOP_SECONDS)
         self._app.control.disable_events()
+
+    @contextmanager
+    def without_metrics(self) -> Iterator[None]:
+        """While the product is stopped, there is nothing that Prometheus could read."""
+        self._supervisor.stop_programs(_METRICS, _STOP_SECONDS)
+        try:
+            yield
+        finally:
+            self._start(_METRICS)
+
+    def _start(self, names: Collection[str]) -> None:
+        self._supervisor.start_programs(names)
+        processes = [each for each in self._cluster.processes if each.name in names]
+        wait_until_ready(
+            self._cluster.layout, self._supervisor, processes, _READY_SECONDS, lambda _: None
+        )

@@ -1,16 +1,21 @@
 -- name: verdicts
--- How many of these workflows have a verdict, and when the last one was stored.
-SELECT count(*), max(stored_at) FROM verdict WHERE workflow_id = ANY (%(workflows)s::uuid[])
+-- How many of these workflows have a verdict.
+SELECT count(*) FROM verdict WHERE workflow_id = ANY (%(workflows)s::uuid[])
+
+-- name: last_verdict
+-- When the last of these workflows' verdicts was stored: its step's end, right before the commit. Its own time is the transaction's beginning.
+SELECT max(finished_at) FROM step
+WHERE workflow_id = ANY (%(workflows)s::uuid[]) AND task = 'db_writes.apply_verdict' AND state = 'done'
 
 -- name: has_verdict
 -- Whether a workflow's verdict can be read.
 SELECT EXISTS (SELECT FROM verdict WHERE workflow_id = %(workflow)s)
 
 -- name: latencies
--- Seconds from accepted to verdict stored, of some workflows.
-SELECT extract(epoch FROM verdict.stored_at - workflow.accepted_at)::float8
-FROM workflow JOIN verdict ON verdict.workflow_id = workflow.id
-WHERE workflow.id = ANY (%(workflows)s::uuid[])
+-- Seconds from accepted to verdict stored, of some workflows; see last_verdict.
+SELECT extract(epoch FROM step.finished_at - workflow.accepted_at)::float8
+FROM workflow JOIN step ON step.workflow_id = workflow.id
+WHERE workflow.id = ANY (%(workflows)s::uuid[]) AND task = 'db_writes.apply_verdict' AND step.state = 'done'
 
 -- name: notice_latencies
 -- Seconds from accepted to a mail's hand-over, of those of some workflows that tell of a new device.

@@ -3,9 +3,9 @@
 SELECT count(*), max(stored_at) FROM verdict WHERE event_id = ANY (%(events)s)
 
 -- name: our_verdicts
--- The same in a database with our schema.
-SELECT count(*), max(stored_at) FROM verdict JOIN workflow ON workflow.id = verdict.workflow_id
-WHERE event_id = ANY (%(events)s)
+-- The same in a database with our schema, where a verdict's own time is its transaction's beginning.
+SELECT count(*), max(step.finished_at) FROM workflow JOIN step ON step.workflow_id = workflow.id
+WHERE event_id = ANY (%(events)s) AND task = 'db_writes.apply_verdict' AND step.state = 'done'
 
 -- name: tenant
 -- Whose logins they are, in a database with our schema.
