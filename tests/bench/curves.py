@@ -107,8 +107,7 @@ def _by_waiting(numbers: Sequence[int], number_of_logins: int) -> list[Point]:
             doorbell.stop_pools()
             waiting = Senders(doorbell, _SENDERS, _TOGETHER, None)
             waiting.start()
-            while len(waiting.workflows) < number:
-                time.sleep(TICK_SECONDS)
+            waiting.wait_for(number)
             waiting.stop()
             doorbell.start()
             points.append(_point_behind(doorbell, number, number_of_logins))
@@ -130,6 +129,8 @@ def _point_behind(doorbell: Doorbell, x: int, number: int) -> Point:
     singles.start()
     while (judged := doorbell.verdicts() - before) < min(x, _MOST_JUDGED) + number:
         time.sleep(TICK_SECONDS)
+        behind.check()
+        singles.check()
         if len(behind.workflows) >= number:
             behind.pause()
     cpu = meter.read()

@@ -68,6 +68,17 @@ class Senders:
         for thread in self._threads:
             thread.start()
 
+    def check(self) -> None:
+        """Raise what a thread has met: it sends no more."""
+        if self.errors:
+            self.stop()
+
+    def wait_for(self, number: int) -> None:
+        """Wait until so many logins are accepted. Raises what a thread has met."""
+        while len(self.workflows) < number:
+            self.check()
+            time.sleep(TICK_SECONDS)
+
     def pause(self) -> None:
         """Report no more logins."""
         self._stopping.set()

@@ -21,7 +21,7 @@ from tests.bench.load import logins
 from tests.bench.own import own_pids
 from tests.bench.report import MIB
 from tests.bench.result import percentile
-from tests.bench.senders import TICK_SECONDS, Senders
+from tests.bench.senders import Senders
 
 _WINDOWS = 5
 _WARM_UP = 200
@@ -93,8 +93,7 @@ def _peak(doorbell: Doorbell, name: str, together: int, number: int) -> float:
     senders = Senders(doorbell, number, together, None)
     began = time.monotonic()
     senders.start()
-    while len(senders.workflows) < _PEAK_LOGINS:
-        time.sleep(TICK_SECONDS)
+    senders.wait_for(_PEAK_LOGINS)
     senders.stop()
     doorbell.drain(_PEAK_SECONDS)
     return len(senders.workflows) / (time.monotonic() - began)

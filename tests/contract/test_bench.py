@@ -7,16 +7,22 @@ import os
 import re
 import subprocess
 import sys
+import threading
 import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
 from tests.bench import plot, report
 from tests.bench.__main__ import main
 from tests.bench.cpu import Consumption, cpu_seconds, resident_bytes
+from tests.bench.doorbell import Doorbell
 from tests.bench.load import logins
 from tests.bench.result import Latency, Result, Side, Steady, Throughput, percentile
+from tests.bench.senders import Senders
 from tests.bench.traffic import Traffic
 
 _BURN = "import time\nwhile time.process_time() < 0.3: pass\nprint(flush=True)\ntime.sleep(60)"
@@ -165,3 +171,24 @@ def test_memory_is_what_a_process_holds() -> None:
     assert len(held) == 100 * 1024 * 1024
     assert after["self"] - before > 90 * 1024 * 1024
     assert after["gone"] == 0
+
+
+def test_who_waits_for_senders_hears_why_they_send_no_more() -> None:
+    """A gateway that refuses ends the measurement instead of holding it up for ever."""
+
+    class Refusing(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.send_error(500)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Refusing) as server:
+        threading.Thread(target=server.serve_forever).start()
+        endpoints = {"gateway": f"http://127.0.0.1:{server.server_port}", "api_key": "key"}
+        doorbell = cast(Doorbell, SimpleNamespace(endpoints=endpoints))
+        senders = Senders(doorbell, number=2, together=1, rate=None)
+        senders.start()
+        with pytest.raises(RuntimeError, match="the gateway answered 500"):
+            senders.wait_for(1)
+        server.shutdown()
