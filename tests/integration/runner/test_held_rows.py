@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import psycopg
 import pytest
 
@@ -12,6 +14,16 @@ from tests.support.fleet import wait_until
 _WAITING = """
 SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'
 """
+
+
+def hold(holder: psycopg.Connection[Any], step_id: str, task: str, queue: str) -> None:
+    """Write a step's row, and keep it locked until `holder` ends its transaction."""
+    holder.execute(
+        "INSERT INTO step (id, task, queue, state, published_at) VALUES (%s, %s, %s, 'ready', now())",
+        (step_id, task, queue),
+    )
+    holder.commit()
+    holder.execute("SELECT FROM step WHERE id = %s FOR UPDATE", (step_id,))
 
 
 @pytest.mark.parametrize(
@@ -25,12 +37,7 @@ def test_neighbours_go_on(request: pytest.FixtureRequest, style: str, task: str)
     (held_id,), (held,) = names("id"), names("ok")
     others = names("ok", 20)
     with psycopg.connect(bench.database_url) as holder:
-        holder.execute(
-            "INSERT INTO step (id, task, queue, state, published_at) VALUES (%s, %s, %s, 'ready', now())",
-            (held_id, task, bench.pool),
-        )
-        holder.commit()
-        holder.execute("SELECT FROM step WHERE id = %s FOR UPDATE", (held_id,))
+        hold(holder, held_id, task, bench.pool)
 
         bench.send(task, held, task_id=held_id)
         ids = bench.send(task, *others)
@@ -53,12 +60,7 @@ def test_a_soft_limit_does_not_begin_while_the_row_is_waited_for(
     (held_id,), (held,) = names("id"), names("ok")
     starts = len(bench.lines("start"))
     with psycopg.connect(bench.database_url) as holder:
-        holder.execute(
-            "INSERT INTO step (id, task, queue, state, published_at) VALUES (%s, %s, %s, 'ready', now())",
-            (held_id, task, bench.pool),
-        )
-        holder.commit()
-        holder.execute("SELECT FROM step WHERE id = %s FOR UPDATE", (held_id,))
+        hold(holder, held_id, task, bench.pool)
         bench.send(task, held, task_id=held_id, soft_time_limit=0.5, time_limit=10)
         wait_until(lambda: bench.rows(_WAITING), SECONDS, "it waits for the row")
         wait_until(lambda: not bench.rows(_WAITING), SECONDS, "it waits no longer")
