@@ -152,7 +152,7 @@ class IoStyle:
     async def _call(self, delivery: Delivery) -> Outcome | None:
         """What the handler answers; None when the step has to be admitted again before its call.
 
-        We stood still, or waited, for longer than the step was reserved for us, or
+        We stood still, or waited, for so long that it might outlast our reservation of the step, or
         PostgreSQL was away: another process may have done it meanwhile.
         """
         await self._acquire(delivery)
@@ -173,9 +173,9 @@ class IoStyle:
         return None
 
     async def _call_together(self, deliveries: Sequence[Delivery]) -> list[Outcome | None]:
-        """Call those that are still reserved for us; None for the others. Each has a slot."""
+        """Call those that are reserved for us for as long as it may take; None for the others. Each has a slot."""
         now = monotonic()
-        kept = [delivery for delivery in deliveries if now <= delivery.lease_ends]
+        kept = [delivery for delivery in deliveries if now <= delivery.may_begin_until]
         self._release(len(deliveries) - len(kept), deliveries[0].task)
         outcomes = await self._answer(kept) if kept else []
         answered = {each.id: outcome for each, outcome in zip(kept, outcomes, strict=True)}

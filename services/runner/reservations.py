@@ -11,21 +11,26 @@ from psycopg import Connection
 from services.ledger import store
 from services.runner.delivery import Delivery
 
-DEFAULT_LEASE_SECONDS = 60.0
-"""How long a second copy of a message waits for a call without a soft limit."""
+DEFAULT_LIMIT_SECONDS = 60.0
+"""What a call without a soft limit is thought to last at most."""
+
+_COMMIT_SECONDS = 5.0
+"""What a call's answer may wait for its commit."""
 
 
 def reserve(connection: Connection[Any], run: Sequence[Delivery]) -> dict[str, bool | None]:
     """Of each step that is to be called, by its id: True when it is reserved now, None when another process is at it.
 
     run: steps whose rows are locked; those whose outcome is known already are not called. Commits. A
-    reservation lasts until the step's soft limit, or for DEFAULT_LEASE_SECONDS.
+    call may begin within the step's soft limit (or DEFAULT_LIMIT_SECONDS) from now, for it may have to wait
+    for a place, and last for as long again; the reservation lasts until its answer is committed then.
     """
     wanted = [delivery for delivery in run if delivery.outcome is None]
     asked = []
     for delivery in wanted:
-        seconds = float(delivery.soft_limit or DEFAULT_LEASE_SECONDS)
-        delivery.lease_ends = monotonic() + seconds
+        limit = float(delivery.soft_limit or DEFAULT_LIMIT_SECONDS)
+        delivery.may_begin_until = monotonic() + limit
+        seconds = 2 * limit + _COMMIT_SECONDS
         asked.append((delivery.id, seconds, delivery.is_redelivered, delivery.leased_until))
     leased = store.lease(connection, asked) if asked else {}
     connection.commit()

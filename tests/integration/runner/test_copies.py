@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from time import monotonic
+
 from tests.integration.runner.conftest import SECONDS, Bench
 from tests.integration.runner.test_lists import names
 from tests.integration.runner.worker_of_tests import FEW
 from tests.support.fleet import wait_until
+
+_SOFT_LIMIT = 4
 
 
 def _end(io: Bench, step_id: str) -> None:
@@ -105,3 +109,26 @@ def test_a_call_that_waited_for_longer_than_its_reservation_is_admitted_again(io
 
     _end(io, step_id)
     assert io.ran(item) == 0
+
+
+def test_a_copy_waits_for_a_call_that_began_late_in_its_reservation(io: Bench) -> None:
+    """All its task's places were taken until then; the call lasts for less than its own soft limit."""
+    gates = names("gate", FEW)
+    busy = io.send("try.few", *gates)
+    wait_until(lambda: all(io.ran(gate) for gate in gates), SECONDS, "the calls that hang")
+    (step_id,), (item,) = names("id"), names("gate")
+    for _ in range(2):
+        io.send("try.few", item, task_id=step_id, soft_time_limit=_SOFT_LIMIT)
+    reserved = "SELECT 1 FROM step WHERE id = %s AND lease_until IS NOT NULL"
+    wait_until(lambda: io.rows(reserved, step_id), SECONDS)
+    admitted = monotonic()
+
+    wait_until(lambda: monotonic() > admitted + 0.75 * _SOFT_LIMIT, SECONDS)
+    for gate in gates:
+        io.open(gate)
+    wait_until(lambda: io.ran(item), SECONDS, "the call")
+    wait_until(lambda: monotonic() > admitted + 1.4 * _SOFT_LIMIT, SECONDS)
+    io.open(item)
+
+    assert io.ended([step_id, *busy]) == ["done"] * (1 + FEW)
+    assert io.ran(item) == 1
