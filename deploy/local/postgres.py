@@ -29,6 +29,12 @@ _CONFIGURATION = {
     "log_error_verbosity": "terse",  # the details of an error quote rows: personal data
     "shared_buffers": "128MB",
     "logging_collector": "off",  # the supervisor keeps what is written to standard error
+    # As on hosts, where the reasons are (ansible/roles/postgresql/templates/doorbell.conf.j2).
+    "autovacuum_naptime": "15s",
+    "autovacuum_vacuum_scale_factor": "0.02",
+    "autovacuum_vacuum_insert_scale_factor": "0.1",
+    "autovacuum_analyze_scale_factor": "0.02",
+    "autovacuum_vacuum_cost_limit": "2000",
 }
 
 

@@ -7,6 +7,7 @@ import threading
 import time
 import uuid
 from collections.abc import Sequence
+from contextlib import closing
 from http.client import HTTPConnection
 from itertools import islice
 from typing import Any
@@ -47,9 +48,15 @@ class Door:
             results = [found] if is_one else found["results"]
             return [result["workflow_id"] for result in results]
 
+    def close(self) -> None:
+        self._connection.close()
+
 
 class Senders:
-    """Threads that report what is due, until they are told to stop. rate: logins a second; None: all they can."""
+    """Threads that report logins, so many `together` in a request, until they are told to stop.
+
+    rate: logins a second of all of them; None: all they can.
+    """
 
     def __init__(self, doorbell: Doorbell, number: int, together: int, rate: float | None) -> None:
         self._source = endless(uuid.uuid4().hex[:8])
@@ -93,20 +100,21 @@ class Senders:
 
     def _run(self, door: Door) -> None:
         try:
-            while not self._stopping.is_set():
-                if chosen := self._take():
-                    found = door.report(chosen)
-                    self.workflows += found
-                else:
-                    time.sleep(TICK_SECONDS)
+            with closing(door):
+                while not self._stopping.is_set():
+                    if chosen := self._take():
+                        found = door.report(chosen)
+                        self.workflows += found
+                    else:
+                        time.sleep(TICK_SECONDS)
         except Exception as error:  # told to who waits
             self.errors.append(error)
 
     def _take(self) -> list[dict[str, Any]]:
         with self._lock:
-            due = self._together
             if self._rate is not None:
-                late = int((time.monotonic() - self._began) * self._rate) - self._taken
-                due = min(self._together, max(0, late))
-            self._taken += due
-            return list(islice(self._source, due))
+                late = (time.monotonic() - self._began) * self._rate - self._taken
+                if late < self._together:
+                    return []
+            self._taken += self._together
+            return list(islice(self._source, self._together))

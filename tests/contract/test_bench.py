@@ -9,6 +9,8 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
@@ -173,22 +175,55 @@ def test_memory_is_what_a_process_holds() -> None:
     assert after["gone"] == 0
 
 
-def test_who_waits_for_senders_hears_why_they_send_no_more() -> None:
-    """A gateway that refuses ends the measurement instead of holding it up for ever."""
+@contextmanager
+def gateway_that(answers: Callable[[BaseHTTPRequestHandler], None]) -> Iterator[Doorbell]:
+    """A door that answers every POST like this, for senders alone."""
 
-    class Refusing(BaseHTTPRequestHandler):
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
         def do_POST(self) -> None:
-            self.send_error(500)
+            answers(self)
 
         def log_message(self, *_: object) -> None:
             pass
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Refusing) as server:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        server.daemon_threads = True
         threading.Thread(target=server.serve_forever).start()
         endpoints = {"gateway": f"http://127.0.0.1:{server.server_port}", "api_key": "key"}
-        doorbell = cast(Doorbell, SimpleNamespace(endpoints=endpoints))
+        try:
+            yield cast(Doorbell, SimpleNamespace(endpoints=endpoints))
+        finally:
+            server.shutdown()
+
+
+def test_who_waits_for_senders_hears_why_they_send_no_more() -> None:
+    """A gateway that refuses ends the measurement instead of holding it up for ever."""
+    with gateway_that(lambda handler: handler.send_error(500)) as doorbell:
         senders = Senders(doorbell, number=2, together=1, rate=None)
         senders.start()
         with pytest.raises(RuntimeError, match="the gateway answered 500"):
             senders.wait_for(1)
-        server.shutdown()
+
+
+def test_logins_at_a_rate_come_in_whole_batches() -> None:
+    """A request costs the gateway and the database too: fewer logins in each is another load."""
+    sizes = []
+
+    def accept(handler: BaseHTTPRequestHandler) -> None:
+        posted = json.loads(handler.rfile.read(int(handler.headers["Content-Length"])))["logins"]
+        sizes.append(len(posted))
+        body = json.dumps({"results": [{"workflow_id": "w"} for _ in posted]}).encode()
+        handler.send_response(202)
+        handler.send_header("Content-Length", str(len(body)))
+        handler.end_headers()
+        handler.wfile.write(body)
+
+    with gateway_that(accept) as doorbell:
+        senders = Senders(doorbell, number=2, together=50, rate=1000)
+        senders.start()
+        senders.wait_for(200)
+        senders.stop()
+
+    assert set(sizes) == {50}
