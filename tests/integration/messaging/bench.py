@@ -115,13 +115,6 @@ class Bench(runner.Bench):
             (step_id,) = self.send("hand.say", item)
             assert self.ended([step_id]) == ["done"]
 
-    def revoke(self, *step_ids: str) -> None:
-        """Revoke steps and wait until the worker has heard it."""
-        answers: Any = self.app.control.broadcast(
-            "revoke", arguments={"task_id": list(step_ids)}, reply=True, timeout=5, limit=1
-        )
-        assert answers, "the worker did not answer"
-
     def publish(
         self,
         body: bytes | str,

@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from celery.utils.nodenames import host_format
 from kombu import Connection
 
+from routing.commands import node_name
 from routing.load import load
 from services import settings
 from services.celery_app import DoorbellApp, make_app
@@ -82,6 +84,18 @@ class Bench:
 
     def rows(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
         return self._session.rows(statement, *values)
+
+    def revoke(self, *step_ids: str) -> None:
+        """Revoke steps and wait until this bench's worker has heard it: others may share the broker."""
+        answers = self.app.control.broadcast(
+            "revoke",
+            arguments={"task_id": list(step_ids)},
+            destination=[host_format(node_name(load(), self.pool))],
+            reply=True,
+            timeout=SECONDS,
+            limit=1,
+        )
+        assert answers, "the worker did not answer"
 
     def lines(self, start: str = "") -> list[str]:
         """What the worker's steps have noted, by its beginning."""

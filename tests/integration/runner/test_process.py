@@ -71,10 +71,7 @@ def test_a_stopping_process_keeps_its_connection(batch: Bench) -> None:
 def test_a_revoked_step_is_not_started(batch: Bench) -> None:
     """An operator's revoke, sent before the message: it is answered, marked, and never run."""
     (item,), (step_id,) = names("ok"), names("revoked")
-    answers: Any = batch.app.control.broadcast(
-        "revoke", arguments={"task_id": step_id}, reply=True, timeout=5, limit=1
-    )
-    assert answers
+    batch.revoke(step_id)
     batch.send("try.batch", item, task_id=step_id)
 
     assert batch.ended([step_id]) == ["failed"]
@@ -95,9 +92,7 @@ def test_a_revoked_step_that_waits_in_its_process_is_not_started(
     wait_until(lambda: all(bench.ran(gate) for gate in gates), SECONDS, "what it waits for")
     (step_id,) = bench.send(task, item)
     wait_until(lambda: bench.unacked() == len(gates) + 1, SECONDS, "the step")
-    bench.app.control.broadcast(
-        "revoke", arguments={"task_id": step_id}, reply=True, timeout=5, limit=1
-    )
+    bench.revoke(step_id)
     for gate in gates:
         bench.open(gate)
 

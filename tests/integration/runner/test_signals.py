@@ -71,13 +71,13 @@ def test_a_step_that_is_revoked(request: pytest.FixtureRequest, style: str) -> N
     early, late = (str(uuid4()) for _ in range(2))
     (gate,) = names("gate")
     with events_of(bench) as heard:
-        _revoke(bench, early)
+        bench.revoke(early)
         bench.send("try.batch", gate)
         wait_until(lambda: bench.ran(gate), SECONDS, "the list that the others wait for")
         for step_id in (early, late):
             bench.send("try.batch", f"ok revoked-{style}", task_id=step_id)
         wait_until(lambda: bench.unacked() == 3, SECONDS, "both steps")
-        _revoke(bench, late)
+        bench.revoke(late)
         bench.open(gate)
         assert bench.ended([early, late]) == ["failed", "failed"]
         assert _signals(bench, early, "task_revoked") == ["task_revoked"]
@@ -102,8 +102,3 @@ def test_a_step_that_is_given_up(request: pytest.FixtureRequest, style: str, tas
     ]
     bench.dead_letter(step_id)
     bench.wait_for_consumers(1)
-
-
-def _revoke(bench: Bench, step_id: str) -> None:
-    arguments = {"task_id": step_id}
-    bench.app.control.broadcast("revoke", arguments=arguments, reply=True, timeout=5, limit=1)
