@@ -94,3 +94,13 @@ def test_patience_ends_with_what_to_do(database_url: str, directory: Path) -> No
     with _in_use(database_url), pytest.raises(Unavailable, match="pg_stat_activity"):
         migrate(database_url, directory, patience_seconds=0.0)
     assert pending(database_url, directory) == ["9999.more"]
+
+
+def test_messages_are_compressed_by_what_costs_least(database_url: str) -> None:
+    migrate(database_url)
+    with psycopg.connect(database_url) as connection:
+        rows = connection.execute(
+            "SELECT attname, attcompression FROM pg_attribute"
+            " WHERE attrelid = 'step'::regclass AND attname IN ('message', 'canvas')"
+        ).fetchall()
+    assert dict(rows) == {"message": "l", "canvas": "l"}
