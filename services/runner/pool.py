@@ -41,6 +41,7 @@ class StepPool(BasePool):
     before `on_apply`, and acks, rejections and task events in the request's
     callbacks, which run on the consumer's loop only. A request counts as accepted when
     its work begins: what waits here can still be revoked, and monitors see it wait.
+    The worker's time limits hold for steps that have none of their task or message.
     """
 
     signal_safe = False
@@ -50,6 +51,8 @@ class StepPool(BasePool):
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         config = self.app.runner
+        self._soft_limit: float | None = self.options.get("soft_timeout")
+        self._hard_limit: float | None = self.options.get("timeout")
         self._grace = config.grace_seconds
         self._failpoints = Failpoints(config.failpoints)
         self._metrics = StepMetrics(config.pool, self.app.tasks)
@@ -126,8 +129,8 @@ class StepPool(BasePool):
             content_type,
             content_encoding,
             callback,
-            soft_timeout,
-            timeout,
+            soft_timeout or self._soft_limit,
+            timeout or self._hard_limit,
             # The callback is a method of Celery's request, which has decoded its message.
             payload=callback.__self__.message.payload,
             on_begun=accept_callback,
@@ -252,7 +255,7 @@ class StepPool(BasePool):
             "processes": [os.getpid()],
             "max-tasks-per-child": None,
             "put-guarded-by-semaphore": False,
-            "timeouts": (),
+            "timeouts": (self._soft_limit or 0, self._hard_limit or 0),
         }
 
 

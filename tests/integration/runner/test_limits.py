@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import pytest
 
 from tests.integration.runner.conftest import SECONDS, Bench
@@ -33,6 +36,47 @@ def test_the_soft_limit_interrupts_and_the_step_is_tried_again(
     assert bench.ended(ids) == ["done"]
     assert bench.rows("SELECT retries FROM step WHERE id = %s", ids[0]) == [(1,)]
     assert len(bench.lines("start")) == starts
+
+
+@contextmanager
+def _limited(bench: Bench, **limits: str) -> Iterator[None]:
+    """The bench's worker, started with other limits than its pool's of the topology."""
+    assert bench.fleet.stop(bench.pool) == 0
+    bench.start(**limits)
+    yield
+    assert bench.fleet.stop(bench.pool) == 0
+    bench.start()
+
+
+@pytest.mark.parametrize(
+    ("style", "task", "word"),
+    [
+        ("batch", "try.batch", "busy once"),
+        ("batch", "try.slow_statement", "slow"),
+        ("io", "try.coroutine", "busy"),
+    ],
+)
+def test_the_pools_soft_limit_holds_for_what_has_none_of_its_own(
+    request: pytest.FixtureRequest, style: str, task: str, word: str
+) -> None:
+    """Celery hands a worker's limits to its pool, and a message's and a task's with each step."""
+    bench: Bench = request.getfixturevalue(style)
+    with _limited(bench, SOFT_TIME_LIMIT="1"):
+        ids = bench.send(task, *names(word))
+        assert bench.ended(ids) == ["done"]
+    assert bench.rows("SELECT retries FROM step WHERE id = %s", ids[0]) == [(1,)]
+
+
+@pytest.mark.parametrize(("style", "task"), [("batch", "try.batch"), ("io", "try.call")])
+def test_the_pools_hard_limit_holds_for_what_has_none_of_its_own(
+    request: pytest.FixtureRequest, style: str, task: str
+) -> None:
+    bench: Bench = request.getfixturevalue(style)
+    with _limited(bench, TIME_LIMIT="2"):
+        ids = bench.send(task, *names("stuck once"))
+        assert bench.ended(ids) == ["dead"]
+    assert bench.rows("SELECT reason FROM step WHERE id = %s", ids[0]) == [("timeout",)]
+    bench.dead_letter(ids[0])
 
 
 def test_a_neighbour_of_a_late_step_is_done(batch: Bench) -> None:

@@ -258,7 +258,10 @@ def main() -> int:
             ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             note(f"start {os.getpid()}")
-            return configured().work(worker_options(load(), sys.argv[1], _number()))
+            options = worker_options(load(), sys.argv[1], _number())
+            for name in ("soft_time_limit", "time_limit"):
+                options[name] = float(os.environ.get(name.upper(), options[name]))
+            return configured().work(options)
 
         def stop(_number: int, _frame: object, pid: int = child) -> None:
             stopping.append(pid)
