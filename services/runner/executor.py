@@ -105,7 +105,6 @@ class Executor:
         """
         while not self._stop.is_set():
             try:
-                self._begin(deliveries)
                 began = monotonic()
                 committed = self._commit(deliveries)
                 self._metrics.committed(len(deliveries), monotonic() - began)
@@ -227,6 +226,7 @@ class Executor:
     def _commit(self, deliveries: Sequence[Delivery]) -> _Committed:
         started_at = datetime.now(UTC)
         rows, sorted_ = claim(self._own, deliveries, self._metrics)
+        self._begin(deliveries)
         connection = self._own.get()
         park(connection, self._app, sorted_)
         self._on_begun([each for each in sorted_.run if each.outcome is None])
@@ -238,6 +238,8 @@ class Executor:
             self._hit("after_join", deliveries)
         for each in traced:
             each.delivery.is_committing = True
+        # Limits are for what runs. A commit may wait for a standby, and one that is given up may be done all the same.
+        self.busy_since = None
         connection.commit()
         self._hit("after_commit", deliveries)
         count_effects(effect for each in traced for effect in each.unit.effects)

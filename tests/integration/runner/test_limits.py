@@ -79,6 +79,44 @@ def test_the_pools_hard_limit_holds_for_what_has_none_of_its_own(
     bench.dead_letter(ids[0])
 
 
+_WAITING = """
+SELECT count(*) FROM pg_stat_activity
+WHERE datname = current_database() AND wait_event = 'SyncRep' AND query_start < now() - interval '6 s'
+"""
+
+
+@contextmanager
+def _standby_missing(bench: Bench) -> Iterator[None]:
+    """Commits wait for a standby that is not there."""
+    bench.rows("ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
+    bench.rows("SELECT pg_reload_conf()")
+    try:
+        yield
+    finally:
+        bench.rows("ALTER SYSTEM RESET synchronous_standby_names")
+        bench.rows("SELECT pg_reload_conf()")
+
+
+@pytest.mark.parametrize(("style", "task"), [("batch", "try.batch"), ("io", "try.call")])
+def test_no_limit_ends_a_commit_that_waits_for_a_standby(
+    request: pytest.FixtureRequest, style: str, task: str
+) -> None:
+    """Nothing of the step runs any more: ended, it would be called again, and again for as long as the standby is away."""
+    bench: Bench = request.getfixturevalue(style)
+    starts = len(bench.lines("start"))
+    (item,) = names("gate")
+    ids = bench.send(task, item, soft_time_limit=3, time_limit=4)
+    wait_until(lambda: bench.ran(item), SECONDS, "the call")
+    with _standby_missing(bench):
+        bench.open(item)
+        wait_until(lambda: bench.rows(_WAITING)[0][0], SECONDS, "a commit that waits for long")
+        assert bench.rows("SELECT FROM step WHERE id = %s AND state = 'done'", ids[0]) == []
+
+    assert bench.ended(ids) == ["done"]
+    assert bench.rows("SELECT retries FROM step WHERE id = %s", ids[0]) == [(0,)]
+    assert (bench.ran(item), len(bench.lines("start"))) == (1, starts)
+
+
 def test_a_neighbour_of_a_late_step_is_done(batch: Bench) -> None:
     """The list is split; only the late one comes later."""
     batch.send("try.batch", *names("linger"))
