@@ -1,4 +1,4 @@
-"""Every way to run PostgreSQL vacuums and analyses alike."""
+"""PostgreSQL vacuums and analyses alike on hosts, in containers and locally."""
 
 from __future__ import annotations
 

@@ -97,8 +97,8 @@ def test_a_call_that_lost_the_database_waits_for_who_took_it_over(io: Bench) -> 
     _end(io, step_id)
 
 
-def test_a_call_that_waited_for_longer_than_its_reservation_is_admitted_again(io: Bench) -> None:
-    """All its task's places are taken for longer than the step is reserved; meanwhile another process has run it."""
+def test_a_call_that_waited_for_longer_than_its_soft_limit_is_admitted_again(io: Bench) -> None:
+    """Its task has no place for longer than it may wait; meanwhile another process has run it."""
     before = len(io.lines("ran hold"))
     io.send("try.few", *names("hold", FEW))
     wait_until(lambda: len(io.lines("ran hold")) == before + FEW, SECONDS)

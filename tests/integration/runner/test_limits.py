@@ -101,7 +101,7 @@ def _standby_missing(bench: Bench) -> Iterator[None]:
 def test_no_limit_ends_a_commit_that_waits_for_a_standby(
     request: pytest.FixtureRequest, style: str, task: str
 ) -> None:
-    """Nothing of the step runs any more: ended, it would be called again, and again for as long as the standby is away."""
+    """Nothing of the step runs any more: ended, it would begin again and again while the standby is away."""
     bench: Bench = request.getfixturevalue(style)
     starts = len(bench.lines("start"))
     (item,) = names("gate")
