@@ -96,18 +96,25 @@ def count_redelivery(connection: Connection[Any], step_id: str) -> tuple[int, bo
 
 
 def lease(
-    connection: Connection[Any], steps: Sequence[tuple[str, float, bool, datetime | None]]
+    connection: Connection[Any],
+    steps: Sequence[tuple[str, float, bool, datetime | None, datetime | None]],
 ) -> dict[str, datetime]:
     """Reserve steps' calls for this process; until when, of those that no other one is at.
 
-    steps: id, seconds, whether it was redelivered, and the end of the reservation that this process
-        made before, which it may renew.
+    steps: id, seconds, whether it was redelivered, and the ends of the reservations that this process may renew:
+        the one that it made before, and one whose commit was never answered.
     connection: a session that lives as long as the process: while it does, no redelivery takes the
         reservation over before its end.
     """
-    ids, seconds, redelivered, ours = ([*column] for column in zip(*steps, strict=True))
+    ids, seconds, redelivered, ours, asked = ([*column] for column in zip(*steps, strict=True))
     rows = _run(
-        connection, "lease_steps", ids=ids, seconds=seconds, redelivered=redelivered, ours=ours
+        connection,
+        "lease_steps",
+        ids=ids,
+        seconds=seconds,
+        redelivered=redelivered,
+        ours=ours,
+        asked=asked,
     )
     return {row["id"]: row["lease_until"] for row in rows}
 

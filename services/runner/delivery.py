@@ -23,7 +23,8 @@ class Delivery:
 
     `outcome` is set once the handler of an I/O step has answered, `is_committing`
     before its end is committed (the answer to which may get lost); `leased_until`
-    tells our reservation of an I/O step from another process's, `may_begin_until` how long its
+    tells our reservation of an I/O step from another process's, `asked_until` the last one that
+    was asked for, whether or not it was committed, and `may_begin_until` how long its
     call may begin under that, by this process's own clock; `is_alone` is set when those whom its message
     names cannot be told of its end, `is_put_off` once somebody else held rows that it,
     or a neighbour in its list, needs; `is_permitted` tells whether a step of a limited task may
@@ -53,6 +54,7 @@ class Delivery:
     is_permitted: bool | None = None
     is_wait_told: bool = False
     leased_until: datetime | None = None
+    asked_until: datetime | None = None
     may_begin_until: float = 0.0
     on_begun: Callable[[int, float], object] | None = None
     run_seconds: float = 0.0

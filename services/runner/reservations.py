@@ -31,8 +31,12 @@ def reserve(connection: Connection[Any], run: Sequence[Delivery]) -> dict[str, b
         limit = float(delivery.soft_limit or DEFAULT_LIMIT_SECONDS)
         delivery.may_begin_until = monotonic() + limit
         seconds = 2 * limit + _COMMIT_SECONDS
-        asked.append((delivery.id, seconds, delivery.is_redelivered, delivery.leased_until))
+        ours = (delivery.leased_until, delivery.asked_until)
+        asked.append((delivery.id, seconds, delivery.is_redelivered, *ours))
     leased = store.lease(connection, asked) if asked else {}
+    for delivery in wanted:
+        # The commit's answer may get lost.
+        delivery.asked_until = leased.get(delivery.id, delivery.asked_until)
     connection.commit()
     for delivery in wanted:
         delivery.leased_until = leased.get(delivery.id, delivery.leased_until)

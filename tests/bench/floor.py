@@ -116,7 +116,9 @@ class Pool:
         if not asked:
             return {}
         self._lock(asked)
-        store.lease(self._connection, [(step.id, _LEASE_SECONDS, False, None) for step in asked])
+        store.lease(
+            self._connection, [(step.id, _LEASE_SECONDS, False, None, None) for step in asked]
+        )
         self._connection.commit()
         found: dict[str, Outcome] = {}
         for task, call in self._calls.items():

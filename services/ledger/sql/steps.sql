@@ -47,9 +47,10 @@ INSERT INTO hard_limit_passed (step_id, host) VALUES (%(id)s, %(host)s) ON CONFL
 -- the session of whoever had it is gone: the broker may have closed the connection of a process that
 -- lives and goes on calling. A backend that is younger than the lease is another one with its number.
 UPDATE step SET lease_until = clock_timestamp() + make_interval(secs => u.seconds), lease_pid = pg_backend_pid()
-FROM unnest(%(ids)s::text[], %(seconds)s::float8[], %(redelivered)s::boolean[], %(ours)s::timestamptz[])
-     AS u(id, seconds, is_redelivered, ours)
-WHERE step.id = u.id AND (lease_until IS NULL OR lease_until < clock_timestamp() OR lease_until = u.ours
+FROM unnest(%(ids)s::text[], %(seconds)s::float8[], %(redelivered)s::boolean[], %(ours)s::timestamptz[],
+            %(asked)s::timestamptz[])
+     AS u(id, seconds, is_redelivered, ours, asked)
+WHERE step.id = u.id AND (lease_until IS NULL OR lease_until < clock_timestamp() OR lease_until IN (u.ours, u.asked)
                           OR (u.ours IS NULL AND u.is_redelivered AND NOT EXISTS (
                               SELECT FROM pg_stat_activity AS holder
                               WHERE holder.pid = lease_pid

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
@@ -25,7 +26,7 @@ from services.runner.failpoints import Failpoints
 from services.runner.task import Steps, StepTask
 from tests.integration.runner.conftest import VHOST, Bench
 from tests.integration.runner.worker_of_tests import POLICY
-from tests.support.faults.commits import CommitCutter
+from tests.support.faults.commits import CommitCutter, Side
 from tests.support.fleet import wait_until
 
 
@@ -45,10 +46,13 @@ def delivery_of(bench: Bench, task: str, redelivered: bool, **embedded: Any) -> 
 
 
 def executor_of(
-    bench: Bench, finish: Callable[[Finished], None], stop: threading.Event
+    bench: Bench,
+    finish: Callable[[Finished], None],
+    stop: threading.Event,
+    ledger: Ledger | None = None,
 ) -> Executor:
     metrics = StepMetrics("test", bench.app.tasks)
-    ledger = bench.app.ledger
+    ledger = ledger or bench.app.ledger
     return Executor(bench.app, ledger, lambda c: c, "test", Failpoints(), finish, stop, metrics)
 
 
@@ -157,23 +161,36 @@ def test_a_stopping_process_hands_nothing_back(batch: Bench) -> None:
     assert batch.rows("SELECT 1 FROM step WHERE id = %s", delivery.id) == []
 
 
+@contextmanager
+def _cut_off(
+    bench: Bench, finish: Callable[[Finished], None]
+) -> Iterator[tuple[Executor, CommitCutter]]:
+    """An executor whose commits lose their connection when the test wants it."""
+    server = urlsplit(bench.database_url)
+    with CommitCutter(server.port or 5432) as cutter:
+        place = server.netloc.replace(f":{server.port}", f":{cutter.port}")
+        ledger = Ledger(bench.app, server._replace(netloc=place).geturl())
+        yield executor_of(bench, finish, threading.Event(), ledger), cutter
+
+
+@pytest.mark.parametrize("side", ["before", "after"])
+def test_a_lost_commit_of_a_reservation_holds_up_nothing(batch: Bench, side: Side) -> None:
+    """Whether it was made for the first time or renewed: whose it is, is known whatever became of the commit."""
+    with _cut_off(batch, lambda _: None) as (executor, cutter):
+        name = step(batch, lambda _: Done({}))
+        first, second = (delivery_of(batch, name, redelivered=False) for _ in range(2))
+        cutter.cut_commits(every=2, sides=(side,))
+        admitted = [executor.admit([each]) for each in (first, second, first)]
+        executor.close()
+
+    assert cutter.cuts == {side: 2}
+    assert admitted == [[True]] * 3
+
+
 def test_a_failure_whose_commit_was_not_answered_is_dead_lettered(batch: Bench) -> None:
     """The step is found failed when it is tried again, by the very delivery that failed it."""
     finished: list[Finished] = []
-    server = urlsplit(batch.database_url)
-    with CommitCutter(server.port or 5432) as cutter:
-        place = server.netloc.replace(f":{server.port}", f":{cutter.port}")
-        ledger = Ledger(batch.app, server._replace(netloc=place).geturl())
-        executor = Executor(
-            batch.app,
-            ledger,
-            lambda c: c,
-            "test",
-            Failpoints(),
-            finished.append,
-            threading.Event(),
-            StepMetrics("test", batch.app.tasks),
-        )
+    with _cut_off(batch, finished.append) as (executor, cutter):
         outcomes: list[Outcome] = [Done({}), Failed(Refused("no"))]
         name = step(batch, lambda _: outcomes.pop(0))
         deliveries = [delivery_of(batch, name, redelivered=False) for _ in range(2)]
