@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID, uuid4
@@ -101,7 +102,8 @@ def test_every_place_is_emptied_and_certified(world: World) -> None:
     )
     assert user is None
     assert is_genuine(key, certificate)
-    assert "ada" not in str(certificate).replace("p-ada", "")
+    # As a word: the digits of the digest may spell it too.
+    assert not re.search(r"\bada\b", str(certificate).replace("p-ada", ""))
     deleted = {it["place"]: it["deleted"] for it in certificate["places"]}
     assert [*deleted] == [place.table for place in PLACES]
     assert (deleted["login"], deleted["device"], deleted["step"]) == (1, 1, 0)
