@@ -14,16 +14,15 @@ from tests.support.fleet import wait_until
 SOFT = {"soft_time_limit": 1, "time_limit": 30}
 HARD = {"soft_time_limit": 20, "time_limit": 2}
 BOTH = {"soft_time_limit": 1, "time_limit": 3}
+LATE = [
+    ("batch", "try.batch", "busy once"),
+    ("batch", "try.slow_statement", "slow"),
+    ("io", "try.coroutine", "busy"),
+]
+"""Steps that pass a soft limit in Python, in PostgreSQL and on the loop, once."""
 
 
-@pytest.mark.parametrize(
-    ("style", "task", "word"),
-    [
-        ("batch", "try.batch", "busy once"),
-        ("batch", "try.slow_statement", "slow"),
-        ("io", "try.coroutine", "busy"),
-    ],
-)
+@pytest.mark.parametrize(("style", "task", "word"), LATE)
 def test_the_soft_limit_interrupts_and_the_step_is_tried_again(
     request: pytest.FixtureRequest, style: str, task: str, word: str
 ) -> None:
@@ -48,14 +47,7 @@ def _limited(bench: Bench, **limits: str) -> Iterator[None]:
     bench.start()
 
 
-@pytest.mark.parametrize(
-    ("style", "task", "word"),
-    [
-        ("batch", "try.batch", "busy once"),
-        ("batch", "try.slow_statement", "slow"),
-        ("io", "try.coroutine", "busy"),
-    ],
-)
+@pytest.mark.parametrize(("style", "task", "word"), LATE)
 def test_the_pools_soft_limit_holds_for_what_has_none_of_its_own(
     request: pytest.FixtureRequest, style: str, task: str, word: str
 ) -> None:
